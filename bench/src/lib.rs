@@ -1,0 +1,2 @@
+//! Load and latency instrument for annulet.
+#![forbid(unsafe_code)]

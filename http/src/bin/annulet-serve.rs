@@ -1,0 +1,2 @@
+//! The index and hello server.
+fn main() {}
