@@ -42,13 +42,11 @@ pub struct Request {
 #[derive(Default)]
 struct Block {
     /// The head as it arrived.
-    head: Vec<u8>,
+    bytes: Vec<u8>,
+    /// What was parsed of it.
+    head: Head,
     fields: Vec<Field>,
     method: Method,
-    version: Version,
-    path: Span,
-    query: Option<Span>,
-    host: Span,
     params: Vec<Param>,
     /// The names of the parameters in their order, from the route.
     param_names: Option<Rc<[Box<str>]>>,
@@ -57,7 +55,14 @@ struct Block {
     body: Option<Body>,
 }
 
-/// A path parameter's value: a span of `head`, or of `decoded`.
+impl Block {
+    #[inline]
+    fn text(&self, span: Span) -> &str {
+        text(&self.bytes[span.range()])
+    }
+}
+
+/// A path parameter's value: a span of `bytes`, or of `decoded`.
 #[derive(Clone, Copy)]
 struct Param {
     span: Span,
@@ -75,25 +80,25 @@ impl Request {
     /// HTTP/1.0 or HTTP/1.1.
     #[must_use]
     pub fn version(&self) -> Version {
-        self.block().version
+        self.block().head.version
     }
 
     /// The path as it was sent: not decoded, never empty, `*` for `OPTIONS *`.
     #[must_use]
     pub fn path(&self) -> &str {
-        text(&self.block().head[self.block().path.range()])
+        self.block().text(self.block().head.path)
     }
 
     /// What follows the `?` in the target, as it was sent.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
-        self.block().query.map(|span| text(&self.block().head[span.range()]))
+        self.block().head.query.map(|span| self.block().text(span))
     }
 
     /// The host and port that the request is for: from an absolute target, else from Host; empty if neither names one.
     #[must_use]
     pub fn host(&self) -> &str {
-        text(&self.block().head[self.block().host.range()])
+        self.block().text(self.block().head.host)
     }
 
     /// The value of the first field of that name, in any case of letters.
@@ -105,7 +110,7 @@ impl Request {
     /// All fields in their order, names as they were sent.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let block = self.block();
-        block.fields.iter().map(|field| (text(field.name(&block.head)), field.value(&block.head)))
+        block.fields.iter().map(|field| (text(field.name(&block.bytes)), field.value(&block.bytes)))
     }
 
     /// The value of the path parameter `{name}`, percent-decoded.
@@ -115,7 +120,7 @@ impl Request {
         let block = self.block();
         let at = block.param_names.as_ref()?.iter().position(|known| **known == *name)?;
         let param = block.params.get(at)?;
-        let bytes = if param.is_decoded { &block.decoded } else { &block.head };
+        let bytes = if param.is_decoded { &block.decoded } else { &block.bytes };
         Some(text(&bytes[param.span.range()]))
     }
 
@@ -177,36 +182,43 @@ impl Request {
         &mut self.block_mut().fields
     }
 
-    /// Takes over what was parsed; the fields are already here.
+    /// Takes over what was parsed of `input`; the fields are already here.
     #[inline]
-    pub(crate) fn fill(&mut self, head: &Head<'_>) {
+    pub(crate) fn fill(&mut self, head: &Head, input: &[u8]) {
         let block = self.block_mut();
-        block.head.clear();
-        block.head.extend_from_slice(head.bytes);
-        block.method = Method::from_bytes(head.method.as_bytes()).unwrap_or_default();
-        block.version = head.version;
-        block.path = Span::of(head.path.as_bytes(), head.bytes);
-        block.query = head.query.map(|query| Span::of(query.as_bytes(), head.bytes));
-        block.host = if head.host.is_empty() { Span::default() } else { Span::of(head.host, head.bytes) };
+        let bytes = head.bytes(input);
+        block.bytes.clear();
+        block.bytes.extend_from_slice(bytes);
+        block.head = *head;
+        // Most requests are GET, and so was the one before in this block.
+        if !bytes.starts_with(b"GET ") {
+            block.method = Method::from_bytes(&bytes[head.method.range()]).unwrap_or_default();
+        } else if block.method != Method::GET {
+            block.method = Method::GET;
+        }
     }
 
-    /// Adds the next parameter: a piece of the path of `head`.
+    /// Adds the next parameter, a piece of the path.
     ///
     /// # Errors
     ///
     /// [`Refusal::Escape`] when its decoded form is not UTF-8.
     #[inline]
-    pub(crate) fn push_param(&mut self, value: &str, head: &Head<'_>) -> Result<(), Refusal> {
+    pub(crate) fn push_param(&mut self, span: Span) -> Result<(), Refusal> {
         let block = self.block_mut();
-        let mut param = Param { span: Span::of(value.as_bytes(), head.bytes), is_decoded: false };
-        if head.path_is_escaped && value.contains('%') {
-            let start = block.decoded.len();
-            block.decoded.extend(percent_decode(value.as_bytes()));
-            let decoded = &block.decoded[start..];
-            if str::from_utf8(decoded).is_err() {
-                return Err(Refusal::Escape);
+        let mut param = Param { span, is_decoded: false };
+        if block.head.path_is_escaped {
+            let value = &block.bytes[span.range()];
+            if value.contains(&b'%') {
+                let start = block.decoded.len();
+                block.decoded.extend(percent_decode(value));
+                let decoded = &block.decoded[start..];
+                if str::from_utf8(decoded).is_err() {
+                    return Err(Refusal::Escape);
+                }
+                param =
+                    Param { span: Span { start: start as u16, len: decoded.len() as u16 }, is_decoded: true };
             }
-            param = Param { span: Span { start: start as u16, len: decoded.len() as u16 }, is_decoded: true };
         }
         block.params.push(param);
         Ok(())
@@ -236,8 +248,8 @@ impl Drop for Request {
         if block.body.is_some() {
             block.body = None;
         }
-        if block.head.capacity() > HEAD_BYTES_KEPT_MAX {
-            block.head = Vec::new();
+        if block.bytes.capacity() > HEAD_BYTES_KEPT_MAX {
+            block.bytes = Vec::new();
             block.decoded = Vec::new();
         }
         // Fails only while the thread ends: then the allocator has it.
@@ -277,14 +289,13 @@ fn text(checked: &[u8]) -> &str {
 mod tests {
     use super::*;
     use crate::h1::Limits;
-    use crate::h1::head::{Parse, parse};
+    use crate::h1::head::{Parse, Parser};
 
     fn request(input: &str) -> Request {
         let mut request = Request::take();
-        let Parse::Complete(head) = parse(input.as_bytes(), &Limits::default(), request.fields_mut()) else {
-            panic!("{input:?}");
-        };
-        request.fill(&head);
+        let parsed = Parser::new(Limits::default()).parse(input.as_bytes(), request.fields_mut());
+        let Parse::Complete(head) = parsed else { panic!("{input:?}") };
+        request.fill(&head, input.as_bytes());
         request
     }
 
@@ -303,22 +314,14 @@ mod tests {
 
     #[test]
     fn a_recycled_block_keeps_nothing() {
-        let mut first = request("GET /?q HTTP/1.1\r\nHost: h\r\nSecret: 1\r\n\r\n");
-        let head = Head { path_is_escaped: true, ..parse_static("GET /%41 HTTP/1.1\r\nHost: h\r\n\r\n") };
-        first.push_param("%41", &head).unwrap();
+        let mut first = request("GET /%41?q HTTP/1.1\r\nHost: h\r\nSecret: 1\r\n\r\n");
+        first.push_param(Span { start: 5, len: 3 }).unwrap();
         first.set_param_names(&Rc::from([Box::from("name")]));
         assert_eq!(first.param("name"), Some("A"));
         drop(first);
         let second = request("GET / HTTP/1.0\r\n\r\n");
         assert_eq!((second.query(), second.host(), second.param("name")), (None, "", None));
         assert_eq!(second.headers().count(), 0);
-    }
-
-    fn parse_static(input: &'static str) -> Head<'static> {
-        let Parse::Complete(head) = parse(input.as_bytes(), &Limits::default(), &mut Vec::new()) else {
-            panic!("{input:?}");
-        };
-        head
     }
 
     #[test]

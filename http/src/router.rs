@@ -7,10 +7,13 @@ use std::rc::Rc;
 use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::h1::Refusal;
-use crate::h1::head::Head;
+use crate::h1::head::{Head, Span};
 use crate::handler::{AnyHandler, Called, Handler, erase};
 use crate::request::Request;
 use crate::response::{IntoResponse, Response};
+
+/// Comparing this many paths costs no more than the walk through the tree, most differ in length.
+const LITERALS_MAX: usize = 8;
 
 /// The routes of one core.
 ///
@@ -29,7 +32,9 @@ use crate::response::{IntoResponse, Response};
 #[derive(Default)]
 pub struct Router {
     /// From a path to an index in `routes`.
-    tree: matchit::Router<usize>,
+    tree: matchit::Router<u32>,
+    /// Up to a few paths without parameters, looked at before the tree.
+    literal: Vec<(Box<str>, u32)>,
     routes: Vec<Route>,
     /// Methods beyond the common ones that some route knows: others are answered 501, not 405.
     extension_methods: Vec<Method>,
@@ -110,8 +115,11 @@ impl Router {
         assert!(path.starts_with('/'), "a path begins with a slash: {path:?}");
         let index = self.routes.iter().position(|route| *route.path == *path).unwrap_or_else(|| {
             let index = self.routes.len();
-            self.tree.insert(path, index).unwrap_or_else(|error| panic!("{path}: {error}"));
+            self.tree.insert(path, index as u32).unwrap_or_else(|error| panic!("{path}: {error}"));
             self.routes.push(Route::new(path));
+            if self.literal.len() < LITERALS_MAX && !path.contains(['{', '}']) {
+                self.literal.push((path.into(), index as u32));
+            }
             index
         });
         if !is_common(&method) && !self.extension_methods.contains(&method) {
@@ -121,24 +129,42 @@ impl Router {
         self
     }
 
-    /// Finds the handler for a request and puts the parameters into it, or answers itself.
+    /// Finds the handler for a request and puts the parameters into it, or answers itself. `bytes` are the head's.
     #[inline]
-    pub(crate) fn find(&self, head: &Head<'_>, request: &mut Request) -> Result<Target, Response> {
-        let Ok(found) = self.tree.at(head.path) else {
-            return Err(self.answer_unrouted(head, request.method()));
-        };
-        let index = *found.value;
-        let route = &self.routes[index];
-        let Some(handler) = route.find(request.method()) else {
-            return Err(self.answer_unhandled(route, request.method()));
-        };
-        for (_, value) in found.params.iter() {
-            request.push_param(value, head).map_err(|why| why.status().into_response())?;
+    pub(crate) fn find(&self, head: &Head, bytes: &[u8], request: &mut Request) -> Result<Target, Response> {
+        let path = &bytes[head.path.range()];
+        if let Some(&(_, index)) = self.literal.iter().find(|(literal, _)| literal.as_bytes() == path) {
+            return self.find_handler(index, request.method());
         }
-        if !route.param_names.is_empty() {
-            request.set_param_names(&route.param_names);
+        self.find_in_tree(path, head.path.start, request)
+    }
+
+    fn find_in_tree(&self, path: &[u8], start: u16, request: &mut Request) -> Result<Target, Response> {
+        // The parser lets only ASCII into a path.
+        let path = str::from_utf8(path).unwrap_or_default();
+        let Ok(found) = self.tree.at(path) else {
+            return Err(self.answer_unrouted(path, request.method()));
+        };
+        let target = self.find_handler(*found.value, request.method())?;
+        let names = &self.routes[*found.value as usize].param_names;
+        if !names.is_empty() {
+            for (_, value) in found.params.iter() {
+                let within = Span::of(value.as_bytes(), path.as_bytes());
+                let span = Span { start: start + within.start, len: within.len };
+                request.push_param(span).map_err(|why| why.status().into_response())?;
+            }
+            request.set_param_names(names);
         }
-        Ok(Target { route: index as u32, handler: handler as u32 })
+        Ok(target)
+    }
+
+    #[inline]
+    fn find_handler(&self, index: u32, method: &Method) -> Result<Target, Response> {
+        let route = &self.routes[index as usize];
+        match route.find(method) {
+            Some(handler) => Ok(Target { route: index, handler: handler as u32 }),
+            None => Err(self.answer_unhandled(route, method)),
+        }
     }
 
     /// Calls the handler and polls it once.
@@ -149,8 +175,8 @@ impl Router {
     }
 
     #[cold]
-    fn answer_unrouted(&self, head: &Head<'_>, method: &Method) -> Response {
-        match (self.knows(method), head.path) {
+    fn answer_unrouted(&self, path: &str, method: &Method) -> Response {
+        match (self.knows(method), path) {
             (false, _) => Refusal::MethodUnknown.status().into_response(),
             // RFC 9110 section 9.3.7: the server as a whole is asked.
             (true, "*") => Response::new(StatusCode::NO_CONTENT),
@@ -258,7 +284,7 @@ mod tests {
 
     use super::*;
     use crate::h1::Limits;
-    use crate::h1::head::{Parse, parse};
+    use crate::h1::head::{Parse, Parser};
 
     fn router() -> Router {
         let echo = async |request: Request| {
@@ -282,12 +308,11 @@ mod tests {
     fn check(line: &str, expected: &str) {
         let input = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
         let mut request = Request::take();
-        let Parse::Complete(head) = parse(input.as_bytes(), &Limits::default(), request.fields_mut()) else {
-            panic!("{line}");
-        };
-        request.fill(&head);
+        let parsed = Parser::new(Limits::default()).parse(input.as_bytes(), request.fields_mut());
+        let Parse::Complete(head) = parsed else { panic!("{line}") };
+        request.fill(&head, input.as_bytes());
         let router = router();
-        let answer = router.find(&head, &mut request).map(|target| {
+        let answer = router.find(&head, input.as_bytes(), &mut request).map(|target| {
             match router.call(target, request, &mut Context::from_waker(Waker::noop())) {
                 Called::Ready(answer) => answer,
                 Called::Pending(_) => panic!("pending"),

@@ -1,6 +1,6 @@
 //! From received bytes to answers, without I/O: parse, route, call, encode, request after request until something has to be
 //! waited for. This is the hot path; the server's pump and the offline tools both run it.
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::task::Context;
 use std::time::{Instant, SystemTime};
 
@@ -9,7 +9,7 @@ use http::{Method, Version};
 use crate::date::DateCache;
 use crate::h1::encode::{self, Answer};
 use crate::h1::framing::Framing;
-use crate::h1::head::{self, Head, Parse};
+use crate::h1::head::{Head, Parse, Parser};
 use crate::h1::{Limits, Refusal};
 use crate::handler::{Called, PendingCall};
 use crate::request::Request;
@@ -20,7 +20,7 @@ use crate::router::{Router, Target};
 #[derive(Debug)]
 pub(crate) struct Service {
     router: Router,
-    limits: Limits,
+    parser: RefCell<Parser>,
     date: RefCell<DateCache>,
     /// Answers from now on end their connections.
     drains: Cell<bool>,
@@ -70,14 +70,14 @@ impl Service {
     pub(crate) fn new(router: Router, limits: Limits) -> Service {
         Service {
             router,
-            limits: limits.clamped(),
+            parser: RefCell::new(Parser::new(limits)),
             date: RefCell::new(DateCache::new()),
             drains: Cell::new(false),
         }
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
+    pub(crate) fn limits(&self) -> Ref<'_, Limits> {
+        Ref::map(self.parser.borrow(), Parser::limits)
     }
 
     pub(crate) fn router(&self) -> &Router {
@@ -108,7 +108,8 @@ impl Service {
                 return (used, Stop::Full);
             }
             let mut request = Request::take();
-            let head = match head::parse(&input[used..], &self.limits, request.fields_mut()) {
+            let rest = &input[used..];
+            let head = match self.parser.borrow_mut().parse(rest, request.fields_mut()) {
                 Parse::Complete(head) => head,
                 Parse::Partial => break,
                 Parse::Error(why) => {
@@ -116,14 +117,14 @@ impl Service {
                     return (input.len(), Stop::Close);
                 }
             };
-            used += head.used;
-            request.fill(&head);
+            used += head.used();
+            request.fill(&head, rest);
             let facts = Facts {
                 is_head: *request.method() == Method::HEAD,
                 is_old: head.version == Version::HTTP_10,
                 keep_alive: head.keep_alive,
             };
-            let found = self.router.find(&head, &mut request);
+            let found = self.router.find(&head, head.bytes(rest), &mut request);
             if head.framing != Framing::None {
                 return (used, stop_for_body(&head, request, found, facts));
             }
@@ -168,7 +169,7 @@ impl Service {
     }
 }
 
-fn stop_for_body(head: &Head<'_>, request: Request, target: Result<Target, Response>, facts: Facts) -> Stop {
+fn stop_for_body(head: &Head, request: Request, target: Result<Target, Response>, facts: Facts) -> Stop {
     Stop::Body(Box::new(WithBody {
         request,
         target,

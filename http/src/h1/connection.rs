@@ -88,7 +88,7 @@ impl Exchange {
     /// # Errors
     ///
     /// [`Refusal::BodyTooLarge`] when it announces more than the limit.
-    pub fn begin(&mut self, head: &Head<'_>, limits: &Limits) -> Result<(), Refusal> {
+    pub fn begin(&mut self, head: &Head, limits: &Limits) -> Result<(), Refusal> {
         debug_assert_eq!(self.stage, Stage::Idle);
         self.keep_alive = head.keep_alive;
         self.awaits_continue = head.expect_continue;
@@ -187,7 +187,7 @@ impl Default for Exchange {
 
 #[cfg(test)]
 mod tests {
-    use super::super::head::{Parse, parse};
+    use super::super::head::{Parse, Parser};
     use super::*;
 
     fn limits() -> Limits {
@@ -196,7 +196,7 @@ mod tests {
 
     fn begin(fields: &str) -> (Exchange, Result<(), Refusal>) {
         let input = format!("POST / HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
-        let Parse::Complete(head) = parse(input.as_bytes(), &limits(), &mut Vec::new()) else {
+        let Parse::Complete(head) = Parser::new(limits()).parse(input.as_bytes(), &mut Vec::new()) else {
             panic!("{input:?}");
         };
         let mut exchange = Exchange::new();

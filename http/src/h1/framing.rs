@@ -8,9 +8,10 @@ use super::Refusal;
 use super::syntax;
 
 /// How the body of a request is delimited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     /// No body: neither length nor coding was given (RFC 9112 section 6.3, rule 7).
+    #[default]
     None,
     /// Exactly so many bytes.
     Length(u64),

@@ -12,6 +12,9 @@ pub(super) const HOST: u8 = 8;
 /// A visible character, space, tab or obs-text: what a field value is made of (RFC 9110 section 5.5).
 pub(super) const VALUE: u8 = 16;
 
+/// As `PATH`, without the `%`.
+pub(super) const PATH_PLAIN: u8 = 32;
+
 /// Which classes each byte belongs to.
 pub(super) static CLASS: [u8; 256] = classes();
 
@@ -31,6 +34,9 @@ const fn classes() -> [u8; 256] {
         // they are. A "%" is looked at again, with the digits that have to follow.
         if b.is_ascii_alphanumeric() || contains(b"-._~!$&'()*+,;=:@/%[]|", b) {
             class |= PATH;
+            if b != b'%' {
+                class |= PATH_PLAIN;
+            }
         }
         // RFC 3986 section 3.4, and what the URL standard's query set leaves unencoded. Not `"`, `#`, `<`, `>`.
         if class & PATH != 0 || contains(b"?\\^`{}", b) {
