@@ -3,6 +3,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use annulet::Lease;
 use bytes::Bytes;
 
 use crate::Error;
@@ -16,6 +17,7 @@ pub struct Chunk(pub(crate) Piece);
 
 #[derive(Debug)]
 pub(crate) enum Piece {
+    Leased(Lease),
     Copied(Buffer),
 }
 
@@ -24,6 +26,7 @@ impl Deref for Chunk {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
+            Piece::Leased(lease) => lease,
             Piece::Copied(buffer) => buffer,
         }
     }
@@ -37,24 +40,24 @@ impl AsRef<[u8]> for Chunk {
 
 /// What delivers content: the connection.
 pub(crate) trait Source {
-    /// The next piece of the body of request number `exchange`, `None` at its end.
-    fn poll_chunk(&self, exchange: u32, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>>;
+    /// The next piece of the body for this claim, `None` at its end.
+    fn poll_chunk(&self, claim: u32, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>>;
 }
 
 /// A request's claim on the content that follows its head.
 pub(crate) struct Body {
     source: Rc<dyn Source>,
     /// Which request of the connection this is: a claim that outlives its answer reads nothing of the next.
-    exchange: u32,
+    claim: u32,
 }
 
 impl Body {
-    pub(crate) fn new(source: Rc<dyn Source>, exchange: u32) -> Body {
-        Body { source, exchange }
+    pub(crate) fn new(source: Rc<dyn Source>, claim: u32) -> Body {
+        Body { source, claim }
     }
 
     pub(crate) fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
-        self.source.poll_chunk(self.exchange, cx)
+        self.source.poll_chunk(self.claim, cx)
     }
 }
 

@@ -14,6 +14,7 @@ mod recycle;
 mod request;
 mod response;
 mod router;
+mod server;
 mod service;
 
 pub use body::Chunk;
@@ -25,3 +26,4 @@ pub use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 pub use request::Request;
 pub use response::{Escape, IntoResponse, Response, escape};
 pub use router::Router;
+pub use server::{Drain, Server, serve};

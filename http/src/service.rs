@@ -1,6 +1,6 @@
 //! From received bytes to answers, without I/O: parse, route, call, encode, request after request until something has to be
 //! waited for. This is the hot path; the server's pump and the offline tools both run it.
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::task::Context;
 use std::time::{Instant, SystemTime};
 
@@ -61,8 +61,7 @@ pub(crate) struct WithBody {
     pub(crate) request: Request,
     /// Where it is routed to, or the answer there is already.
     pub(crate) target: Result<Target, Response>,
-    pub(crate) framing: Framing,
-    pub(crate) expect_continue: bool,
+    pub(crate) head: Head,
     pub(crate) facts: Facts,
 }
 
@@ -74,10 +73,6 @@ impl Service {
             date: RefCell::new(DateCache::new()),
             drains: Cell::new(false),
         }
-    }
-
-    pub(crate) fn limits(&self) -> Ref<'_, Limits> {
-        Ref::map(self.parser.borrow(), Parser::limits)
     }
 
     pub(crate) fn router(&self) -> &Router {
@@ -170,13 +165,7 @@ impl Service {
 }
 
 fn stop_for_body(head: &Head, request: Request, target: Result<Target, Response>, facts: Facts) -> Stop {
-    Stop::Body(Box::new(WithBody {
-        request,
-        target,
-        framing: head.framing,
-        expect_continue: head.expect_continue,
-        facts,
-    }))
+    Stop::Body(Box::new(WithBody { request, target, head: *head, facts }))
 }
 
 #[cfg(test)]
@@ -217,7 +206,7 @@ mod tests {
         trace.push(match stop {
             Stop::NeedInput => "need input".into(),
             Stop::Wait(..) => "wait".into(),
-            Stop::Body(begun) => format!("body {:?}", begun.framing),
+            Stop::Body(begun) => format!("body {:?}", begun.head.framing),
             Stop::Full => "full".into(),
             Stop::Close => "close".into(),
         });
