@@ -37,9 +37,16 @@ pub(super) struct Connection {
     rest: RefCell<Rest>,
     progress: Cell<Progress>,
     /// The request whose body is being read. Most have none.
-    reading: RefCell<Option<Box<Exchange>>>,
+    reading: RefCell<Option<Box<Reading>>>,
     /// Counts requests with bodies and their answers: a claim on a body is good while this stands still.
     claim: Cell<u32>,
+}
+
+/// A body that is being read.
+struct Reading {
+    exchange: Exchange,
+    /// Whether a wait for more of it has begun, and with it the time limit.
+    is_waiting: bool,
 }
 
 /// What is known of the bytes in `rest`.
@@ -71,8 +78,8 @@ enum Turn {
 
 impl Connection {
     /// The connection's task.
-    pub(super) async fn run(stream: TcpStream, shared: Rc<Shared>) {
-        let _member = poll_fn(|cx| Poll::Ready(Member::join(&shared, true, cx))).await;
+    pub(super) fn run(stream: TcpStream, shared: Rc<Shared>) -> impl Future<Output = ()> {
+        // Outside of the future, which would keep room for the arguments all its life.
         let connection = Rc::new(Connection {
             stream,
             shared,
@@ -81,9 +88,13 @@ impl Connection {
             reading: RefCell::default(),
             claim: Cell::new(0),
         });
-        connection.wait_at_most(connection.shared.limits.keep_alive_timeout);
-        if let End::Finished = connection.pump().await {
-            finish(connection).await;
+        async move {
+            let _member = poll_fn(|cx| Poll::Ready(Member::join(&connection.shared, true, cx))).await;
+            connection.wait_at_most(connection.shared.limits.keep_alive_timeout);
+            if let End::Finished = connection.pump().await {
+                // In memory of its own, as bodies are: the idle connection does not make room for it.
+                Box::pin(finish(connection)).await;
+            }
         }
     }
 
@@ -97,7 +108,7 @@ impl Connection {
                     }
                     self.wait_at_most(self.shared.limits.keep_alive_timeout);
                 }
-                Turn::Body(begun) => match self.answer_with_body(begun).await {
+                Turn::Body(begun) => match Box::pin(self.answer_with_body(begun)).await {
                     None => self.wait_at_most(self.shared.limits.keep_alive_timeout),
                     Some(end) => return end,
                 },
@@ -194,11 +205,11 @@ impl Connection {
     async fn answer_with_body(self: &Rc<Self>, begun: Box<WithBody>) -> Option<End> {
         let WithBody { mut request, target, head, facts } = *begun;
         let shared = &self.shared;
-        let mut exchange = Box::new(Exchange::new());
+        let mut exchange = Exchange::new();
         if let Err(why) = exchange.begin(&head, &shared.limits) {
             return Some(self.refuse(why));
         }
-        self.reading.replace(Some(exchange));
+        self.reading.replace(Some(Box::new(Reading { exchange, is_waiting: false })));
         self.claim.set(self.claim.get().wrapping_add(1));
         let answer = match target {
             Ok(target) => {
@@ -216,16 +227,11 @@ impl Connection {
             Err(answer) => answer,
         };
         self.claim.set(self.claim.get().wrapping_add(1));
-        let exchange = self.reading.take().expect("it was put there above and is taken here only");
-        self.finish_with_body(exchange, &answer, facts).await
+        let reading = self.reading.take().expect("it was put there above and is taken here only");
+        self.finish_with_body(reading.exchange, &answer, facts).await
     }
 
-    async fn finish_with_body(
-        &self,
-        mut exchange: Box<Exchange>,
-        answer: &Response,
-        facts: Facts,
-    ) -> Option<End> {
+    async fn finish_with_body(&self, mut exchange: Exchange, answer: &Response, facts: Facts) -> Option<End> {
         let limits = &self.shared.limits;
         let persists = self.write(answer, Facts { keep_alive: exchange.persists(limits), ..facts });
         exchange.finish_answer(persists, limits);
@@ -301,9 +307,10 @@ impl Connection {
 
     fn poll_content(
         &self,
-        exchange: &mut Exchange,
+        reading: &mut Reading,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Chunk>, Error>> {
+        let Reading { exchange, is_waiting } = reading;
         if let Some(chunk) = self.take_content(exchange)? {
             return Poll::Ready(Ok(Some(chunk)));
         }
@@ -311,10 +318,14 @@ impl Connection {
             if exchange.take_continue() {
                 self.stream.with_send_buffer(|out| out.extend_from_slice(CONTINUE));
             }
-            self.wait_at_most(self.shared.limits.body_timeout);
+            // Once for each wait, however often it is polled.
+            if !std::mem::replace(is_waiting, true) {
+                self.wait_at_most(self.shared.limits.body_timeout);
+            }
             let Some(lease) = ready!(self.stream.poll_recv(cx))? else {
                 return Poll::Ready(Err(Refusal::BodyCut.into()));
             };
+            *is_waiting = false;
             if let Some(chunk) = self.take_received(exchange, lease)? {
                 return Poll::Ready(Ok(Some(chunk)));
             }
@@ -330,10 +341,10 @@ impl Source for Connection {
     fn poll_chunk(&self, claim: u32, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
         let mut reading = self.reading.borrow_mut();
         match reading.as_mut() {
-            Some(exchange) if claim == self.claim.get() => {
-                let polled = self.poll_content(exchange, cx);
+            Some(reading) if claim == self.claim.get() => {
+                let polled = self.poll_content(reading, cx);
                 if let Poll::Ready(Err(_)) = polled {
-                    exchange.close();
+                    reading.exchange.close();
                 }
                 polled
             }
@@ -433,8 +444,8 @@ mod tests {
         fn future_size<F: Future>(_: impl FnOnce(TcpStream, Rc<Shared>) -> F) -> usize {
             size_of::<F>()
         }
-        assert!(future_size(Connection::run) <= 256, "{} bytes", future_size(Connection::run));
-        assert!(size_of::<Connection>() <= 128, "{} bytes", size_of::<Connection>());
+        assert!(future_size(Connection::run) <= 136, "{} bytes", future_size(Connection::run));
+        assert!(size_of::<Connection>() <= 104, "{} bytes", size_of::<Connection>());
     }
 
     #[test]

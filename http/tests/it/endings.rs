@@ -8,6 +8,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 /// Sends, does not end the stream, and waits for the server to.
 fn check_timeout(input: &str, expected: &str) {
     with_server(async |_, address| {
+        eprintln!("{input:?}");
         let stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(input.as_bytes()).await.unwrap();
         assert_eq!(summary(&read_all(&stream).await, false), expected, "{input:?}");
