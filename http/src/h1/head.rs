@@ -283,7 +283,12 @@ fn first_error(window: &[u8], last: Refusal, limits: &Limits, fields: &mut Vec<F
 
 /// Finds the lines with httparse. `text` is what it reads, `window` what is kept. They are the same, except for the digit of a
 /// future minor version.
-fn scan_lines(text: &[u8], window: &[u8], limits: &Limits, fields: &mut Vec<Field>) -> Parse<Lines> {
+pub(super) fn scan_lines(
+    text: &[u8],
+    window: &[u8],
+    limits: &Limits,
+    fields: &mut Vec<Field>,
+) -> Parse<Lines> {
     let mut table = [const { MaybeUninit::uninit() }; Limits::HEADERS_MAX];
     let mut request = httparse::Request::new(&mut []);
     let len = match request.parse_with_uninit_headers(text, &mut table[..limits.headers]) {

@@ -152,3 +152,86 @@ fn trim_end(mut value: &[u8]) -> &[u8] {
     }
     value
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::head::{Parse, scan_lines};
+    use super::*;
+
+    /// What this lane takes, httparse and the checks beside it must read in the same way; and it must take what is common.
+    fn check(input: &[u8], is_plain: bool) {
+        let limits = Limits { head_bytes: 300, target_bytes: 40, headers: 5, ..Limits::default() };
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let plain = scan(input, &limits, &mut ours);
+        let window = &input[..input.len().min(limits.head_bytes)];
+        let shown = String::from_utf8_lossy(input);
+        assert!(plain.is_some() || !is_plain, "not taken: {shown:?}");
+        if let Some(lines) = plain {
+            assert_eq!(scan_lines(window, window, &limits, &mut theirs), Parse::Complete(lines), "{shown:?}");
+            assert_eq!(ours, theirs, "{shown:?}");
+        }
+    }
+
+    const HEADS: [&str; 7] = [
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n",
+        "GET /hello/bob%20b?c=d HTTP/1.1\r\nhost:a\r\nAccept: */*\r\n\r\nGET ",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX-Empty:\r\nX-Blank: \t \r\n\r\nhello",
+        "PUT /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: a\r\nConnection: close, x\r\n\r\n",
+        "DELETE /b/c HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\nCookie: \x09a=b; c=\u{e9}  \r\n\r\n",
+        "OPTIONS /? HTTP/1.1\r\nHost: a\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0)\tGecko\r\n\r\n",
+        "PATCH /long HTTP/1.1\r\nHost: a\r\nA: 0123456\r\nB: 01234567\r\nC: 012345678\r\nD: 0123456789abcdef\r\n\r\n",
+    ];
+
+    #[test]
+    fn common_heads_are_plain() {
+        HEADS.iter().for_each(|head| check(head.as_bytes(), true));
+    }
+
+    #[test]
+    fn every_byte_in_every_place() {
+        for head in HEADS {
+            for at in 0..head.len() {
+                for b in 0..=255 {
+                    let mut input = head.as_bytes().to_vec();
+                    input[at] = b;
+                    check(&input, false);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn mutated_heads() {
+        const ROUNDS: u32 = 100_000;
+        const BYTES: &[u8] = b"\r\n\r\n\t :/?%*#\x00\x1f\x7f\x80\xffHTP1.0aA,;";
+        // xorshift; the seed is arbitrary and fixed, so a failure repeats.
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % below as u64) as usize
+        };
+        for _ in 0..ROUNDS {
+            let mut input = HEADS[random(HEADS.len())].as_bytes().to_vec();
+            for _ in 0..=random(4) {
+                let (at, b) = (random(input.len()), BYTES[random(BYTES.len())]);
+                match random(4) {
+                    0 => input[at] = b,
+                    1 => input.insert(at, b),
+                    2 => drop(input.remove(at)),
+                    _ => {
+                        let end = (at + random(60)).min(input.len());
+                        let copy = input[at..end].to_vec();
+                        let to = random(input.len());
+                        input.splice(to..to, copy);
+                    }
+                }
+                if input.is_empty() {
+                    break;
+                }
+            }
+            check(&input, false);
+        }
+    }
+}
