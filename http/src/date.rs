@@ -4,13 +4,12 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// `date: Sun, 06 Nov 1994 08:49:37 GMT` and CRLF.
-pub const LINE_BYTES: usize = 37;
+use crate::h1::encode::DATE_LINE_BYTES;
 
 /// The last line written, and until when it is good.
 #[derive(Clone, Debug)]
 pub struct DateCache {
-    line: [u8; LINE_BYTES],
+    line: [u8; DATE_LINE_BYTES],
     /// `None` before the first use.
     good_until: Option<Instant>,
 }
@@ -24,7 +23,7 @@ impl DateCache {
 
     /// The line for `now`. `time_of_day` is called when a new second has begun.
     #[inline]
-    pub fn line(&mut self, now: Instant, time_of_day: impl FnOnce() -> SystemTime) -> &[u8; LINE_BYTES] {
+    pub fn line(&mut self, now: Instant, time_of_day: impl FnOnce() -> SystemTime) -> &[u8; DATE_LINE_BYTES] {
         if self.good_until.is_none_or(|until| now >= until) {
             self.renew(now, time_of_day());
         }

@@ -18,7 +18,7 @@ mod server;
 mod service;
 
 pub use body::Chunk;
-pub use date::{DateCache, LINE_BYTES as DATE_LINE_BYTES};
+pub use date::DateCache;
 pub use error::Error;
 pub use h1::{Limits, Refusal};
 pub use handler::Handler;

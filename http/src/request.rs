@@ -47,11 +47,14 @@ struct Block {
     head: Head,
     fields: Vec<Field>,
     method: Method,
-    params: Vec<Param>,
+    /// Where in `values` each parameter ends.
+    param_ends: Vec<u16>,
     /// The names of the parameters in their order, from the route.
     param_names: Option<Rc<[Box<str>]>>,
-    /// Parameters that had to be decoded, one after the other.
-    decoded: Vec<u8>,
+    /// The values of the parameters, decoded, one after the other.
+    values: String,
+    /// For decoding.
+    scratch: Vec<u8>,
     body: Option<Body>,
 }
 
@@ -60,13 +63,6 @@ impl Block {
     fn text(&self, span: Span) -> &str {
         text(&self.bytes[span.range()])
     }
-}
-
-/// A path parameter's value: a span of `bytes`, or of `decoded`.
-#[derive(Clone, Copy)]
-struct Param {
-    span: Span,
-    is_decoded: bool,
 }
 
 impl Request {
@@ -119,9 +115,9 @@ impl Request {
     pub fn param(&self, name: &str) -> Option<&str> {
         let block = self.block();
         let at = block.param_names.as_ref()?.iter().position(|known| **known == *name)?;
-        let param = block.params.get(at)?;
-        let bytes = if param.is_decoded { &block.decoded } else { &block.bytes };
-        Some(text(&bytes[param.span.range()]))
+        let end = *block.param_ends.get(at)?;
+        let start = at.checked_sub(1).map_or(0, |before| block.param_ends[before]);
+        block.values.get(usize::from(start)..usize::from(end))
     }
 
     /// The next piece of the content; `None` at its end, and at once if the request has none.
@@ -187,14 +183,13 @@ impl Request {
     pub(crate) fn fill(&mut self, head: &Head, input: &[u8]) {
         let block = self.block_mut();
         let bytes = head.bytes(input);
+        let was_get = block.head.is_get;
         block.bytes.clear();
         block.bytes.extend_from_slice(bytes);
         block.head = *head;
         // Most requests are GET, and so was the one before in this block.
-        if !bytes.starts_with(b"GET ") {
+        if !(head.is_get && was_get) {
             block.method = Method::from_bytes(&bytes[head.method.range()]).unwrap_or_default();
-        } else if block.method != Method::GET {
-            block.method = Method::GET;
         }
     }
 
@@ -204,23 +199,17 @@ impl Request {
     ///
     /// [`Refusal::Escape`] when its decoded form is not UTF-8.
     #[inline]
-    pub(crate) fn push_param(&mut self, span: Span) -> Result<(), Refusal> {
+    pub(crate) fn push_param(&mut self, value: &str) -> Result<(), Refusal> {
         let block = self.block_mut();
-        let mut param = Param { span, is_decoded: false };
-        if block.head.path_is_escaped {
-            let value = &block.bytes[span.range()];
-            if value.contains(&b'%') {
-                let start = block.decoded.len();
-                block.decoded.extend(percent_decode(value));
-                let decoded = &block.decoded[start..];
-                if str::from_utf8(decoded).is_err() {
-                    return Err(Refusal::Escape);
-                }
-                param =
-                    Param { span: Span { start: start as u16, len: decoded.len() as u16 }, is_decoded: true };
-            }
+        if block.head.path_is_escaped && value.contains('%') {
+            block.scratch.clear();
+            block.scratch.extend(percent_decode(value.as_bytes()));
+            block.values.push_str(str::from_utf8(&block.scratch).map_err(|_| Refusal::Escape)?);
+        } else {
+            block.values.push_str(value);
         }
-        block.params.push(param);
+        // Decoding only shortens, and a head is at most 64 KiB.
+        block.param_ends.push(block.values.len() as u16);
         Ok(())
     }
 
@@ -240,17 +229,18 @@ impl Drop for Request {
     #[inline]
     fn drop(&mut self) {
         let Some(mut block) = self.block.take() else { return };
-        if !block.params.is_empty() {
-            block.params.clear();
+        if block.param_names.is_some() {
             block.param_names = None;
         }
-        block.decoded.clear();
+        block.param_ends.clear();
+        block.values.clear();
         if block.body.is_some() {
             block.body = None;
         }
         if block.bytes.capacity() > HEAD_BYTES_KEPT_MAX {
             block.bytes = Vec::new();
-            block.decoded = Vec::new();
+            block.values = String::new();
+            block.scratch = Vec::new();
         }
         // Fails only while the thread ends: then the allocator has it.
         let _ = FREE.try_with(|free| {
@@ -315,7 +305,7 @@ mod tests {
     #[test]
     fn a_recycled_block_keeps_nothing() {
         let mut first = request("GET /%41?q HTTP/1.1\r\nHost: h\r\nSecret: 1\r\n\r\n");
-        first.push_param(Span { start: 5, len: 3 }).unwrap();
+        first.push_param("%41").unwrap();
         first.set_param_names(&Rc::from([Box::from("name")]));
         assert_eq!(first.param("name"), Some("A"));
         drop(first);

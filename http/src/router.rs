@@ -7,7 +7,7 @@ use std::rc::Rc;
 use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::h1::Refusal;
-use crate::h1::head::{Head, Span};
+use crate::h1::head::Head;
 use crate::handler::{AnyHandler, Called, Handler, erase};
 use crate::request::Request;
 use crate::response::{IntoResponse, Response};
@@ -45,8 +45,9 @@ struct Route {
     path: Box<str>,
     /// The names of its parameters, in order.
     param_names: Rc<[Box<str>]>,
-    /// In the order of registration: the first few lookups decide, and GET usually comes first.
     handlers: Vec<(Method, Box<dyn AnyHandler>)>,
+    /// The index of the handler for GET, which is asked for most.
+    get: Option<u32>,
     /// The value of the Allow field.
     allow: HeaderValue,
 }
@@ -134,24 +135,22 @@ impl Router {
     pub(crate) fn find(&self, head: &Head, bytes: &[u8], request: &mut Request) -> Result<Target, Response> {
         let path = &bytes[head.path.range()];
         if let Some(&(_, index)) = self.literal.iter().find(|(literal, _)| literal.as_bytes() == path) {
-            return self.find_handler(index, request.method());
+            return self.find_handler(index, head.is_get, request.method());
         }
-        self.find_in_tree(path, head.path.start, request)
+        self.find_in_tree(path, head.is_get, request)
     }
 
-    fn find_in_tree(&self, path: &[u8], start: u16, request: &mut Request) -> Result<Target, Response> {
+    fn find_in_tree(&self, path: &[u8], is_get: bool, request: &mut Request) -> Result<Target, Response> {
         // The parser lets only ASCII into a path.
         let path = str::from_utf8(path).unwrap_or_default();
         let Ok(found) = self.tree.at(path) else {
             return Err(self.answer_unrouted(path, request.method()));
         };
-        let target = self.find_handler(*found.value, request.method())?;
+        let target = self.find_handler(*found.value, is_get, request.method())?;
         let names = &self.routes[*found.value as usize].param_names;
         if !names.is_empty() {
             for (_, value) in found.params.iter() {
-                let within = Span::of(value.as_bytes(), path.as_bytes());
-                let span = Span { start: start + within.start, len: within.len };
-                request.push_param(span).map_err(|why| why.status().into_response())?;
+                request.push_param(value).map_err(|why| why.status().into_response())?;
             }
             request.set_param_names(names);
         }
@@ -159,10 +158,11 @@ impl Router {
     }
 
     #[inline]
-    fn find_handler(&self, index: u32, method: &Method) -> Result<Target, Response> {
+    fn find_handler(&self, index: u32, is_get: bool, method: &Method) -> Result<Target, Response> {
         let route = &self.routes[index as usize];
-        match route.find(method) {
-            Some(handler) => Ok(Target { route: index, handler: handler as u32 }),
+        let found = if is_get { route.get } else { route.find(method).map(|at| at as u32) };
+        match found {
+            Some(handler) => Ok(Target { route: index, handler }),
             None => Err(self.answer_unhandled(route, method)),
         }
     }
@@ -212,6 +212,7 @@ impl Route {
             path: path.into(),
             param_names: param_names(path).map(Box::from).collect(),
             handlers: Vec::new(),
+            get: None,
             allow: HeaderValue::from_static(""),
         }
     }
@@ -222,6 +223,9 @@ impl Route {
             "two handlers for {method} {}",
             self.path
         );
+        if method == Method::GET {
+            self.get = Some(self.handlers.len() as u32);
+        }
         self.handlers.push((method, erase(handler)));
         let mut allowed = Vec::new();
         for (method, _) in &self.handlers {

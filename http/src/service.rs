@@ -115,7 +115,7 @@ impl Service {
             used += head.used();
             request.fill(&head, rest);
             let facts = Facts {
-                is_head: *request.method() == Method::HEAD,
+                is_head: !head.is_get && *request.method() == Method::HEAD,
                 is_old: head.version == Version::HTTP_10,
                 keep_alive: head.keep_alive,
             };

@@ -92,6 +92,8 @@ pub struct Head {
     pub len: usize,
     /// The method, a token.
     pub method: Span,
+    /// Whether the method is GET, as most are.
+    pub is_get: bool,
     /// The path; never empty, `*` for the asterisk form. ASCII.
     pub path: Span,
     /// What follows the `?`, if there is one. ASCII.
@@ -217,6 +219,7 @@ impl Parser {
             start: 0,
             len: lines.len,
             method: lines.method,
+            is_get: bytes.starts_with(b"GET "),
             path: lines.target.path,
             query: lines.target.query,
             // RFC 9112 section 3.2.2: an absolute target overrides Host.
@@ -349,7 +352,7 @@ impl Gathered {
     #[inline(always)]
     pub(super) fn take(&mut self, name: &[u8], value: &[u8], field: Field) {
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => {
+            4 if is_host_name(name) => {
                 self.host = field;
                 self.hosts = self.hosts.saturating_add(1);
             }
@@ -379,6 +382,15 @@ impl Gathered {
             }
         }
     }
+}
+
+/// `host` in any case of letters, as one word: every request has it.
+#[inline(always)]
+fn is_host_name(name: &[u8]) -> bool {
+    // Setting the case bit makes two letters equal and maps nothing else to a letter of this word.
+    const CASE: u32 = 0x2020_2020;
+    name.first_chunk::<4>()
+        .is_some_and(|word| u32::from_le_bytes(*word) | CASE == u32::from_le_bytes(*b"host"))
 }
 
 /// The parts of a request target.
