@@ -12,8 +12,8 @@ use crate::handler::{AnyHandler, Called, Handler, erase};
 use crate::request::Request;
 use crate::response::{IntoResponse, Response};
 
-/// Comparing this many paths costs no more than the walk through the tree, most differ in length.
-const LITERALS_MAX: usize = 8;
+/// Comparing this many paths costs no more than the walk through the tree: most differ in length.
+const LANE_PATHS_MAX: usize = 8;
 
 /// The routes of one core.
 ///
@@ -29,12 +29,15 @@ const LITERALS_MAX: usize = 8;
 ///     .get("/", async |_: Request| Response::html("<h1>Index</h1>"))
 ///     .get("/hello/{name}", async |request: Request| request.param("name").unwrap_or_default().to_owned());
 /// ```
-#[derive(Default)]
 pub struct Router {
     /// From a path to an index in `routes`.
     tree: matchit::Router<u32>,
     /// Up to a few paths without parameters, looked at before the tree.
     literal: Vec<(Box<str>, u32)>,
+    /// Up to a few paths that end in their only parameter: what stands before it.
+    prefixed: Vec<(Box<str>, u32)>,
+    /// Whether every path is in one of these two lanes, so that the tree need not be asked.
+    is_simple: bool,
     routes: Vec<Route>,
     /// Methods beyond the common ones that some route knows: others are answered 501, not 405.
     extension_methods: Vec<Method>,
@@ -63,7 +66,14 @@ impl Router {
     /// A router without routes: it answers 404.
     #[must_use]
     pub fn new() -> Router {
-        Router::default()
+        Router {
+            tree: matchit::Router::new(),
+            literal: Vec::new(),
+            prefixed: Vec::new(),
+            is_simple: true,
+            routes: Vec::new(),
+            extension_methods: Vec::new(),
+        }
     }
 
     /// Adds a handler for GET and HEAD.
@@ -118,9 +128,7 @@ impl Router {
             let index = self.routes.len();
             self.tree.insert(path, index as u32).unwrap_or_else(|error| panic!("{path}: {error}"));
             self.routes.push(Route::new(path));
-            if self.literal.len() < LITERALS_MAX && !path.contains(['{', '}']) {
-                self.literal.push((path.into(), index as u32));
-            }
+            self.note_lanes(path, index as u32);
             index
         });
         if !is_common(&method) && !self.extension_methods.contains(&method) {
@@ -130,6 +138,24 @@ impl Router {
         self
     }
 
+    /// Keeps the lanes beside the tree for a new path.
+    fn note_lanes(&mut self, path: &str, index: u32) {
+        let prefix = path.strip_suffix('}').and_then(|path| path.rsplit_once("/{")).map(|(prefix, _)| prefix);
+        match prefix {
+            None if self.literal.len() < LANE_PATHS_MAX && !path.contains(['{', '}']) => {
+                self.literal.push((path.into(), index));
+            }
+            Some(prefix)
+                if self.prefixed.len() < LANE_PATHS_MAX
+                    && !prefix.contains(['{', '}'])
+                    && !path[prefix.len() + 2..].starts_with(['*', '{']) =>
+            {
+                self.prefixed.push((format!("{prefix}/").into(), index));
+            }
+            _ => self.is_simple = false,
+        }
+    }
+
     /// Finds the handler for a request and puts the parameters into it, or answers itself. `bytes` are the head's.
     #[inline]
     pub(crate) fn find(&self, head: &Head, bytes: &[u8], request: &mut Request) -> Result<Target, Response> {
@@ -137,23 +163,51 @@ impl Router {
         if let Some(&(_, index)) = self.literal.iter().find(|(literal, _)| literal.as_bytes() == path) {
             return self.find_handler(index, head.is_get, request.method());
         }
+        if self.is_simple {
+            return self.find_prefixed(path, head.is_get, request);
+        }
         self.find_in_tree(path, head.is_get, request)
     }
 
-    fn find_in_tree(&self, path: &[u8], is_get: bool, request: &mut Request) -> Result<Target, Response> {
-        // The parser lets only ASCII into a path.
-        let path = str::from_utf8(path).unwrap_or_default();
-        let Ok(found) = self.tree.at(path) else {
+    /// In a simple table the bytes before the last segment decide: at most one prefix fits.
+    #[inline]
+    fn find_prefixed(&self, path: &[u8], is_get: bool, request: &mut Request) -> Result<Target, Response> {
+        let fits = |prefix: &str| {
+            let last = path.strip_prefix(prefix.as_bytes())?;
+            (!last.is_empty() && !last.contains(&b'/')).then_some(last)
+        };
+        let found = self.prefixed.iter().find_map(|(prefix, index)| Some((fits(prefix)?, *index)));
+        let Some((value, index)) = found else {
             return Err(self.answer_unrouted(path, request.method()));
         };
-        let target = self.find_handler(*found.value, is_get, request.method())?;
-        let names = &self.routes[*found.value as usize].param_names;
+        let target = self.find_handler(index, is_get, request.method())?;
+        self.fill_params(index, std::iter::once(text_of(value)), request)?;
+        Ok(target)
+    }
+
+    #[inline]
+    fn fill_params<'p>(
+        &self,
+        index: u32,
+        values: impl Iterator<Item = &'p str>,
+        request: &mut Request,
+    ) -> Result<(), Response> {
+        let names = &self.routes[index as usize].param_names;
         if !names.is_empty() {
-            for (_, value) in found.params.iter() {
+            for value in values {
                 request.push_param(value).map_err(|why| why.status().into_response())?;
             }
             request.set_param_names(names);
         }
+        Ok(())
+    }
+
+    fn find_in_tree(&self, path: &[u8], is_get: bool, request: &mut Request) -> Result<Target, Response> {
+        let Ok(found) = self.tree.at(text_of(path)) else {
+            return Err(self.answer_unrouted(path, request.method()));
+        };
+        let target = self.find_handler(*found.value, is_get, request.method())?;
+        self.fill_params(*found.value, found.params.iter().map(|(_, value)| value), request)?;
         Ok(target)
     }
 
@@ -175,11 +229,11 @@ impl Router {
     }
 
     #[cold]
-    fn answer_unrouted(&self, path: &str, method: &Method) -> Response {
+    fn answer_unrouted(&self, path: &[u8], method: &Method) -> Response {
         match (self.knows(method), path) {
             (false, _) => Refusal::MethodUnknown.status().into_response(),
             // RFC 9110 section 9.3.7: the server as a whole is asked.
-            (true, "*") => Response::new(StatusCode::NO_CONTENT),
+            (true, b"*") => Response::new(StatusCode::NO_CONTENT),
             (true, _) => StatusCode::NOT_FOUND.into_response(),
         }
     }
@@ -197,6 +251,12 @@ impl Router {
 
     fn knows(&self, method: &Method) -> bool {
         is_common(method) || self.extension_methods.contains(method)
+    }
+}
+
+impl Default for Router {
+    fn default() -> Router {
+        Router::new()
     }
 }
 
@@ -262,6 +322,12 @@ fn is_common(method: &Method) -> bool {
         Method::PATCH,
     ]
     .contains(method)
+}
+
+/// The parser lets only ASCII into a path.
+#[inline]
+fn text_of(path: &[u8]) -> &str {
+    str::from_utf8(path).unwrap_or_default()
 }
 
 /// The names in `/{a}/{*b}`, in order; `{{` and `}}` are literal braces.
@@ -365,6 +431,39 @@ mod tests {
         check("BREW /", "501 [Not Implemented]");
         check("BREW /nowhere", "501 [Not Implemented]");
         check("GET /hello/%ff", "400 [Bad Request]");
+    }
+
+    /// Every path is found, or not, as the tree finds it.
+    #[test]
+    fn the_lanes_agree_with_the_tree() {
+        let handler = async |request: Request| format!("{:?}", request.param("x"));
+        let mut router = ["/", "/a", "/a/{x}", "/a/b", "/{x}", "/c/d/{x}", "/c/d/"]
+            .iter()
+            .fold(Router::new(), |router, path| router.get(path, handler));
+        let segments = ["", "/", "a", "b", "c", "d", "%41"];
+        for path in segments
+            .iter()
+            .flat_map(|one| {
+                segments.iter().flat_map(move |two| {
+                    segments.map(|three| [format!("/{one}/{two}/{three}"), format!("/{one}{two}{three}")])
+                })
+            })
+            .flatten()
+        {
+            let outcomes = [true, false].map(|is_simple| {
+                router.is_simple = is_simple;
+                let mut request = Request::take();
+                let input = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+                let parsed = Parser::new(Limits::default()).parse(input.as_bytes(), request.fields_mut());
+                let Parse::Complete(head) = parsed else { panic!("{path}") };
+                request.fill(&head, input.as_bytes());
+                let found =
+                    router.find(&head, input.as_bytes(), &mut request).map_err(|answer| answer.status());
+                (found, request.param("x").map(str::to_owned))
+            });
+            assert_eq!(outcomes[0], outcomes[1], "{path}");
+        }
+        assert!(router.literal.len() == 4 && router.prefixed.len() == 3);
     }
 
     #[test]
