@@ -104,12 +104,20 @@ impl Driver {
         }
     }
 
-    /// Whether every operation pushed so far was consumed by the kernel, and every event it answered at once has been
-    /// drained: from here on the absence of an event for [`Op::SendNow`] means success.
+    /// The place in line of the next operation to be pushed.
     #[inline]
-    pub(crate) fn settled(&self) -> bool {
+    pub(crate) fn ticket(&self) -> u64 {
         match self {
-            Driver::Uring(uring) => uring.settled(),
+            Driver::Uring(uring) => uring.ticket(),
+        }
+    }
+
+    /// Whether every operation pushed before `ticket` was consumed by the kernel, and every event that it answered at
+    /// once has been taken: from here on the absence of an event for [`Op::SendNow`] means success.
+    #[inline]
+    pub(crate) fn settled(&self, ticket: u64) -> bool {
+        match self {
+            Driver::Uring(uring) => uring.settled(ticket),
         }
     }
 

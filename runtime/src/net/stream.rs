@@ -162,13 +162,13 @@ impl TcpStream {
     /// The polling form of [`recv`](Self::recv). Only the task that polled last is woken.
     #[inline]
     pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Lease>>> {
-        if let Some(lease) = self.take_rest() {
-            return Poll::Ready(Ok(Some(lease)));
-        }
         if self.shard.is_closing() {
             return Poll::Ready(Err(ended()));
         }
         ready!(self.shard.executor.poll_share(cx));
+        if let Some(lease) = self.take_rest() {
+            return Poll::Ready(Ok(Some(lease)));
+        }
         let (waker, mut old) = (cx.waker().clone(), None);
         let mut io = self.shard.io.borrow_mut();
         let (sockets, mut context) = io.sockets(self.shard.clock.now());

@@ -83,10 +83,8 @@ impl Io {
             self.handle_event(event, now);
         }
         self.completions += u64::from(events);
-        if self.driver.settled() {
-            let (sockets, mut cx) = self.sockets(now);
-            sockets.settle(&mut cx);
-        }
+        let (sockets, mut cx) = self.sockets(now);
+        sockets.settle(&mut cx);
         (events, rang)
     }
 

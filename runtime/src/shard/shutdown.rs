@@ -83,8 +83,9 @@ impl Shard {
         let mut io = self.io.borrow_mut();
         loop {
             io.flush(start);
-            if io.is_quiet() && io.driver.settled() {
-                return true;
+            if io.is_quiet() {
+                // The last closes answer nothing; they only need to be handed over.
+                return io.driver.wait(Wait::No).is_ok() && io.driver.settled(io.driver.ticket());
             }
             let now = monotonic_ns();
             if now >= give_up_at || io.driver.wait(Wait::Until(Some(if abandoned { give_up_at } else { abandon_at }))).is_err() {

@@ -1,7 +1,7 @@
 //! The sending side of a socket: one send in flight, and a second buffer that gathers behind it.
 //!
 //! ```text
-//!           flush, ring can skip           settled: all taken
+//!           flush, nobody waits            settled: all taken
 //!   Idle ------------------------> Trying ---------------------> Idle
 //!    |                                | the socket is full: short count or EAGAIN
 //!    |  flush                         v
@@ -11,7 +11,8 @@
 //!
 //! Bytes written during a turn of the loop are gathered and leave in one send at its end. A first try never waits
 //! ([`Op::SendNow`]): in the common case the kernel has copied everything when the submission returns, and says
-//! nothing. Only what did not fit is sent with a waiting [`Op::Send`].
+//! nothing, so that the loop sleeps until there is something to do. What did not fit, and what somebody waits for (a
+//! flush, a close), is sent with an ordinary [`Op::Send`], whose completion ends the sleep.
 
 #![allow(unsafe_code)]
 
@@ -160,21 +161,24 @@ impl Sockets {
             }
             std::mem::swap(&mut socket.gather, &mut socket.flying);
             socket.sent = 0;
-            socket.send = if skip { SendState::Trying } else { SendState::Flying };
+            // Where somebody waits for the outcome, a completion must end the loop's sleep; silence would not.
+            let awaited = socket.closing || socket.writer.is_some();
+            socket.send = if skip && !awaited { SendState::Trying } else { SendState::Flying };
             submit(socket, id, cx);
-            if skip {
+            if socket.send == SendState::Trying {
                 self.trying.push(id);
             }
         }
+        self.tried = cx.driver.ticket();
         if self.dirty.is_empty() {
             self.dirty = dirty;
         }
     }
 
-    /// The driver is settled: tries that drew no event have succeeded.
+    /// All events were taken: tries that the kernel has consumed and that drew no event have succeeded.
     #[inline]
     pub(crate) fn settle(&mut self, cx: &mut Context<'_>) {
-        if self.trying.is_empty() {
+        if self.trying.is_empty() || !cx.driver.settled(self.tried) {
             return;
         }
         let mut trying: SocketList = std::mem::take(&mut self.trying);

@@ -80,6 +80,8 @@ pub(crate) struct Sockets {
     pub(super) dirty: Vec<SocketId>,
     /// Sockets whose send was handed over this turn and will be known to be done when the driver is settled.
     pub(super) trying: Vec<SocketId>,
+    /// The driver's ticket behind the last of them.
+    pub(super) tried: u64,
     /// Sockets that found the buffer ring empty, in the order in which they did.
     pub(super) starved: VecDeque<SocketId>,
     /// Emptied send buffers for the next answer.

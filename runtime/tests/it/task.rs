@@ -173,7 +173,8 @@ fn a_task_that_never_waits_still_lets_others_run() {
             turns_between.push(reads.get() - last);
             last = reads.get();
         }
-        assert!(turns_between.iter().max().unwrap() < &1000, "one poll reads at most its share");
+        // A turn does up to 64 polls, each with a share of 128 operations.
+        assert!(turns_between.iter().max().unwrap() <= &(64 * 128), "one poll reads at most its share");
         reader.abort();
         drop(writer);
     });

@@ -46,6 +46,8 @@ pub(crate) struct Uring {
     capabilities: Capabilities,
     /// Flags of every enter: NO_IOWAIT where there is one.
     enter_flags: EnterFlags,
+    /// Operations pushed so far.
+    pushed: u64,
     /// Entries into the kernel so far.
     enters: u64,
 }
@@ -89,6 +91,7 @@ impl Uring {
             backlog: VecDeque::new(),
             capabilities,
             enter_flags,
+            pushed: 0,
             enters: 0,
         };
         if uring.capabilities.has(Feature::SkipSuccess) && !probe::sends_that_never_wait(&mut uring)? {
@@ -105,6 +108,7 @@ impl Uring {
     #[inline]
     pub(crate) unsafe fn push(&mut self, op: Op, key: Key) {
         let entry = sqe::entry(op, key, &self.capabilities);
+        self.pushed += 1;
         // SAFETY: the caller promises that what the entry points to stays valid until its last completion.
         if self.backlog.is_empty() && unsafe { self.sq.push(&entry) }.is_ok() {
             return;
@@ -228,10 +232,17 @@ impl Uring {
         self.capabilities.remove(Feature::ReceiveMultishot);
     }
 
-    /// See [`super::Driver::settled`].
+    /// See [`super::Driver::ticket`].
     #[inline]
-    pub(crate) fn settled(&self) -> bool {
-        self.sq.is_empty() && self.backlog.is_empty() && !self.sq.cq_overflow() && self.cq.is_empty()
+    pub(crate) fn ticket(&self) -> u64 {
+        self.pushed
+    }
+
+    /// See [`super::Driver::settled`]. The queues are first in, first out, so what is left in them was pushed last.
+    #[inline]
+    pub(crate) fn settled(&self, ticket: u64) -> bool {
+        let left = self.sq.len() + self.backlog.len();
+        self.pushed - left as u64 >= ticket && self.cq.is_empty() && !self.sq.cq_overflow()
     }
 
     /// See [`super::Driver::has_work`].
