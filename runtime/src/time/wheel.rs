@@ -344,7 +344,6 @@ impl<T> Wheel<T> {
                 out.push(self.vacate(index));
             } else {
                 // Back to the same slot, which is that of the tick of `now_ns`.
-                self.elapsed = now_ns >> TICK_SHIFT;
                 self.file(index, deadline);
             }
             if index == last {
