@@ -13,3 +13,5 @@ mod sync_shim;
 mod time {
     pub(crate) mod wheel;
 }
+#[allow(dead_code)]
+pub mod placement;
