@@ -37,6 +37,7 @@ mod runtime;
 mod shard;
 mod socket;
 mod stop;
+mod sync_shim;
 mod sys;
 mod task;
 pub mod time;

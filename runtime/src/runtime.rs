@@ -239,8 +239,7 @@ impl Builder {
 }
 
 fn pin_and_make(core: usize, settings: &ShardSettings) -> io::Result<Runtime> {
-    placement::pin_current_thread(core)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot run on core {core}: {error}")))?;
+    placement::pin_current_thread(core)?;
     // Made by the thread that runs it: the memory is local to the core, and the ring is bound to its first user.
     Ok(Runtime::new(Shard::new(settings)?))
 }

@@ -115,14 +115,11 @@ impl TcpStream {
         let shard = current();
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         let payload = Payload::Connect { socket: OwnedFd::from(socket), address: Box::new(SockAddr::from(address)) };
-        let outcome = Operation::submit(Rc::clone(&shard), payload, |payload| match payload {
-            Payload::Connect { socket, address } => {
-                Op::Connect { fd: socket.as_raw_fd(), address: address.as_ptr().cast(), address_len: address.len() }
-            }
-            Payload::Poll { .. } => unreachable!("the payload is the one above"),
+        let outcome = Operation::submit(Rc::clone(&shard), payload, |Payload::Connect { socket, address }| {
+            Op::Connect { fd: socket.as_raw_fd(), address: address.as_ptr().cast(), address_len: address.len() }
         })?
         .await;
-        let Payload::Connect { socket, .. } = outcome.payload else { unreachable!("a payload keeps its kind") };
+        let Payload::Connect { socket, .. } = outcome.payload;
         match outcome.result {
             result if result >= 0 => Ok(Self::from_fd(shard, socket)),
             errno => Err(io::Error::from_raw_os_error(-errno)),

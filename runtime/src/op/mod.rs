@@ -8,6 +8,7 @@
 //! future cancels its operation; its memory stays until the last completion.
 
 mod lease;
+mod lifecycle;
 mod pool;
 mod table;
 

@@ -92,7 +92,7 @@ impl Shard {
             }
         }
         let (key, remote) = registry::register()?;
-        let io = Io::new(driver, Rc::clone(&pool), remote.doorbell());
+        let io = Io::new(driver, Rc::clone(&pool), remote.inbox.doorbell().fd());
         Ok(Rc::new(Shard {
             key,
             executor: Executor::new(key.id),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::{ShardId, ShardKey};
-use crate::executor::inbox::Inbox;
+use crate::executor::inbox::{self, Inbox};
 use crate::task::TaskId;
 
 /// What one thread may ask of another's shard.
@@ -21,31 +21,47 @@ pub(crate) enum Message {
     Detach(TaskId),
 }
 
+impl inbox::Message for Message {
+    type Key = (u8, TaskId);
+
+    fn collapse_key(&self) -> Option<Self::Key> {
+        match *self {
+            Message::Wake(task) => Some((0, task)),
+            Message::Abort(task) => Some((1, task)),
+            Message::Detach(task) => Some((2, task)),
+        }
+    }
+}
+
 /// The side of a shard that is shared.
 #[derive(Debug)]
 pub(crate) struct Remote {
     serial: u32,
-    pub(crate) inbox: Inbox<Message>,
-    /// An eventfd that the shard's ring polls.
-    bell: OwnedFd,
+    pub(crate) inbox: Inbox<Message, Bell>,
 }
 
-impl Remote {
-    pub(crate) fn doorbell(&self) -> RawFd {
-        self.bell.as_raw_fd()
-    }
+/// An eventfd that the shard's ring polls. Of the ways to wake a ring from a thread that has none it is the cheapest,
+/// see docs/measuring.md.
+#[derive(Debug)]
+pub(crate) struct Bell(OwnedFd);
 
-    /// Makes a sleeping shard return from the kernel.
-    fn ring(&self) {
-        // Fails only when 2^64 - 2 rings were not heard (EAGAIN): then it is ringing already.
-        let _ = rustix::io::write(self.bell.as_fd(), &1_u64.to_ne_bytes());
+impl Bell {
+    pub(crate) fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 
     /// Stops the bell, for a poll that would see it ring for ever.
     pub(crate) fn silence(&self) {
         let mut count = [0; 8];
         // EAGAIN: it was not ringing.
-        let _ = rustix::io::read(self.bell.as_fd(), &mut count);
+        let _ = rustix::io::read(self.0.as_fd(), &mut count);
+    }
+}
+
+impl inbox::Doorbell for Bell {
+    fn ring(&self) {
+        // Fails only when 2^64 - 2 rings were not heard (EAGAIN): then it is ringing already.
+        let _ = rustix::io::write(self.0.as_fd(), &1_u64.to_ne_bytes());
     }
 }
 
@@ -71,7 +87,7 @@ pub(super) fn register() -> io::Result<(ShardKey, Arc<Remote>)> {
     let mut registry = registry();
     let serial = registry.next_serial;
     registry.next_serial = serial.wrapping_add(1);
-    let remote = Arc::new(Remote { serial, inbox: Inbox::new(), bell });
+    let remote = Arc::new(Remote { serial, inbox: Inbox::new(Bell(bell)) });
     let index = match registry.shards.iter().position(Option::is_none) {
         Some(index) => index,
         None => {
@@ -87,7 +103,10 @@ pub(super) fn register() -> io::Result<(ShardKey, Arc<Remote>)> {
 /// Strikes a shard out.
 pub(super) fn unregister(key: ShardKey) {
     let gone = registry().shards[usize::from(key.id.0)].take();
-    drop(gone);
+    if let Some(remote) = gone {
+        // Its messages name tasks that are no more.
+        drop(remote.inbox.close());
+    }
 }
 
 fn find(id: ShardId, serial: Option<u32>) -> Option<Arc<Remote>> {
@@ -104,6 +123,7 @@ pub(super) fn lives(key: ShardKey) -> bool {
 /// Puts a message into a shard's inbox and rings if it sleeps.
 pub(super) fn send(id: ShardId, serial: Option<u32>, message: Message) {
     if let Some(remote) = find(id, serial) {
-        remote.inbox.push(message, || remote.ring());
+        // To a loop that ends just now there is nothing left to say.
+        let _ = remote.inbox.push(message);
     }
 }

@@ -83,7 +83,7 @@ impl Shard {
         let (completions, rang) = io.drain(now);
         busy.note(completions);
         if rang && !io.doorbell_armed {
-            self.remote.silence();
+            self.remote.inbox.doorbell().silence();
             io.arm_doorbell();
         }
         if self.clock.is_virtual() && completions == 0 {

@@ -22,7 +22,7 @@ pub use error::JoinError;
 pub use join::JoinHandle;
 
 /// Which task of its shard: slot and generation. A stale id finds nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TaskId {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
