@@ -186,7 +186,7 @@ class Server:
         """
         return time.clock_gettime((~self.pid << 3) | 2)
 
-    def user_share(self):
+    def ticks(self):
         """(user, system) ticks since its start: sampled by the timer tick, good only for the split of the two."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return int(fields[11]), int(fields[12])
