@@ -4,7 +4,8 @@
 //! and comes by the kernel every few microseconds, it prints how long it takes from before the ring until the receiver
 //! runs, what the call costs the ringer, and what each ring costs the receiver. The methods take turns, round by round.
 //!
-//! Not its goal: throughput of a queue, or several ringers at once.
+//! Not its goal: throughput of a queue, or several ringers at once. Left out: a WRITE operation to an eventfd, which the
+//! kernel does not carry out within the submission, so that it rings only once the ringer itself comes back.
 //!
 //! Start at [`Bell`], the methods. The receiver is [`Receiver::run`], the ringer is `measure`.
 
@@ -47,20 +48,17 @@ enum Bell {
     Futex,
     /// `io_uring_register(REGISTER_SEND_MSG_RING)`.
     MessageCall,
-    /// The multishot poll again, the write being an operation of the ringer's own ring.
-    EventfdPollByRing,
     /// A FUTEX_WAKE operation of the ringer's own ring.
     FutexByRing,
     /// A MSG_RING operation of the ringer's own ring.
     MessageByRing,
 }
 
-const BELLS: [Bell; 7] = [
+const BELLS: [Bell; 6] = [
     Bell::EventfdPoll,
     Bell::EventfdRead,
     Bell::Futex,
     Bell::MessageCall,
-    Bell::EventfdPollByRing,
     Bell::FutexByRing,
     Bell::MessageByRing,
 ];
@@ -72,14 +70,13 @@ impl Bell {
             Bell::EventfdRead => "eventfd write → READ, re-armed",
             Bell::Futex => "futex wake → FUTEX_WAIT, re-armed",
             Bell::MessageCall => "REGISTER_SEND_MSG_RING",
-            Bell::EventfdPollByRing => "WRITE op to eventfd → multishot poll",
             Bell::FutexByRing => "FUTEX_WAKE op → FUTEX_WAIT, re-armed",
             Bell::MessageByRing => "MSG_RING op",
         }
     }
 
     fn ringer_has_a_ring(self) -> bool {
-        matches!(self, Bell::EventfdPollByRing | Bell::FutexByRing | Bell::MessageByRing)
+        matches!(self, Bell::FutexByRing | Bell::MessageByRing)
     }
 }
 
@@ -172,9 +169,7 @@ impl Receiver {
 fn arm(bell: Bell, shared: &Shared, read: &mut u64, submissions: &mut SubmissionQueue<'_>) {
     let eventfd = types::Fd(shared.eventfd.as_raw_fd());
     let entry = match bell {
-        Bell::EventfdPoll | Bell::EventfdPollByRing => {
-            opcode::PollAdd::new(eventfd, libc::POLLIN as u32).multi(true).build()
-        }
+        Bell::EventfdPoll => opcode::PollAdd::new(eventfd, libc::POLLIN as u32).multi(true).build(),
         Bell::EventfdRead => opcode::Read::new(eventfd, std::ptr::from_mut(read).cast(), 8).build(),
         Bell::Futex | Bell::FutexByRing => {
             let value = u64::from(shared.word.load(Ordering::Acquire));
@@ -247,10 +242,6 @@ impl Ringer<'_> {
                     )
                 }
             }
-            Bell::EventfdPollByRing => {
-                let pointer = std::ptr::from_ref(self.one).cast();
-                return self.submit(&opcode::Write::new(types::Fd(eventfd), pointer, 8).build());
-            }
             Bell::FutexByRing => {
                 self.shared.word.fetch_add(1, Ordering::Release);
                 let word = self.shared.word.as_ptr();
@@ -270,7 +261,7 @@ impl Ringer<'_> {
         // SAFETY: what the entries above point to is never freed while the ringer lives.
         unsafe { self.submissions.push(&entry).map_err(io::Error::other)? };
         self.submissions.sync();
-        // As a shard enters, running its deferred work too: a WRITE to an eventfd is not done within the submission.
+        // As a shard enters, running its deferred work too.
         enter(&self.submitter, &mut self.submissions, 0)
     }
 }
@@ -346,6 +337,8 @@ fn measure(bell: Bell, busy: bool, rings: u32, cores: [usize; 2]) -> io::Result<
         return outcome.map(|()| unreachable!("just seen to have failed"));
     }
     let receiver = receiver.join().expect("the receiver does not panic")?;
+    // A thread has 16 places for registered rings, and dropping the ring alone does not give the place back.
+    ringer.submitter.unregister_ring_fd()?;
     outcome?;
     Ok(Sample {
         p50: percentile(&mut latencies, 50),
