@@ -1,7 +1,7 @@
 //! The floor server: the physical limit beside which annulet is measured.
 //!
-//! It answers every `\r\n\r\n` it receives with one constant response and does nothing else: no parsing, no routing, no
-//! clock, no allocation, no copy of what it sends. What it costs per request is what this kernel asks for moving the
+//! It answers every `\r\n\r\n` it receives with one constant response and does nothing else: no parsing, routing,
+//! clock, allocation or copy of what it sends. What it costs per request is what this kernel asks for moving the
 //! bytes through a well-set-up io_uring; a server that parses can only come close.
 //!
 //! Start at [`server`], which is the loop. It runs until a signal ends it: SIGINT and SIGTERM keep their default action,
