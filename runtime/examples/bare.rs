@@ -28,7 +28,9 @@ fn main() -> std::io::Result<()> {
                 while let Ok(Some(bytes)) = stream.recv().await {
                     let requests = bytes.windows(4).filter(|window| window == b"\r\n\r\n").count();
                     drop(bytes);
-                    stream.with_send_buffer(|buffer| (0..requests).for_each(|_| buffer.extend_from_slice(ANSWER)));
+                    stream.with_send_buffer(|buffer| {
+                        (0..requests).for_each(|_| buffer.extend_from_slice(ANSWER))
+                    });
                 }
             });
         }

@@ -35,6 +35,7 @@ mod op;
 pub mod placement;
 mod runtime;
 mod shard;
+pub mod signal;
 mod socket;
 mod stop;
 mod sync_shim;
@@ -42,8 +43,8 @@ mod sys;
 mod task;
 pub mod time;
 
-//#[cfg(feature = "macros")]
-//pub use annulet_macros::{main, test};
+#[cfg(feature = "macros")]
+pub use annulet_macros::{main, test};
 pub use driver::uring::{Capabilities, Feature};
 pub use future::yield_now;
 pub use metrics::{Metrics, metrics};
@@ -52,3 +53,15 @@ pub use runtime::{Builder, Core, Loops, capabilities, run, spawn};
 pub use shard::{Gather, LoopPolicy};
 pub use stop::Stopped;
 pub use task::{JoinError, JoinHandle};
+
+/// What the macros expand to; no part of the interface.
+#[doc(hidden)]
+pub mod __private {
+    /// Runs an async test on a loop of its own.
+    pub fn run_test<F: Future>(future: F, start_paused: bool) -> F::Output {
+        match crate::Builder::new().virtual_clock(start_paused).run_local(future) {
+            Ok(output) => output,
+            Err(error) => panic!("annulet: {error}"),
+        }
+    }
+}

@@ -271,7 +271,9 @@ impl Core {
     /// On another thread than the core's.
     pub fn take_listeners(&mut self) -> Vec<TcpListener> {
         let listeners = self.listeners.drain(..);
-        listeners.map(|listener| TcpListener::from_std(listener).expect("a bound socket can be made blocking")).collect()
+        listeners
+            .map(|listener| TcpListener::from_std(listener).expect("a bound socket can be made blocking"))
+            .collect()
     }
 
     /// Done when the loops are asked to stop.
@@ -326,6 +328,9 @@ impl Loops {
 
 impl fmt::Debug for Loops {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loops").field("cores", &self.cores).field("addresses", &self.addresses).finish_non_exhaustive()
+        f.debug_struct("Loops")
+            .field("cores", &self.cores)
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
     }
 }

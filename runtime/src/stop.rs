@@ -31,7 +31,8 @@ impl Stop {
     pub(crate) fn stop(&self) {
         // Release pairs with the Acquire in `poll`: what was done before stopping is seen by who stops.
         self.0.is_set.store(true, Ordering::Release);
-        let waiting = std::mem::take(&mut self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).wakers);
+        let waiting =
+            std::mem::take(&mut self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).wakers);
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
     }
 

@@ -298,7 +298,8 @@ impl Executor {
 impl Drop for Executor {
     fn drop(&mut self) {
         self.cancel_all();
-        let cells: Vec<_> = self.tasks.borrow_mut().slots.iter_mut().filter_map(|slot| slot.cell.take()).collect();
+        let cells: Vec<_> =
+            self.tasks.borrow_mut().slots.iter_mut().filter_map(|slot| slot.cell.take()).collect();
         for cell in cells {
             // SAFETY: taken out of its slot, so this is the last name; handles find the slot empty.
             unsafe { cell.free() };

@@ -41,7 +41,8 @@ pub fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
 /// ```
 pub fn bind_group(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     assert!(count > 0, "a group needs at least one socket");
-    let explain = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
+    let explain =
+        |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
     let first = bound(address, false).map_err(explain)?;
     // With port 0 the kernel chose one for the first; the others join it there.
     let address = first.local_addr().map_err(explain)?.as_socket().expect("bound to an internet address");

@@ -143,4 +143,3 @@ impl fmt::Debug for TcpListener {
         f.debug_struct("TcpListener").field("fd", &self.as_raw_fd()).finish()
     }
 }
-

@@ -114,11 +114,17 @@ impl TcpStream {
     async fn connect_one(address: SocketAddr) -> io::Result<Self> {
         let shard = current();
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        let payload = Payload::Connect { socket: OwnedFd::from(socket), address: Box::new(SockAddr::from(address)) };
-        let outcome = Operation::submit(Rc::clone(&shard), payload, |Payload::Connect { socket, address }| {
-            Op::Connect { fd: socket.as_raw_fd(), address: address.as_ptr().cast(), address_len: address.len() }
-        })?
-        .await;
+        let payload =
+            Payload::Connect { socket: OwnedFd::from(socket), address: Box::new(SockAddr::from(address)) };
+        let outcome =
+            Operation::submit(Rc::clone(&shard), payload, |Payload::Connect { socket, address }| {
+                Op::Connect {
+                    fd: socket.as_raw_fd(),
+                    address: address.as_ptr().cast(),
+                    address_len: address.len(),
+                }
+            })?
+            .await;
         let Payload::Connect { socket, .. } = outcome.payload;
         match outcome.result {
             result if result >= 0 => Ok(Self::from_fd(shard, socket)),
@@ -197,9 +203,9 @@ impl TcpStream {
     }
 
     #[inline]
-    fn lease(&self, received: Received) -> Lease {
+    fn lease(&self, Received { buffer, len }: Received) -> Lease {
         // SAFETY: the table took the buffer out of its list for us, with the length that the kernel reported.
-        unsafe { Lease::new(Rc::clone(&self.shard.pool), received.buffer, received.len) }
+        unsafe { Lease::new(Rc::clone(&self.shard.pool), buffer, len) }
     }
 
     /// Asks the kernel for bytes before anybody waits for them, so that they are there when they are.
@@ -274,8 +280,11 @@ impl TcpStream {
                 }
             }
         }
-        let buffer =
-            if self.shard.is_closing() { Vec::new() } else { self.shard.io.borrow_mut().sockets.take_gather(self.id) };
+        let buffer = if self.shard.is_closing() {
+            Vec::new()
+        } else {
+            self.shard.io.borrow_mut().sockets.take_gather(self.id)
+        };
         let mut guard = PutBack(self, buffer);
         f(&mut guard.1)
     }

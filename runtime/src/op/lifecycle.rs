@@ -6,7 +6,10 @@
 
 #![cfg_attr(
     not(any(test, loom)),
-    allow(dead_code, reason = "the table has one-shot operations only; sockets keep the state of their own multishots")
+    allow(
+        dead_code,
+        reason = "the table has one-shot operations only; sockets keep the state of their own multishots"
+    )
 )]
 
 /// What one completion says: the `res` and `flags` of its CQE.

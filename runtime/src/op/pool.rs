@@ -60,7 +60,10 @@ struct Note {
 
 impl std::fmt::Debug for BufferPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BufferPool").field("total", &self.total.get()).field("held", &self.held.get()).finish()
+        f.debug_struct("BufferPool")
+            .field("total", &self.total.get())
+            .field("held", &self.held.get())
+            .finish()
     }
 }
 

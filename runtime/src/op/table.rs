@@ -47,7 +47,12 @@ pub(crate) struct Ops {
 
 impl Ops {
     /// Submits an operation on `payload`; `op` describes it, given the payload where it will stay.
-    pub(crate) fn submit(&mut self, payload: Payload, op: impl FnOnce(&Payload) -> Op, driver: &mut Driver) -> OpId {
+    pub(crate) fn submit(
+        &mut self,
+        payload: Payload,
+        op: impl FnOnce(&Payload) -> Op,
+        driver: &mut Driver,
+    ) -> OpId {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, lifecycle: None, waiter: None, payload: None });
             (self.slots.len() - 1) as u32
@@ -97,7 +102,12 @@ impl Ops {
         let id = OpId { slot: event.key.slot(), generation: event.key.generation() };
         let slot = self.find(id).expect("a completion arrives before its slot is reused");
         let completion = Completion { result: event.result, flags: 0 };
-        match slot.lifecycle.as_mut().expect("found slots are in use").handle_completion(completion, event.more) {
+        match slot
+            .lifecycle
+            .as_mut()
+            .expect("found slots are in use")
+            .handle_completion(completion, event.more)
+        {
             OnCompletion::Wake => wakes.push(&mut slot.waiter),
             OnCompletion::Reclaim { free: true, .. } => reclaim(self.free(id), driver),
             OnCompletion::Reclaim { free: false, .. } | OnCompletion::Deliver(_) => {

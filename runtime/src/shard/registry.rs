@@ -95,7 +95,8 @@ pub(super) fn register() -> io::Result<(ShardKey, Arc<Remote>)> {
             registry.shards.len() - 1
         }
     };
-    let id = u16::try_from(index).map_err(|_| io::Error::other("more than 65536 annulet loops in one process"))?;
+    let id =
+        u16::try_from(index).map_err(|_| io::Error::other("more than 65536 annulet loops in one process"))?;
     registry.shards[index] = Some(Arc::clone(&remote));
     Ok((ShardKey { id: ShardId(id), serial }, remote))
 }

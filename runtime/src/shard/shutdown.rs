@@ -88,7 +88,9 @@ impl Shard {
                 return io.driver.wait(Wait::No).is_ok() && io.driver.settled(io.driver.ticket());
             }
             let now = monotonic_ns();
-            if now >= give_up_at || io.driver.wait(Wait::Until(Some(if abandoned { give_up_at } else { abandon_at }))).is_err() {
+            if now >= give_up_at
+                || io.driver.wait(Wait::Until(Some(if abandoned { give_up_at } else { abandon_at }))).is_err()
+            {
                 return false;
             }
             io.drain(now);

@@ -88,7 +88,9 @@ impl Listeners {
 
     /// The descriptor, -1 once released.
     pub(crate) fn fd(&mut self, id: ListenerId) -> RawFd {
-        self.find(id.slot, id.generation).and_then(|listener| listener.fd.as_ref()).map_or(-1, AsRawFd::as_raw_fd)
+        self.find(id.slot, id.generation)
+            .and_then(|listener| listener.fd.as_ref())
+            .map_or(-1, AsRawFd::as_raw_fd)
     }
 
     /// Listeners that are not free.
@@ -99,7 +101,8 @@ impl Listeners {
     /// Every listener that is not free, for shutdown.
     pub(crate) fn ids(&self) -> Vec<ListenerId> {
         let all = self.slots.iter().enumerate();
-        all.map(|(slot, listener)| ListenerId { slot: slot as u32, generation: listener.generation }).collect()
+        all.map(|(slot, listener)| ListenerId { slot: slot as u32, generation: listener.generation })
+            .collect()
     }
 
     /// The next connection. Registers `waker` when there is none; the one registered before comes back in `old`.
@@ -132,7 +135,8 @@ impl Listeners {
     /// Takes a completion of an accept in.
     pub(crate) fn handle_event(&mut self, event: Event, cx: &mut Context<'_>) {
         let id = ListenerId { slot: event.key.slot(), generation: event.key.generation() };
-        let listener = self.find(id.slot, id.generation).expect("a completion arrives before its slot is reused");
+        let listener =
+            self.find(id.slot, id.generation).expect("a completion arrives before its slot is reused");
         if event.result >= 0 {
             // SAFETY: the kernel made this descriptor for us and told nobody else.
             let fd = unsafe { OwnedFd::from_raw_fd(event.result) };
@@ -171,8 +175,17 @@ impl Listeners {
                 }
             }
             // Errors of one connection (accept(2) lists them), not of the listener.
-            libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPROTO | libc::EPERM | libc::ETIMEDOUT
-            | libc::ENETDOWN | libc::ENOPROTOOPT | libc::EHOSTDOWN | libc::EHOSTUNREACH | libc::ENETUNREACH => {
+            libc::ECONNABORTED
+            | libc::EINTR
+            | libc::EAGAIN
+            | libc::EPROTO
+            | libc::EPERM
+            | libc::ETIMEDOUT
+            | libc::ENETDOWN
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH => {
                 listener.arm(id, cx);
             }
             errno if event.result < 0 => {

@@ -26,7 +26,7 @@ use std::task::Waker;
 
 use crate::driver::Driver;
 use crate::op::BufferPool;
-use crate::time::{Timers, TimerKey};
+use crate::time::{TimerKey, Timers};
 
 pub(crate) use listener::{ListenerId, Listeners};
 pub(crate) use receive::Received;

@@ -19,8 +19,8 @@
 use std::io;
 use std::task::{Poll, Waker};
 
-use super::table::{Socket, SocketId, Sockets};
 use super::Context;
+use super::table::{Socket, SocketId, Sockets};
 use crate::driver::uring::Feature;
 use crate::driver::{Event, Kind, Op};
 use crate::op::{BUFFER_BYTES, NO_BUFFER};
@@ -267,7 +267,8 @@ fn read_into_pool(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
     };
     socket.receive = Receive::Reading;
     socket.reading = buffer;
-    let op = Op::ReceiveInto { fd: socket.fd, buffer: cx.pool.address(buffer).as_ptr(), len: BUFFER_BYTES as u32 };
+    let op =
+        Op::ReceiveInto { fd: socket.fd, buffer: cx.pool.address(buffer).as_ptr(), len: BUFFER_BYTES as u32 };
     // SAFETY: the buffer is out of the pool, recorded in the slot, and the slot is not freed while this is in flight.
     unsafe { cx.driver.push(op, id.key(Kind::Receive)) };
 }
@@ -316,4 +317,3 @@ impl Socket {
         self.timer_at = at;
     }
 }
-

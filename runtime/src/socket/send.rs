@@ -19,8 +19,8 @@
 use std::io;
 use std::task::{Poll, Waker};
 
-use super::table::{Socket, SocketId, SocketList, Sockets};
 use super::Context;
+use super::table::{Socket, SocketId, SocketList, Sockets};
 use crate::driver::uring::Feature;
 use crate::driver::{Kind, Op};
 
@@ -74,9 +74,18 @@ impl Sockets {
     }
 
     /// Lends `bytes` to the kernel if nothing is gathered or in flight; gives them back otherwise.
-    pub(crate) fn try_lend(&mut self, id: SocketId, bytes: Vec<u8>, cx: &mut Context<'_>) -> Result<(), Vec<u8>> {
+    pub(crate) fn try_lend(
+        &mut self,
+        id: SocketId,
+        bytes: Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Vec<u8>> {
         let socket = self.socket(id);
-        if socket.send != SendState::Idle || !socket.gather.is_empty() || socket.lent || socket.send_error != 0 {
+        if socket.send != SendState::Idle
+            || !socket.gather.is_empty()
+            || socket.lent
+            || socket.send_error != 0
+        {
             return Err(bytes);
         }
         if bytes.is_empty() {
@@ -122,7 +131,8 @@ impl Sockets {
     #[inline]
     pub(crate) fn unsent(&mut self, id: SocketId) -> usize {
         let socket = self.socket(id);
-        let flying = if socket.send == SendState::Idle { 0 } else { socket.flying.len() - socket.sent as usize };
+        let flying =
+            if socket.send == SendState::Idle { 0 } else { socket.flying.len() - socket.sent as usize };
         socket.gather.len() + flying
     }
 
@@ -243,7 +253,10 @@ impl Sockets {
     #[inline]
     pub(super) fn keep_spare(&mut self, buffer: Vec<u8>) {
         debug_assert!(buffer.is_empty());
-        if buffer.capacity() != 0 && buffer.capacity() <= SPARE_BYTES_MAX && self.spare.len() < SPARE_COUNT_MAX {
+        if buffer.capacity() != 0
+            && buffer.capacity() <= SPARE_BYTES_MAX
+            && self.spare.len() < SPARE_COUNT_MAX
+        {
             self.spare.push(buffer);
         }
     }
@@ -263,7 +276,11 @@ fn submit(socket: &Socket, id: SocketId, cx: &mut Context<'_>) {
     let rest = &socket.flying[socket.sent as usize..];
     // One request carries at most 1 GiB; the rest follows on its completion.
     let (fd, bytes, len) = (socket.fd, rest.as_ptr(), rest.len().min(1 << 30) as u32);
-    let op = if socket.send == SendState::Trying { Op::SendNow { fd, bytes, len } } else { Op::Send { fd, bytes, len } };
+    let op = if socket.send == SendState::Trying {
+        Op::SendNow { fd, bytes, len }
+    } else {
+        Op::Send { fd, bytes, len }
+    };
     // SAFETY: `flying` is neither moved, changed nor freed while `send` is not Idle (invariant on the field), and the
     // slot is not freed before.
     unsafe { cx.driver.push(op, id.key(Kind::Send)) };

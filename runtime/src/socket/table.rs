@@ -150,7 +150,11 @@ impl Sockets {
     /// Frees the slot if the kernel holds nothing of it any more.
     pub(super) fn free_if_quiet(&mut self, id: SocketId, cx: &mut Context<'_>) {
         let socket = self.socket(id);
-        if !socket.closing || socket.fd != -1 || socket.receive.is_in_flight() || socket.send != SendState::Idle {
+        if !socket.closing
+            || socket.fd != -1
+            || socket.receive.is_in_flight()
+            || socket.send != SendState::Idle
+        {
             return;
         }
         debug_assert_eq!(socket.queued, 0);

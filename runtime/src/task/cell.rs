@@ -54,9 +54,8 @@ pub(crate) struct TaskCell(NonNull<Header>);
 
 impl TaskCell {
     pub(crate) fn new<F: Future>(future: F, joined: bool) -> Self {
-        let vtable: &'static VTable = const {
-            &VTable { poll: poll::<F>, cancel: cancel::<F>, take: take::<F>, free: free::<F> }
-        };
+        let vtable: &'static VTable =
+            const { &VTable { poll: poll::<F>, cancel: cancel::<F>, take: take::<F>, free: free::<F> } };
         let header = Header {
             vtable,
             joined: Cell::new(joined),
@@ -167,7 +166,9 @@ unsafe fn poll<F: Future>(header: NonNull<Header>, waker: &Waker) -> bool {
     // SAFETY: the header is the first field of a `Body<F>` (repr(C)).
     let cell = unsafe { header.cast::<Body<F>>().as_ref() };
     // SAFETY: the task is live and not being polled, so this is the only reference to the stage.
-    let Stage::Live(future) = (unsafe { &mut *cell.stage.get() }) else { unreachable!("a live task holds its future") };
+    let Stage::Live(future) = (unsafe { &mut *cell.stage.get() }) else {
+        unreachable!("a live task holds its future")
+    };
     // SAFETY: the future never moves: its cell is not moved, and it is dropped in place.
     let future = unsafe { Pin::new_unchecked(future) };
     let outcome = match catch_unwind(AssertUnwindSafe(|| future.poll(&mut Context::from_waker(waker)))) {

@@ -46,7 +46,10 @@ impl JoinError {
 
     fn message(&self) -> Option<&str> {
         let Kind::Panicked(payload) = &self.kind else { return None };
-        payload.downcast_ref::<&'static str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        payload
+            .downcast_ref::<&'static str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
     }
 }
 

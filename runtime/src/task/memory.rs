@@ -145,7 +145,9 @@ mod tests {
 
     #[test]
     fn odd_layouts_are_the_allocators() {
-        for layout in [Layout::new::<()>(), Layout::new::<[u8; 100_000]>(), Layout::from_size_align(64, 128).unwrap()] {
+        for layout in
+            [Layout::new::<()>(), Layout::new::<[u8; 100_000]>(), Layout::from_size_align(64, 128).unwrap()]
+        {
             let block = allocate(layout);
             assert_eq!(block.as_ptr() as usize % layout.align(), 0);
             // SAFETY: allocated above with this layout.

@@ -15,12 +15,7 @@ pub(crate) const SLOT_BITS: u32 = 24;
 /// Generations of a task slot count modulo this mask.
 pub(crate) const TASK_GENERATION_MASK: u32 = (1 << 24) - 1;
 
-static VTABLE: RawWakerVTable = RawWakerVTable::new(
-    |data| RawWaker::new(data, &VTABLE),
-    |data| wake(data),
-    |data| wake(data),
-    |_| {},
-);
+static VTABLE: RawWakerVTable = RawWakerVTable::new(|data| RawWaker::new(data, &VTABLE), wake, wake, |_| {});
 
 /// The waker of a task.
 #[inline]
@@ -36,7 +31,10 @@ pub(crate) fn waker(shard: ShardId, task: TaskId) -> Waker {
 #[inline]
 fn wake(data: *const ()) {
     let word = data as usize as u64;
-    let task = TaskId { slot: word as u32 & ((1 << SLOT_BITS) - 1), generation: (word >> 24) as u32 & TASK_GENERATION_MASK };
+    let task = TaskId {
+        slot: word as u32 & ((1 << SLOT_BITS) - 1),
+        generation: (word >> 24) as u32 & TASK_GENERATION_MASK,
+    };
     shard::wake(ShardId((word >> 48) as u16), task);
 }
 

@@ -86,7 +86,10 @@ impl Interval {
             MissedTickBehavior::Skip => {
                 let late = now.saturating_duration_since(planned).as_nanos();
                 let periods = late / self.period.as_nanos() + 1;
-                planned + Duration::from_nanos(u64::try_from(periods * self.period.as_nanos()).unwrap_or(u64::MAX))
+                planned
+                    + Duration::from_nanos(
+                        u64::try_from(periods * self.period.as_nanos()).unwrap_or(u64::MAX),
+                    )
             }
         };
         self.sleep.reset(self.next);

@@ -35,7 +35,7 @@ fn with_quarantine<R>(f: impl FnOnce(&mut Quarantine) -> R) -> R {
         std::hint::spin_loop();
     }
     // SAFETY: the lock is held, and `f` neither allocates nor panics.
-    let result = f(unsafe { &mut *(&raw mut QUARANTINE) });
+    let result = f(unsafe { &mut *std::ptr::addr_of_mut!(QUARANTINE) });
     LOCKED.store(false, Ordering::Release);
     result
 }
@@ -82,7 +82,7 @@ unsafe impl GlobalAlloc for Poisoning {
 /// Empties the quarantine. Gives the blocks looked at so far, and how many of them were written to after their end.
 pub(crate) fn inspect() -> (u64, u64) {
     for index in 0..QUARANTINE_BLOCKS {
-        let block = with_quarantine(|quarantine| std::mem::replace(&mut quarantine.blocks[index], (0, 0, 0)));
+        let block = with_quarantine(|quarantine| std::mem::take(&mut quarantine.blocks[index]));
         release(block);
     }
     (CHECKED.load(Ordering::Relaxed), DAMAGED.load(Ordering::Relaxed))

@@ -201,7 +201,8 @@ fn futures_can_be_dropped_at_every_await_point() {
                             }
                             None => {
                                 *dropped.entry("send").or_default() += 1;
-                                let old = std::mem::replace(&mut links[index], Link::new(&listener, address).await);
+                                let old =
+                                    std::mem::replace(&mut links[index], Link::new(&listener, address).await);
                                 let mut read = old.read;
                                 if let Some(Ok(Some(lease))) = attempt(old.server.recv(), 2).await {
                                     check(&lease, &mut read);
@@ -217,7 +218,8 @@ fn futures_can_be_dropped_at_every_await_point() {
                     5 => {
                         let index = random.below(links.len() as u64) as usize;
                         let old = std::mem::replace(&mut links[index], Link::new(&listener, address).await);
-                        let closed = attempt(old.client.close(Duration::from_millis(1)), random.below(4)).await;
+                        let closed =
+                            attempt(old.client.close(Duration::from_millis(1)), random.below(4)).await;
                         *dropped.entry("close").or_default() += u64::from(closed.is_none());
                     }
                     _ => {
@@ -247,6 +249,9 @@ fn futures_can_be_dropped_at_every_await_point() {
     println!("dropped: {dropped:?}; {checked} freed blocks looked at, {damaged} damaged");
     assert_eq!(damaged, 0, "memory was written to after it was freed");
     for what in ["connect", "accept", "sleep", "send", "close", "write", "flush", "recv", "read"] {
-        assert!(dropped.get(what).is_some_and(|count| *count > rounds / 10_000), "{what} was hardly ever dropped");
+        assert!(
+            dropped.get(what).is_some_and(|count| *count > rounds / 10_000),
+            "{what} was hardly ever dropped"
+        );
     }
 }

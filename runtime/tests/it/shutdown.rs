@@ -82,7 +82,9 @@ fn a_lease_may_outlive_its_loop() {
 
 #[test]
 fn handles_may_outlive_their_loop() {
-    let handle = annulet::run(async { spawn(pending::<()>()) });
+    let mut handle = None;
+    annulet::run(async { handle = Some(spawn(pending::<()>())) });
+    let handle = handle.unwrap();
     assert!(handle.is_finished());
     handle.abort();
     annulet::run(async move {
@@ -124,7 +126,8 @@ fn loops_on_threads_start_and_stop() {
     let address = loops.addresses()[0];
     for _ in 0..50 {
         let mut word = String::new();
-        std::io::Read::read_to_string(&mut std::net::TcpStream::connect(address).unwrap(), &mut word).unwrap();
+        std::io::Read::read_to_string(&mut std::net::TcpStream::connect(address).unwrap(), &mut word)
+            .unwrap();
         assert_eq!(word, "hello");
     }
     loops.stop();

@@ -191,12 +191,17 @@ fn awaiting_a_handle_on_another_thread_is_refused_with_words() {
             let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let _ = task.as_mut().poll(&mut std::task::Context::from_waker(waker));
             }));
-            let words = refused.unwrap_err().downcast::<&'static str>().map(|words| *words).unwrap_or_default();
+            let words =
+                refused.unwrap_err().downcast::<&'static str>().map(|words| *words).unwrap_or_default();
             sender.send(words).unwrap();
         });
         other.join().unwrap();
         annulet::time::sleep(Duration::from_millis(1)).await;
-        assert_eq!(annulet::metrics().tasks, 1, "detached, not gone: its handle was dropped on the other thread");
+        assert_eq!(
+            annulet::metrics().tasks,
+            1,
+            "detached, not gone: its handle was dropped on the other thread"
+        );
     });
     assert!(receiver.recv().unwrap().contains("another thread"));
 }

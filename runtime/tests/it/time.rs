@@ -112,3 +112,16 @@ fn ten_thousand_sleepers_are_done_together() {
     });
     assert!(start.elapsed() < Duration::from_secs(5));
 }
+
+#[annulet::test(start_paused = true)]
+async fn a_paused_test_sleeps_for_a_day_at_once() {
+    let (start, begin) = (Instant::now(), now());
+    sleep(Duration::from_secs(86_400)).await;
+    assert!(now() - begin >= Duration::from_secs(86_400) && start.elapsed() < Duration::from_secs(5));
+}
+
+#[annulet::test]
+async fn a_test_may_fail_with_an_error() -> std::io::Result<()> {
+    sleep(Duration::from_micros(10)).await;
+    Ok(())
+}

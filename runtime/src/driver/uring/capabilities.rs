@@ -117,7 +117,10 @@ impl Capabilities {
                 let known: Vec<_> = Feature::ALL.iter().map(|feature| feature.name()).collect();
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
-                    format!("{MASK_VARIABLE} names {name:?}, which is no ring feature; known: {}", known.join(", ")),
+                    format!(
+                        "{MASK_VARIABLE} names {name:?}, which is no ring feature; known: {}",
+                        known.join(", ")
+                    ),
                 ));
             };
             self.remove(*feature);

@@ -54,7 +54,10 @@ pub(crate) struct Uring {
 
 impl std::fmt::Debug for Uring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Uring").field("capabilities", &self.capabilities).field("enters", &self.enters).finish()
+        f.debug_struct("Uring")
+            .field("capabilities", &self.capabilities)
+            .field("enters", &self.enters)
+            .finish()
     }
 }
 
@@ -180,7 +183,12 @@ impl Uring {
     }
 
     /// The only place that enters the kernel.
-    fn enter(&mut self, count: u32, flags: EnterFlags, argument: Option<&GetEventsArgument>) -> io::Result<()> {
+    fn enter(
+        &mut self,
+        count: u32,
+        flags: EnterFlags,
+        argument: Option<&GetEventsArgument>,
+    ) -> io::Result<()> {
         self.sq.sync();
         self.enters += 1;
         let flags = flags | self.enter_flags;
@@ -188,7 +196,12 @@ impl Uring {
             // SAFETY: the argument has the layout of `struct io_uring_getevents_arg`, and it and the timespec it points
             // to live on the stack of `wait` until the call returns.
             Some(_) => unsafe {
-                self.submitter.enter(self.sq.len() as u32, count, (flags | EnterFlags::EXT_ARG).bits(), argument)
+                self.submitter.enter(
+                    self.sq.len() as u32,
+                    count,
+                    (flags | EnterFlags::EXT_ARG).bits(),
+                    argument,
+                )
             },
             // SAFETY: no argument is passed; `sigset_t` is what the kernel would read there.
             None => unsafe {

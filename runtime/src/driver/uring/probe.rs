@@ -60,7 +60,9 @@ pub(super) fn features(ring: &IoUring, capabilities: &mut Capabilities) -> io::R
 fn too_old(missing: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
-        format!("cannot create an io_uring: this kernel's io_uring lacks {missing}; Linux 5.11 or newer is needed"),
+        format!(
+            "cannot create an io_uring: this kernel's io_uring lacks {missing}; Linux 5.11 or newer is needed"
+        ),
     )
 }
 

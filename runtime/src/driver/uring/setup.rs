@@ -77,7 +77,9 @@ fn build(sq_entries: u32, cq_entries: u32, wanted: &Capabilities) -> io::Result<
         builder.setup_coop_taskrun();
     }
     // The kernel refuses the flag unless one of the two modes above is chosen (io_uring_setup(2)).
-    if wanted.has(Feature::TaskrunFlag) && (wanted.has(Feature::DeferTaskrun) || wanted.has(Feature::CoopTaskrun)) {
+    if wanted.has(Feature::TaskrunFlag)
+        && (wanted.has(Feature::DeferTaskrun) || wanted.has(Feature::CoopTaskrun))
+    {
         builder.setup_taskrun_flag();
     }
     if wanted.has(Feature::NoSqArray) {

@@ -11,7 +11,11 @@ const SEND_ALL: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 #[inline]
 pub(super) fn entry(op: Op, key: Key, capabilities: &Capabilities) -> squeue::Entry {
     // Cancellations and closes are fire and forget: their success is seen in the operation they end.
-    let quiet = if capabilities.has(Feature::SkipSuccess) { squeue::Flags::SKIP_SUCCESS } else { squeue::Flags::empty() };
+    let quiet = if capabilities.has(Feature::SkipSuccess) {
+        squeue::Flags::SKIP_SUCCESS
+    } else {
+        squeue::Flags::empty()
+    };
     let entry = match op {
         Op::Accept { fd, multishot: true } => {
             opcode::AcceptMulti::new(Fd(fd)).flags(libc::SOCK_CLOEXEC).build()
@@ -21,7 +25,9 @@ pub(super) fn entry(op: Op, key: Key, capabilities: &Capabilities) -> squeue::En
                 .flags(libc::SOCK_CLOEXEC)
                 .build()
         }
-        Op::Connect { fd, address, address_len } => opcode::Connect::new(Fd(fd), address, address_len).build(),
+        Op::Connect { fd, address, address_len } => {
+            opcode::Connect::new(Fd(fd), address, address_len).build()
+        }
         Op::ReceiveSelect { fd, multishot: true } => opcode::RecvMulti::new(Fd(fd), RECEIVE_GROUP).build(),
         Op::ReceiveSelect { fd, multishot: false } => opcode::Recv::new(Fd(fd), std::ptr::null_mut(), 0)
             .buf_group(RECEIVE_GROUP)
