@@ -29,7 +29,7 @@ fn main() -> std::io::Result<()> {
                     let requests = bytes.windows(4).filter(|window| window == b"\r\n\r\n").count();
                     drop(bytes);
                     stream.with_send_buffer(|buffer| {
-                        (0..requests).for_each(|_| buffer.extend_from_slice(ANSWER))
+                        (0..requests).for_each(|_| buffer.extend_from_slice(ANSWER));
                     });
                 }
             });
