@@ -1,2 +1,29 @@
 //! A strict and fast HTTP/1.1 server on annulet.
+//!
+//! Handlers are async functions from a [`Request`] to something that [becomes](IntoResponse) a [`Response`]; a [`Router`] maps
+//! paths and methods to them. Underneath, [`h1`] is the protocol without I/O.
 #![forbid(unsafe_code)]
+
+mod body;
+mod date;
+mod error;
+pub mod h1;
+mod handler;
+pub mod offline;
+mod recycle;
+mod request;
+mod response;
+mod router;
+mod server;
+mod service;
+
+pub use body::Chunk;
+pub use date::{DateCache, LINE_BYTES as DATE_LINE_BYTES};
+pub use error::Error;
+pub use h1::{Limits, Refusal};
+pub use handler::Handler;
+pub use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+pub use request::Request;
+pub use response::{Escape, IntoResponse, Response, escape};
+pub use router::Router;
+pub use server::{Drain, Server, serve};

@@ -1,2 +1,0 @@
-//! The index and hello server.
-fn main() {}

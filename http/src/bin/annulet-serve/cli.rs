@@ -1,0 +1,198 @@
+//! The command line: what can be asked for, and in which words. Starts nothing.
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+use std::time::Duration;
+
+use annulet::{Gather, LoopPolicy};
+use clap::Parser;
+
+/// Serves GET / and GET /hello/{name} over HTTP/1.1, with one io_uring loop per core and nothing shared between them.
+///
+/// Stop it with SIGINT or SIGTERM: requests in flight are answered first.
+#[derive(Debug, Parser)]
+#[command(name = "annulet-serve", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Options {
+    /// Address to listen on; may be given several times. Every core listens on all of them.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000", value_parser = parse_address)]
+    pub(crate) listen: Vec<SocketAddr>,
+
+    /// Cores to run on, one pinned thread each: "all" that this process may use, or a list such as "0,2-5".
+    #[arg(long, value_name = "LIST|all", default_value = "all")]
+    pub(crate) cores: Cores,
+
+    /// Wait so long in the handlers before answering, e.g. 500ms, 2s: stands for work that is awaited.
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = parse_duration)]
+    pub(crate) delay: Duration,
+
+    /// Under load, let the kernel gather completions for up to 60 µs before it wakes the loop: less CPU per request, some tens of
+    /// µs more latency. Off by itself while few connections are busy. Needs Linux 6.12.
+    #[arg(long)]
+    pub(crate) batch: bool,
+
+    /// Look for completions so long before sleeping, e.g. 50us: a fraction of the latency for a busy core.
+    #[arg(long, value_name = "TIME", default_value = "0us", value_parser = parse_duration)]
+    pub(crate) spin: Duration,
+}
+
+const EXAMPLES: &str = "Examples:
+  annulet-serve                                   on 127.0.0.1:8000, on all cores
+  annulet-serve --listen 0.0.0.0:80 --listen [::]:80
+  annulet-serve --cores 0-3 --spin 50us           four cores, lowest latency
+  annulet-serve --delay 500ms                     as if every answer had to be fetched";
+
+impl Options {
+    /// How the loops are to wait.
+    pub(crate) fn policy(&self) -> LoopPolicy {
+        LoopPolicy { spin: self.spin, gather: self.batch.then(Gather::default) }
+    }
+}
+
+/// Which cores to run on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cores {
+    /// Those of the process's affinity mask.
+    All,
+    /// These, in this order.
+    List(Vec<usize>),
+}
+
+impl Cores {
+    /// The list, unless it is all.
+    pub(crate) fn chosen(&self) -> Option<&[usize]> {
+        match self {
+            Cores::All => None,
+            Cores::List(cores) => Some(cores),
+        }
+    }
+}
+
+/// More than any kernel is built for; keeps "0-99999999999" from filling memory.
+const CORE_NUMBER_MAX: usize = 8191;
+
+impl FromStr for Cores {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Cores, String> {
+        if text == "all" {
+            return Ok(Cores::All);
+        }
+        let mut cores = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let range = parse_core(first)?..=parse_core(last)?;
+            if range.is_empty() {
+                return Err(format!("the range {part:?} runs backwards"));
+            }
+            for core in range {
+                if cores.contains(&core) {
+                    return Err(format!("core {core} is named twice"));
+                }
+                cores.push(core);
+            }
+        }
+        Ok(Cores::List(cores))
+    }
+}
+
+fn parse_core(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(core) if core <= CORE_NUMBER_MAX && text.bytes().all(|b| b.is_ascii_digit()) => Ok(core),
+        _ => Err(format!("{text:?} is no core; write \"all\" or a list such as \"0,2-5\"")),
+    }
+}
+
+/// An address with a port; a host name stands for the first of its addresses.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let mut addresses = text
+        .to_socket_addrs()
+        .map_err(|error| format!("{error}; write an address with a port, such as 127.0.0.1:8000"))?;
+    addresses.next().ok_or_else(|| "the name has no address".to_owned())
+}
+
+/// A number and its unit: `us`, `ms`, `s`, `m`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time; write a number and its unit, such as 500ms, 50us, 2s");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(digits);
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    match unit {
+        "us" | "µs" => Ok(Duration::from_micros(number.into())),
+        "ms" => Ok(Duration::from_millis(number.into())),
+        "s" => Ok(Duration::from_secs(number.into())),
+        "m" => Ok(Duration::from_secs(60 * u64::from(number))),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options, String> {
+        let words = std::iter::once("annulet-serve").chain(line.split_whitespace());
+        Options::try_parse_from(words).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults() {
+        let options = parse("").unwrap();
+        assert_eq!(options.listen, ["127.0.0.1:8000".parse().unwrap()]);
+        assert_eq!((options.cores, options.delay), (Cores::All, Duration::ZERO));
+        assert_eq!(parse("").unwrap().policy(), LoopPolicy::default());
+    }
+
+    #[test]
+    fn everything_at_once() {
+        let options =
+            parse("--listen 0.0.0.0:1 --listen [::1]:2 --cores 3,0-1 --delay 500ms --batch --spin 50us")
+                .unwrap();
+        assert_eq!(options.listen, ["0.0.0.0:1".parse().unwrap(), "[::1]:2".parse().unwrap()]);
+        assert_eq!(options.cores.chosen(), Some(&[3, 0, 1][..]));
+        assert_eq!(options.delay, Duration::from_millis(500));
+        let policy = LoopPolicy { spin: Duration::from_micros(50), gather: Some(Gather::default()) };
+        assert_eq!(options.policy(), policy);
+    }
+
+    #[test]
+    fn durations() {
+        let check = |text, expected| assert_eq!(parse_duration(text).ok(), expected, "{text}");
+        check("500ms", Some(Duration::from_millis(500)));
+        check("7us", Some(Duration::from_micros(7)));
+        check("2s", Some(Duration::from_secs(2)));
+        check("1m", Some(Duration::from_secs(60)));
+        check("0s", Some(Duration::ZERO));
+        check("", None);
+        check("5", None);
+        check("ms", None);
+        check("-5ms", None);
+        check("1.5s", None);
+        check("5 ms", None);
+        check("99999999999s", None);
+    }
+
+    #[test]
+    fn mistakes() {
+        let check = |line: &str, expected: &str| {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(expected), "{line}: {error}");
+        };
+        check("--cores x", "is no core");
+        check("--cores 1,", "is no core");
+        check("--cores 3-1", "runs backwards");
+        check("--cores 1,0-2", "named twice");
+        check("--cores 0-99999999999", "is no core");
+        check("--listen 8000", "such as 127.0.0.1:8000");
+        check("--delay 5", "is no time");
+        check("--speed", "unexpected argument");
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        Options::command().debug_assert();
+    }
+}

@@ -1,0 +1,62 @@
+//! The index and hello server: `GET /` and `GET /hello/{name}`, on every core that it is given.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod pages;
+
+use std::io;
+use std::process::ExitCode;
+
+use annulet::{Builder, Core};
+use annulet_http::Server;
+use clap::Parser;
+use cli::Options;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("annulet-serve: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> io::Result<()> {
+    let mut builder = Builder::new().policy(options.policy());
+    if let Some(cores) = options.cores.chosen() {
+        builder = builder.cores(cores.iter().copied());
+    }
+    for address in &options.listen {
+        builder = builder.listen(*address);
+    }
+    let delay = options.delay;
+    let loops = builder.start(move |core| serve(core, Server::new(pages::router(delay))))?;
+    for address in loops.addresses() {
+        println!("listening on http://{address}/");
+    }
+    let cores: Vec<String> = loops.cores().iter().map(ToString::to_string).collect();
+    println!("cores {}", cores.join(","));
+    if let Some(capabilities) = loops.capabilities() {
+        println!("ring {capabilities}");
+    }
+    loops.join()
+}
+
+/// One core: serves until it is asked to stop, then answers what is in flight.
+async fn serve(mut core: Core, server: Server) {
+    for listener in core.take_listeners() {
+        let server = server.clone();
+        // Detached: it ends when the server drains.
+        drop(annulet::spawn(async move {
+            if let Err(error) = server.serve(listener).await {
+                eprintln!("annulet-serve: accepting has ended: {error}");
+            }
+        }));
+    }
+    core.stopped().await;
+    let drain = server.drain_handle();
+    drain.start();
+    drain.finished().await;
+}

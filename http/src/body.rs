@@ -1,0 +1,85 @@
+//! The content of a request, as its handler reads it. Where the bytes come from is behind [`Source`].
+use std::ops::Deref;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use annulet::Lease;
+use bytes::Bytes;
+
+use crate::Error;
+use crate::recycle::Buffer;
+
+/// A piece of content.
+///
+/// It may hold a receive buffer of the core's pool: use it and let it go.
+#[derive(Debug)]
+pub struct Chunk(pub(crate) Piece);
+
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Leased(Lease),
+    Copied(Buffer),
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Piece::Leased(lease) => lease,
+            Piece::Copied(buffer) => buffer,
+        }
+    }
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+/// What delivers content: the connection.
+pub(crate) trait Source {
+    /// The next piece of the body for this claim, `None` at its end.
+    fn poll_chunk(&self, claim: u32, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>>;
+}
+
+/// A request's claim on the content that follows its head.
+pub(crate) struct Body {
+    source: Rc<dyn Source>,
+    /// Which request of the connection this is: a claim that outlives its answer reads nothing of the next.
+    claim: u32,
+}
+
+impl Body {
+    pub(crate) fn new(source: Rc<dyn Source>, claim: u32) -> Body {
+        Body { source, claim }
+    }
+
+    pub(crate) fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
+        self.source.poll_chunk(self.claim, cx)
+    }
+}
+
+/// Collects pieces up to a limit.
+#[derive(Default)]
+pub(crate) struct Collector {
+    bytes: Buffer,
+}
+
+impl Collector {
+    /// # Errors
+    ///
+    /// When there is more than `limit` bytes.
+    pub(crate) fn push(&mut self, chunk: &Chunk, limit: usize) -> Result<(), Error> {
+        if chunk.len() > limit - self.bytes.len() {
+            return Err(crate::h1::Refusal::BodyTooLarge.into());
+        }
+        self.bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    pub(crate) fn finish(self) -> Bytes {
+        self.bytes.into_vec().into()
+    }
+}

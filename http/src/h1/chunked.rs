@@ -1,0 +1,246 @@
+//! The chunked transfer coding, taken apart as it arrives (RFC 9112 section 7.1).
+//!
+//! Works in any slicing of the input and keeps no bytes. Strict where others are not: a line ends in CRLF and nothing else, no white
+//! space around the size, no control character in an extension, extensions and trailers bounded. Trailer fields are checked and
+//! thrown away.
+use std::ops::Range;
+
+use super::syntax::{CLASS, TOKEN, VALUE};
+use super::{Limits, Refusal};
+
+/// Sixteen hexadecimal digits fill 64 bits; leading zeros count too.
+const SIZE_DIGITS_MAX: u8 = 16;
+
+/// Where the decoder stands.
+///
+/// ```text
+///            ┌────────────────────────────── DataEnd ◀─ DataCr ◀─┐
+///            ▼                                                   │
+///  ──▶ Size ──▶ (Extension) ──▶ SizeEnd ── size > 0 ──▶ Data ────┘
+///                                  │ size = 0
+///                                  ▼
+///             ┌────────────▶ TrailerStart ── CR ──▶ LastEnd ── LF ──▶ Done
+///             │                    │
+///          TrailerEnd ◀─ TrailerValue ◀─ TrailerName
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Size { digits: u8 },
+    Extension,
+    SizeEnd,
+    Data,
+    DataCr,
+    DataEnd,
+    TrailerStart,
+    TrailerName,
+    TrailerValue,
+    TrailerEnd,
+    LastEnd,
+    Done,
+}
+
+/// The decoder of one body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoder {
+    state: State,
+    /// Of the chunk at hand: its size while that is read, then what is left of its data. In bytes.
+    left: u64,
+    /// What chunk extensions may still take, in bytes.
+    extension_bytes_left: u32,
+    /// What the trailer section may still take, in bytes.
+    trailer_bytes_left: u32,
+}
+
+/// What one call to [`Decoder::decode`] came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// How much of the input was taken. The rest is to be given again.
+    pub used: usize,
+    /// Content found, as a range of the input; empty if there was none.
+    pub data: Range<usize>,
+    /// Whether the body is over. What follows `used` is the next message.
+    pub is_end: bool,
+}
+
+impl Decoder {
+    /// A decoder at the first byte of a body.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Decoder {
+        Decoder {
+            state: State::Size { digits: 0 },
+            left: 0,
+            extension_bytes_left: limits.chunk_extension_bytes,
+            trailer_bytes_left: limits.trailer_bytes,
+        }
+    }
+
+    /// Takes input up to the end of the first piece of content, or all of it.
+    ///
+    /// # Errors
+    ///
+    /// The rule that was broken; the connection cannot be used again.
+    pub fn decode(&mut self, input: &[u8]) -> Result<Decoded, Refusal> {
+        let mut used = 0;
+        while let Some(&b) = input.get(used) {
+            match self.state {
+                State::Done => break,
+                State::Data => {
+                    let here = (input.len() - used).min(usize::try_from(self.left).unwrap_or(usize::MAX));
+                    self.left -= here as u64;
+                    if self.left == 0 {
+                        self.state = State::DataCr;
+                    }
+                    return Ok(Decoded { used: used + here, data: used..used + here, is_end: false });
+                }
+                _ => self.handle_byte(b)?,
+            }
+            used += 1;
+        }
+        Ok(Decoded { used, data: used..used, is_end: self.state == State::Done })
+    }
+
+    fn handle_byte(&mut self, b: u8) -> Result<(), Refusal> {
+        self.state = match (self.state, b) {
+            (State::Size { digits }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                self.handle_digit(digits, b)?
+            }
+            (State::Size { digits: 1.. }, b';') => State::Extension,
+            (State::Size { digits: 1.. }, b'\r') => State::SizeEnd,
+            (State::Size { .. }, _) => return Err(Refusal::ChunkSize),
+
+            (State::Extension, b'\r') => State::SizeEnd,
+            (State::Extension, _) if CLASS[usize::from(b)] & VALUE != 0 && self.extension_bytes_left > 0 => {
+                self.extension_bytes_left -= 1;
+                State::Extension
+            }
+            (State::Extension, _) => return Err(Refusal::ChunkExtension),
+
+            (State::SizeEnd, b'\n') if self.left == 0 => State::TrailerStart,
+            (State::SizeEnd, b'\n') => State::Data,
+            (State::DataCr, b'\r') => State::DataEnd,
+            (State::DataEnd, b'\n') => State::Size { digits: 0 },
+            (State::SizeEnd, _) => return Err(Refusal::ChunkSize),
+            (State::DataCr | State::DataEnd, _) => return Err(Refusal::ChunkEnd),
+
+            (State::TrailerStart, b'\r') => State::LastEnd,
+            (State::LastEnd, b'\n') => State::Done,
+            _ => self.handle_trailer_byte(b)?,
+        };
+        Ok(())
+    }
+
+    fn handle_digit(&mut self, digits: u8, b: u8) -> Result<State, Refusal> {
+        if digits == SIZE_DIGITS_MAX {
+            return Err(Refusal::ChunkSize);
+        }
+        if digits == 0 {
+            self.left = 0;
+        }
+        let digit = match b {
+            b'0'..=b'9' => b - b'0',
+            _ => (b | 0x20) - b'a' + 10,
+        };
+        self.left = self.left << 4 | u64::from(digit);
+        Ok(State::Size { digits: digits + 1 })
+    }
+
+    /// `field-name ":" OWS field-value OWS CRLF`, nothing folded.
+    fn handle_trailer_byte(&mut self, b: u8) -> Result<State, Refusal> {
+        self.trailer_bytes_left = self.trailer_bytes_left.checked_sub(1).ok_or(Refusal::TrailerTooLarge)?;
+        let class = CLASS[usize::from(b)];
+        match (self.state, b) {
+            (State::TrailerStart | State::TrailerName, _) if class & TOKEN != 0 => Ok(State::TrailerName),
+            (State::TrailerName, b':') => Ok(State::TrailerValue),
+            (State::TrailerValue, b'\r') => Ok(State::TrailerEnd),
+            (State::TrailerValue, _) if class & VALUE != 0 => Ok(State::TrailerValue),
+            (State::TrailerEnd, b'\n') => Ok(State::TrailerStart),
+            _ => Err(Refusal::Trailer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Content, and what was left over.
+    type Outcome = Result<(String, String), Refusal>;
+
+    /// Feeds the input in pieces of `step` bytes.
+    fn run(input: &[u8], step: usize) -> Outcome {
+        let limits = Limits { chunk_extension_bytes: 8, trailer_bytes: 16, ..Limits::default() };
+        let mut decoder = Decoder::new(&limits);
+        let mut content = Vec::new();
+        let mut at = 0;
+        let mut end = step.min(input.len());
+        loop {
+            let decoded = decoder.decode(&input[at..end])?;
+            content.extend_from_slice(&input[at..end][decoded.data]);
+            at += decoded.used;
+            if decoded.is_end {
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                return Ok((text(&content), text(&input[at..])));
+            }
+            if at == end {
+                if end == input.len() {
+                    return Err(Refusal::BodyCut);
+                }
+                end = (end + step).min(input.len());
+            }
+        }
+    }
+
+    /// The outcome must not depend on the slicing.
+    fn check(input: &str, expected: Result<(&str, &str), Refusal>) {
+        let expected: Outcome = expected.map(|(content, rest)| (content.into(), rest.into()));
+        for step in 1..=input.len().max(1) {
+            assert_eq!(run(input.as_bytes(), step), expected, "{input:?} in steps of {step}");
+        }
+    }
+
+    #[test]
+    fn bodies() {
+        check("0\r\n\r\n", Ok(("", "")));
+        check("5\r\nhello\r\n0\r\n\r\n", Ok(("hello", "")));
+        check("5\r\nhello\r\n6\r\n world\r\n000\r\n\r\nGET /", Ok(("hello world", "GET /")));
+        check("a\r\n0123456789\r\n0\r\n\r\n", Ok(("0123456789", "")));
+        check("B\r\n0123456789\n\r\n0\r\n\r\n", Ok(("0123456789\n", "")));
+        check("1;a=\"b\"\r\nx\r\n0;c\r\n\r\n", Ok(("x", "")));
+        check("0\r\nx: y\r\n\r\nrest", Ok(("", "rest")));
+        check("0\r\nx:\r\n\r\n", Ok(("", "")));
+    }
+
+    #[test]
+    fn refused_bodies() {
+        use Refusal::*;
+        check("\r\n", Err(ChunkSize));
+        check("x\r\n", Err(ChunkSize));
+        check("-1\r\n", Err(ChunkSize));
+        check("0x1\r\n", Err(ChunkSize));
+        check(" 1\r\n", Err(ChunkSize));
+        check("1 \r\n", Err(ChunkSize));
+        check("1\nx\r\n", Err(ChunkSize));
+        check("1\rx", Err(ChunkSize));
+        check(";a\r\n", Err(ChunkSize));
+        check("00000000000000001\r\n", Err(ChunkSize));
+        check("1;a\nx\r\n0\r\n\r\n", Err(ChunkExtension));
+        check("1;a\u{1}\r\n", Err(ChunkExtension));
+        check("1;0123456789\r\n", Err(ChunkExtension));
+        check("1;01234\r\nx\r\n1;01234\r\n", Err(ChunkExtension));
+        check("1\r\nxy\r\n", Err(ChunkEnd));
+        check("1\r\nx\n", Err(ChunkEnd));
+        check("1\r\nx\ry", Err(ChunkEnd));
+        check("0\r\n\n", Err(Trailer));
+        check("0\r\n x: y\r\n", Err(Trailer));
+        check("0\r\nx : y\r\n", Err(Trailer));
+        check("0\r\nx\r\n", Err(Trailer));
+        check("0\r\nx: y\n\r\n", Err(Trailer));
+        check("0\r\nx: y\r\n z\r\n", Err(Trailer));
+        check("0\r\n:\r\n", Err(Trailer));
+        check("0\r\nx: 0123456789abcdef\r\n\r\n", Err(TrailerTooLarge));
+        check("5\r\nhel", Err(BodyCut));
+        check("0\r\n", Err(BodyCut));
+        check("0\r\n\r", Err(BodyCut));
+        check("0\r\n\rx", Err(Trailer));
+    }
+}

@@ -1,0 +1,221 @@
+//! The answer's bytes, appended to a buffer that the caller owns: for a server that is the socket's send buffer, so this is the
+//! only copy.
+//!
+//! Length, persistence and date are written here and nowhere else, from what is true: a handler cannot contradict its own body.
+use http::{HeaderName, HeaderValue, StatusCode, Version, header};
+
+/// What stands before an answer whose client waits to be told to send its body (RFC 9110 section 15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Room for what is not counted exactly: status line, lengths, connection field, line ends. In bytes.
+const HEAD_ROOM: usize = 160;
+
+/// A content type common enough to be written from a constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentType {
+    /// `text/html; charset=utf-8`
+    Html,
+    /// `text/plain; charset=utf-8`
+    Text,
+    /// `application/octet-stream`
+    Octets,
+}
+
+/// An answer and what has to be known to write it.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The status code; an interim one (1xx) cannot be a final answer and becomes 500.
+    pub status: StatusCode,
+    /// The content type, unless `headers` has it.
+    pub content_type: Option<ContentType>,
+    /// Further fields. Those that are about framing and persistence are left out.
+    pub headers: &'a [(HeaderName, HeaderValue)],
+    /// The content.
+    pub body: &'a [u8],
+    /// Whether the request was HEAD: length but no content.
+    pub is_head: bool,
+    /// The version of the request.
+    pub version: Version,
+    /// Whether the connection stays.
+    pub persists: bool,
+    /// `date: ...` with its CRLF.
+    pub date: &'a [u8],
+}
+
+const HTML_OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: ";
+
+/// Appends the answer.
+#[inline]
+pub fn response(out: &mut Vec<u8>, answer: &Answer<'_>) {
+    out.reserve(HEAD_ROOM + answer.body.len());
+    let is_plain = answer.headers.is_empty() && answer.persists && answer.version == Version::HTTP_11;
+    if is_plain && answer.status == StatusCode::OK && answer.content_type == Some(ContentType::Html) {
+        // The same bytes as below, in fewer pieces.
+        out.extend_from_slice(HTML_OK);
+        push_number(out, answer.body.len());
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(answer.date);
+        out.extend_from_slice(b"\r\n");
+        if !answer.is_head {
+            out.extend_from_slice(answer.body);
+        }
+        return;
+    }
+    any_response(out, answer);
+}
+
+fn any_response(out: &mut Vec<u8>, answer: &Answer<'_>) {
+    let status = match answer.status {
+        status if status.is_informational() => StatusCode::INTERNAL_SERVER_ERROR,
+        status => status,
+    };
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.extend_from_slice(b" ");
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    let mut has_date = false;
+    for (name, value) in answer.headers {
+        if is_ours(name) {
+            continue;
+        }
+        has_date |= name == header::DATE;
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    let content = Content::of(status);
+    if let Some(content_type) = answer.content_type
+        && content != Content::Never
+    {
+        out.extend_from_slice(match content_type {
+            ContentType::Html => b"content-type: text/html; charset=utf-8\r\n",
+            ContentType::Text => b"content-type: text/plain; charset=utf-8\r\n",
+            ContentType::Octets => b"content-type: application/octet-stream\r\n",
+        });
+    }
+    if content != Content::Never {
+        out.extend_from_slice(b"content-length: ");
+        push_number(out, if content == Content::Empty { 0 } else { answer.body.len() });
+        out.extend_from_slice(b"\r\n");
+    }
+    match (answer.persists, answer.version) {
+        (false, _) => out.extend_from_slice(b"connection: close\r\n"),
+        // RFC 9112 section 9.3: an HTTP/1.0 client believes in persistence only if told.
+        (true, Version::HTTP_10) => out.extend_from_slice(b"connection: keep-alive\r\n"),
+        (true, _) => {}
+    }
+    if !has_date {
+        out.extend_from_slice(answer.date);
+    }
+    out.extend_from_slice(b"\r\n");
+    if content == Content::Body && !answer.is_head {
+        out.extend_from_slice(answer.body);
+    }
+}
+
+/// What a status code allows after its head.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Body,
+    /// RFC 9110 section 15.3.6: 205 has a length, and it is zero.
+    Empty,
+    /// RFC 9112 section 6.3, rule 1, and RFC 9110 section 8.6: no length either.
+    Never,
+}
+
+impl Content {
+    fn of(status: StatusCode) -> Content {
+        match status {
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Content::Never,
+            StatusCode::RESET_CONTENT => Content::Empty,
+            _ => Content::Body,
+        }
+    }
+}
+
+/// Fields that follow from what is true of the message.
+fn is_ours(name: &HeaderName) -> bool {
+    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION].contains(name)
+}
+
+#[inline(always)]
+fn push_number(out: &mut Vec<u8>, number: usize) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Answer<'_> = Answer {
+        status: StatusCode::OK,
+        content_type: Some(ContentType::Html),
+        headers: &[],
+        body: b"<h1>Index</h1>",
+        is_head: false,
+        version: Version::HTTP_11,
+        persists: true,
+        date: b"date: D\r\n",
+    };
+
+    fn check(answer: &Answer<'_>, expected: &str) {
+        let mut out = b"before".to_vec();
+        response(&mut out, answer);
+        assert_eq!(String::from_utf8(out).unwrap().replace("\r\n", "|"), format!("before{expected}"));
+    }
+
+    #[test]
+    fn answers() {
+        const HEAD: &str = "HTTP/1.1 200 OK|content-type: text/html; charset=utf-8|content-length: 14|";
+        check(&PLAIN, &format!("{HEAD}date: D||<h1>Index</h1>"));
+        check(&Answer { is_head: true, ..PLAIN }, &format!("{HEAD}date: D||"));
+        check(
+            &Answer { persists: false, ..PLAIN },
+            &format!("{HEAD}connection: close|date: D||<h1>Index</h1>"),
+        );
+        let old = Answer { version: Version::HTTP_10, ..PLAIN };
+        check(&old, &format!("{HEAD}connection: keep-alive|date: D||<h1>Index</h1>"));
+        let closing = Answer { persists: false, is_head: true, ..old };
+        check(&closing, &format!("{HEAD}connection: close|date: D||"));
+    }
+
+    #[test]
+    fn both_ways_to_write_the_plain_answer_agree() {
+        let (mut fast, mut any) = (Vec::new(), Vec::new());
+        response(&mut fast, &PLAIN);
+        any_response(&mut any, &PLAIN);
+        assert_eq!(fast, any);
+    }
+
+    #[test]
+    fn statuses_without_content() {
+        let bare = Answer { content_type: None, body: b"x", ..PLAIN };
+        check(&Answer { status: StatusCode::NO_CONTENT, ..PLAIN }, "HTTP/1.1 204 No Content|date: D||");
+        check(&Answer { status: StatusCode::NOT_MODIFIED, ..PLAIN }, "HTTP/1.1 304 Not Modified|date: D||");
+        check(
+            &Answer { status: StatusCode::RESET_CONTENT, ..bare },
+            "HTTP/1.1 205 Reset Content|content-length: 0|date: D||",
+        );
+        check(
+            &Answer { status: StatusCode::CONTINUE, ..bare },
+            "HTTP/1.1 500 Internal Server Error|content-length: 1|date: D||x",
+        );
+        let strange = StatusCode::from_u16(299).unwrap();
+        check(&Answer { status: strange, ..bare }, "HTTP/1.1 299 |content-length: 1|date: D||x");
+    }
+
+    #[test]
+    fn fields_of_the_handler() {
+        let headers = [
+            (header::CONTENT_LENGTH, HeaderValue::from_static("99")),
+            (header::CONNECTION, HeaderValue::from_static("upgrade")),
+            (header::TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
+            (header::ETAG, HeaderValue::from_static("\"a\"")),
+            (header::DATE, HeaderValue::from_static("then")),
+        ];
+        let answer = Answer { headers: &headers, content_type: None, body: b"x", ..PLAIN };
+        check(&answer, "HTTP/1.1 200 OK|etag: \"a\"|date: then|content-length: 1||x");
+    }
+}

@@ -1,0 +1,97 @@
+//! Why a message is refused. One value for each rule, so that tests and logs can name the rule; what the peer sees is the
+//! status code.
+use std::fmt;
+
+use http::StatusCode;
+
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $name:ident => $status:ident, $text:literal;)*) => {
+        /// The rule that a request broke.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Refusal { $($(#[$doc])* $name,)* }
+
+        impl Refusal {
+            /// The status code that tells the client.
+            #[must_use]
+            pub fn status(self) -> StatusCode {
+                match self { $(Refusal::$name => StatusCode::$status,)* }
+            }
+
+            fn text(self) -> &'static str {
+                match self { $(Refusal::$name => $text,)* }
+            }
+        }
+    };
+}
+
+refusals! {
+    /// The request line is not `method SP target SP version CRLF`.
+    RequestLine => BAD_REQUEST, "malformed request line";
+    /// A line ends in LF without CR, or a CR stands alone.
+    LineEnd => BAD_REQUEST, "a line does not end in CRLF";
+    /// A character that no request target may hold.
+    Target => BAD_REQUEST, "malformed request target";
+    /// The target is longer than [`Limits::target_bytes`](crate::Limits::target_bytes).
+    TargetTooLong => URI_TOO_LONG, "request target too long";
+    /// A field name is no token, or white space stands before its colon, or the line is folded.
+    FieldName => BAD_REQUEST, "malformed header field name";
+    /// A control character in a field value.
+    FieldValue => BAD_REQUEST, "malformed header field value";
+    /// The head is longer than [`Limits::head_bytes`](crate::Limits::head_bytes).
+    HeadTooLarge => REQUEST_HEADER_FIELDS_TOO_LARGE, "request head too large";
+    /// More field lines than [`Limits::headers`](crate::Limits::headers).
+    TooManyFields => REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields";
+    /// The connection ended in the middle of a head.
+    HeadCut => BAD_REQUEST, "request head cut short";
+    /// Not HTTP/1.
+    Version => HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.0 and HTTP/1.1 are served";
+    /// An HTTP/1.1 request without Host.
+    HostMissing => BAD_REQUEST, "missing Host";
+    /// More than one Host.
+    HostRepeated => BAD_REQUEST, "more than one Host";
+    /// A Host that is no host and port.
+    HostMalformed => BAD_REQUEST, "malformed Host";
+    /// A Content-Length that is not one decimal number.
+    LengthMalformed => BAD_REQUEST, "malformed Content-Length";
+    /// More than one Content-Length.
+    LengthRepeated => BAD_REQUEST, "more than one Content-Length";
+    /// Content-Length beside Transfer-Encoding.
+    LengthAndCoding => BAD_REQUEST, "both Content-Length and Transfer-Encoding";
+    /// A Transfer-Encoding that does not end in one `chunked`.
+    CodingMalformed => BAD_REQUEST, "Transfer-Encoding does not end in chunked";
+    /// Transfer-Encoding in an HTTP/1.0 message.
+    CodingInOldVersion => BAD_REQUEST, "Transfer-Encoding in HTTP/1.0";
+    /// A transfer coding other than chunked.
+    CodingUnknown => NOT_IMPLEMENTED, "unknown transfer coding";
+    /// A method that this server does not know, or CONNECT.
+    MethodUnknown => NOT_IMPLEMENTED, "unknown method";
+    /// An expectation other than `100-continue`.
+    Expectation => EXPECTATION_FAILED, "unknown expectation";
+    /// A chunk size line that is none.
+    ChunkSize => BAD_REQUEST, "malformed chunk size";
+    /// A chunk longer or shorter than its size says.
+    ChunkEnd => BAD_REQUEST, "chunk data not followed by CRLF";
+    /// A control character in a chunk extension, or too many bytes of them.
+    ChunkExtension => BAD_REQUEST, "malformed or too long chunk extension";
+    /// A malformed trailer field.
+    Trailer => BAD_REQUEST, "malformed trailer field";
+    /// The trailer section is longer than [`Limits::trailer_bytes`](crate::Limits::trailer_bytes).
+    TrailerTooLarge => REQUEST_HEADER_FIELDS_TOO_LARGE, "trailer section too large";
+    /// The connection ended in the middle of a body.
+    BodyCut => BAD_REQUEST, "request body cut short";
+    /// The body is longer than [`Limits::body_bytes`](crate::Limits::body_bytes).
+    BodyTooLarge => PAYLOAD_TOO_LARGE, "request body too large";
+    /// The request did not arrive in time.
+    Timeout => REQUEST_TIMEOUT, "request not complete in time";
+    /// A `%` in the path that two hexadecimal digits do not follow, or a parameter that is not UTF-8.
+    Escape => BAD_REQUEST, "malformed percent-encoding";
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -1,0 +1,72 @@
+//! Every bound of the protocol layer, with its unit, its default and what happens at it.
+use std::time::Duration;
+
+/// What one connection may ask of the server.
+///
+/// # Examples
+///
+/// ```
+/// use annulet_http::Limits;
+///
+/// let limits = Limits { body_bytes: 64 * 1024, ..Limits::default() };
+/// assert_eq!(limits.head_bytes, 16 * 1024);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Request line and header fields together, in bytes. Beyond: 431. At most [`Limits::HEAD_BYTES_MAX`].
+    pub head_bytes: usize,
+    /// The request target, in bytes. Beyond: 414.
+    pub target_bytes: usize,
+    /// The number of header field lines. Beyond: 431. At most [`Limits::HEADERS_MAX`].
+    pub headers: usize,
+    /// The content of one request, in bytes, chunk framing not counted. Beyond: 413.
+    pub body_bytes: u64,
+    /// All chunk extensions of one body, in bytes. Beyond: 400.
+    pub chunk_extension_bytes: u32,
+    /// The trailer section of one body, in bytes. Beyond: 431.
+    pub trailer_bytes: u32,
+    /// What is read and thrown away of a body that its handler did not want, in bytes. A longer rest closes the connection.
+    pub drain_bytes: u64,
+    /// From the first byte of a head to its last. Beyond: 408.
+    pub head_timeout: Duration,
+    /// Between two arrivals of body bytes. Beyond: 408.
+    pub body_timeout: Duration,
+    /// Between the last answer (or the accept) and the first byte of a head. Beyond: the connection is closed without a word.
+    pub keep_alive_timeout: Duration,
+    /// How long a closing connection goes on reading, so that the last answer is not lost to a reset (RFC 9112 section 9.6).
+    pub linger: Duration,
+}
+
+impl Limits {
+    /// Header offsets are kept in 16 bits.
+    pub const HEAD_BYTES_MAX: usize = u16::MAX as usize;
+    /// The parser's table lives on the stack: 128 entries of 32 bytes are one page.
+    pub const HEADERS_MAX: usize = 128;
+
+    /// The same limits, with those that have a hard maximum brought down to it.
+    #[must_use]
+    pub fn clamped(mut self) -> Limits {
+        self.head_bytes = self.head_bytes.min(Limits::HEAD_BYTES_MAX);
+        self.target_bytes = self.target_bytes.min(self.head_bytes);
+        self.headers = self.headers.min(Limits::HEADERS_MAX);
+        self
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            head_bytes: 16 * 1024,
+            target_bytes: 8 * 1024, // RFC 9110 section 4.1 asks for at least 8000
+            headers: 100,
+            body_bytes: 2 * 1024 * 1024,
+            chunk_extension_bytes: 1024, // arbitrary: nobody sends any
+            trailer_bytes: 4 * 1024,
+            drain_bytes: 64 * 1024,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            keep_alive_timeout: Duration::from_secs(75),
+            linger: Duration::from_secs(2),
+        }
+    }
+}

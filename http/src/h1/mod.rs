@@ -1,0 +1,17 @@
+//! HTTP/1.1 as a protocol: bytes in, facts and bytes out. No I/O, no clock, no allocation of its own.
+//!
+//! Start at [`head::Parser`] for the way in and at [`encode::response`] for the way out; [`connection::Exchange`] keeps
+//! the order of events between the two. Whether a message's framing may be believed is decided in one place only,
+//! [`framing::decide`].
+pub mod chunked;
+pub mod connection;
+pub mod encode;
+mod error;
+pub mod framing;
+pub mod head;
+mod limits;
+mod plain;
+mod syntax;
+
+pub use error::Refusal;
+pub use limits::Limits;

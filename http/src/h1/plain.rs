@@ -1,0 +1,154 @@
+//! The head that nearly everybody sends, found in one pass: origin-form target, HTTP/1.1, fields one to a line.
+//!
+//! Says only "this is one" or "not mine". What is not plain, not whole or not right is looked at again by [`super::head`], which alone
+//! refuses anything. So this may be narrow, but what it takes it must read exactly as httparse does; the test below compares
+//! the two on mutated heads.
+use http::Version;
+
+use super::Limits;
+use super::head::{Field, Gathered, Lines, Span, Target};
+use super::syntax::{CLASS, PATH, PATH_PLAIN, QUERY, TOKEN, VALUE, escapes_are_whole};
+
+/// Longer methods are not plain, in bytes.
+const METHOD_BYTES_MAX: usize = 16;
+
+/// The lines of a whole plain head at the beginning of `input`.
+#[inline]
+pub(super) fn scan(input: &[u8], limits: &Limits, fields: &mut Vec<Field>) -> Option<Lines> {
+    let method_len = scan_method(input)?;
+    let target_start = method_len + 1;
+    let (target, at) = scan_target(input, target_start, limits)?;
+    let mut at = at + scan_version(&input[at..])?;
+    fields.clear();
+    let mut gathered = Gathered::default();
+    loop {
+        let rest = &input[at..];
+        if rest.first() == Some(&b'\r') {
+            if rest.get(1) != Some(&b'\n') || at + 2 > limits.head_bytes {
+                return None;
+            }
+            let method = Span { start: 0, len: method_len as u16 };
+            return Some(Lines { len: at + 2, method, target, version: Version::HTTP_11, gathered });
+        }
+        if fields.len() == limits.headers || at > limits.head_bytes {
+            return None;
+        }
+        let name_len = class_len(rest, TOKEN);
+        if name_len == 0 || rest.get(name_len) != Some(&b':') {
+            return None;
+        }
+        let value_start = name_len + 1 + blank_len(&rest[name_len + 1..]);
+        let line = &rest[value_start..];
+        let line_len = value_len(line);
+        if line.get(line_len) != Some(&b'\r') || line.get(line_len + 1) != Some(&b'\n') {
+            return None;
+        }
+        let value = trim_end(&line[..line_len]);
+        // An empty value has no place of its own.
+        let value_at = if value.is_empty() { 0 } else { at + value_start };
+        let field = Field::new(
+            Span { start: at as u16, len: name_len as u16 },
+            Span { start: value_at as u16, len: value.len() as u16 },
+        );
+        fields.push(field);
+        gathered.take(&rest[..name_len], value, field);
+        at += value_start + line_len + 2;
+    }
+}
+
+/// The length of the method that a space follows.
+#[inline(always)]
+fn scan_method(input: &[u8]) -> Option<usize> {
+    if input.starts_with(b"GET ") {
+        return Some(3);
+    }
+    let len = class_len(&input[..input.len().min(METHOD_BYTES_MAX)], TOKEN);
+    (len > 0 && input.get(len) == Some(&b' ') && &input[..len] != b"CONNECT").then_some(len)
+}
+
+/// The target at `start`, and where what follows its space begins.
+#[inline(always)]
+fn scan_target(input: &[u8], start: usize, limits: &Limits) -> Option<(Target, usize)> {
+    let rest = &input[start..];
+    if rest.first() != Some(&b'/') {
+        return None;
+    }
+    let mut path_len = 1 + class_len(&rest[1..], PATH_PLAIN);
+    let path_is_escaped = rest.get(path_len) == Some(&b'%');
+    if path_is_escaped {
+        path_len += class_len(&rest[path_len..], PATH);
+        if !escapes_are_whole(&rest[..path_len]) {
+            return None;
+        }
+    }
+    let path = Span { start: start as u16, len: path_len as u16 };
+    let (query, len) = match rest.get(path_len) {
+        Some(b' ') => (None, path_len),
+        Some(b'?') => {
+            let query_len = class_len(&rest[path_len + 1..], QUERY);
+            let query = Span { start: (start + path_len + 1) as u16, len: query_len as u16 };
+            (Some(query), path_len + 1 + query_len)
+        }
+        _ => return None,
+    };
+    if rest.get(len) != Some(&b' ') || len > limits.target_bytes {
+        return None;
+    }
+    Some((Target { path, query, authority: None, path_is_escaped }, start + len + 1))
+}
+
+/// The length of `HTTP/1.1` and its line end.
+#[inline(always)]
+fn scan_version(rest: &[u8]) -> Option<usize> {
+    const LINE_END: &[u8; 10] = b"HTTP/1.1\r\n";
+    rest.starts_with(LINE_END).then_some(LINE_END.len())
+}
+
+/// How many bytes at the beginning belong to a class.
+#[inline(always)]
+fn class_len(bytes: &[u8], class: u8) -> usize {
+    bytes.iter().position(|&b| CLASS[usize::from(b)] & class == 0).unwrap_or(bytes.len())
+}
+
+#[inline(always)]
+fn blank_len(bytes: &[u8]) -> usize {
+    match bytes {
+        [b' ', b, ..] if *b > b' ' => 1,
+        _ => bytes.iter().position(|b| !matches!(b, b' ' | b'\t')).unwrap_or(bytes.len()),
+    }
+}
+
+/// How many bytes at the beginning may stand in a field value, eight at a time.
+#[inline(always)]
+fn value_len(bytes: &[u8]) -> usize {
+    let mut len = 0;
+    while let Some(&eight) = bytes[len..].first_chunk::<8>() {
+        let stops = control_bytes(u64::from_le_bytes(eight));
+        if stops != 0 {
+            let at = len + stops.trailing_zeros() as usize / 8;
+            // A tab looks like a control character to the trick above; what follows one is read byte by byte.
+            return if bytes[at] == b'\t' { at + class_len(&bytes[at..], VALUE) } else { at };
+        }
+        len += 8;
+    }
+    len + class_len(&bytes[len..], VALUE)
+}
+
+/// The high bit of the lowest byte that is less than 0x20 or equal to 0x7f; bits above it mean nothing.
+#[inline(always)]
+fn control_bytes(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+    let deletes = word ^ (ONES * 0x7f);
+    let is_delete = deletes.wrapping_sub(ONES) & !deletes;
+    (below_space | is_delete) & HIGHS
+}
+
+#[inline(always)]
+fn trim_end(mut value: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}

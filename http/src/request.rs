@@ -1,0 +1,331 @@
+//! The request as a handler holds it: one pointer to a recycled block that owns the head's bytes.
+//!
+//! The head is copied once, out of the receive buffer, which can then go back to its pool however long the handler takes. Fields
+//! and parameters are offsets into that copy. Blocks come from a free list of the thread: no allocation in the steady state.
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{Method, Version};
+use percent_encoding::percent_decode;
+
+use crate::Error;
+use crate::body::{Body, Chunk, Collector};
+use crate::h1::Refusal;
+use crate::h1::head::{Field, Head, Span};
+
+/// Blocks kept per thread; one per request at work is needed. A thousand slow requests at a time leave so many behind.
+const BLOCKS_FREE_MAX: usize = 256;
+/// A block whose copy of a head grew beyond this gives that memory back, in bytes.
+const HEAD_BYTES_KEPT_MAX: usize = 2 * 1024;
+
+/// A request. `'static`, cheap to move, for use on the core that received it.
+///
+/// # Examples
+///
+/// ```
+/// use annulet_http::{IntoResponse, Request, Response, escape};
+///
+/// async fn hello(request: Request) -> impl IntoResponse {
+///     let name = request.param("name").unwrap_or("nobody");
+///     Response::html_fmt(format_args!("<h1>hello, {}!</h1>", escape(name)))
+/// }
+/// ```
+pub struct Request {
+    /// Only empty while being dropped.
+    block: Option<Box<Block>>,
+}
+
+/// What a request owns.
+#[derive(Default)]
+struct Block {
+    /// The head as it arrived.
+    bytes: Vec<u8>,
+    /// What was parsed of it.
+    head: Head,
+    fields: Vec<Field>,
+    method: Method,
+    params: Vec<Param>,
+    /// The names of the parameters in their order, from the route.
+    param_names: Option<Rc<[Box<str>]>>,
+    /// Parameters that had to be decoded, one after the other.
+    decoded: Vec<u8>,
+    body: Option<Body>,
+}
+
+impl Block {
+    #[inline]
+    fn text(&self, span: Span) -> &str {
+        text(&self.bytes[span.range()])
+    }
+}
+
+/// A path parameter's value: a span of `bytes`, or of `decoded`.
+#[derive(Clone, Copy)]
+struct Param {
+    span: Span,
+    is_decoded: bool,
+}
+
+impl Request {
+    /// The method.
+    #[inline]
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.block().method
+    }
+
+    /// HTTP/1.0 or HTTP/1.1.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.block().head.version
+    }
+
+    /// The path as it was sent: not decoded, never empty, `*` for `OPTIONS *`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.block().text(self.block().head.path)
+    }
+
+    /// What follows the `?` in the target, as it was sent.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.block().head.query.map(|span| self.block().text(span))
+    }
+
+    /// The host and port that the request is for: from an absolute target, else from Host; empty if neither names one.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.block().text(self.block().head.host)
+    }
+
+    /// The value of the first field of that name, in any case of letters.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers().find(|(sent, _)| sent.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// All fields in their order, names as they were sent.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let block = self.block();
+        block.fields.iter().map(|field| (text(field.name(&block.bytes)), field.value(&block.bytes)))
+    }
+
+    /// The value of the path parameter `{name}`, percent-decoded.
+    #[inline]
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&str> {
+        let block = self.block();
+        let at = block.param_names.as_ref()?.iter().position(|known| **known == *name)?;
+        let param = block.params.get(at)?;
+        let bytes = if param.is_decoded { &block.decoded } else { &block.bytes };
+        Some(text(&bytes[param.span.range()]))
+    }
+
+    /// The next piece of the content; `None` at its end, and at once if the request has none.
+    ///
+    /// If the client asked to be told to go on (`Expect: 100-continue`), the first call tells it.
+    ///
+    /// # Errors
+    ///
+    /// When the content breaks a rule or a limit, does not arrive in time, or the connection breaks. Answer and be done: the
+    /// connection is closed after that.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn chunk(&mut self) -> Result<Option<Chunk>, Error> {
+        match &self.block().body {
+            Some(body) => poll_fn(|cx| body.poll_chunk(cx)).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The whole content.
+    ///
+    /// # Errors
+    ///
+    /// As for [`chunk`](Request::chunk), and [`is_body_too_large`](Error::is_body_too_large) beyond `limit` bytes.
+    pub async fn bytes(&mut self, limit: usize) -> Result<Bytes, Error> {
+        let mut collector = Collector::default();
+        while let Some(chunk) = self.chunk().await? {
+            collector.push(&chunk, limit)?;
+        }
+        Ok(collector.finish())
+    }
+
+    #[inline]
+    fn block(&self) -> &Block {
+        self.block.as_ref().expect("a request has its block until it is dropped")
+    }
+
+    #[inline]
+    fn block_mut(&mut self) -> &mut Block {
+        self.block.as_mut().expect("a request has its block until it is dropped")
+    }
+}
+
+/// What the protocol side does with a request.
+impl Request {
+    /// An empty request, from the free list if there is one.
+    #[inline]
+    pub(crate) fn take() -> Request {
+        let block = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
+        Request { block: Some(block.unwrap_or_default()) }
+    }
+
+    /// Where the parser is to put the fields.
+    #[inline]
+    pub(crate) fn fields_mut(&mut self) -> &mut Vec<Field> {
+        &mut self.block_mut().fields
+    }
+
+    /// Takes over what was parsed of `input`; the fields are already here.
+    #[inline]
+    pub(crate) fn fill(&mut self, head: &Head, input: &[u8]) {
+        let block = self.block_mut();
+        let bytes = head.bytes(input);
+        block.bytes.clear();
+        block.bytes.extend_from_slice(bytes);
+        block.head = *head;
+        // Most requests are GET, and so was the one before in this block.
+        if !bytes.starts_with(b"GET ") {
+            block.method = Method::from_bytes(&bytes[head.method.range()]).unwrap_or_default();
+        } else if block.method != Method::GET {
+            block.method = Method::GET;
+        }
+    }
+
+    /// Adds the next parameter, a piece of the path.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Escape`] when its decoded form is not UTF-8.
+    #[inline]
+    pub(crate) fn push_param(&mut self, span: Span) -> Result<(), Refusal> {
+        let block = self.block_mut();
+        let mut param = Param { span, is_decoded: false };
+        if block.head.path_is_escaped {
+            let value = &block.bytes[span.range()];
+            if value.contains(&b'%') {
+                let start = block.decoded.len();
+                block.decoded.extend(percent_decode(value));
+                let decoded = &block.decoded[start..];
+                if str::from_utf8(decoded).is_err() {
+                    return Err(Refusal::Escape);
+                }
+                param =
+                    Param { span: Span { start: start as u16, len: decoded.len() as u16 }, is_decoded: true };
+            }
+        }
+        block.params.push(param);
+        Ok(())
+    }
+
+    /// Names the parameters.
+    #[inline]
+    pub(crate) fn set_param_names(&mut self, names: &Rc<[Box<str>]>) {
+        self.block_mut().param_names = Some(names.clone());
+    }
+
+    /// Gives the request its content.
+    pub(crate) fn set_body(&mut self, body: Body) {
+        self.block_mut().body = Some(body);
+    }
+}
+
+impl Drop for Request {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(mut block) = self.block.take() else { return };
+        if !block.params.is_empty() {
+            block.params.clear();
+            block.param_names = None;
+        }
+        block.decoded.clear();
+        if block.body.is_some() {
+            block.body = None;
+        }
+        if block.bytes.capacity() > HEAD_BYTES_KEPT_MAX {
+            block.bytes = Vec::new();
+            block.decoded = Vec::new();
+        }
+        // Fails only while the thread ends: then the allocator has it.
+        let _ = FREE.try_with(|free| {
+            let mut free = free.borrow_mut();
+            if free.len() < BLOCKS_FREE_MAX {
+                free.push(block);
+            }
+        });
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", self.method())
+            .field("path", &self.path())
+            .field("query", &self.query())
+            .field("version", &self.version())
+            .finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    // Boxes are what is kept: the block must not move when its request does.
+    #[expect(clippy::vec_box)]
+    static FREE: RefCell<Vec<Box<Block>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Only called on bytes that were checked when they were put there.
+#[inline]
+fn text(checked: &[u8]) -> &str {
+    str::from_utf8(checked).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::h1::Limits;
+    use crate::h1::head::{Parse, Parser};
+
+    fn request(input: &str) -> Request {
+        let mut request = Request::take();
+        let parsed = Parser::new(Limits::default()).parse(input.as_bytes(), request.fields_mut());
+        let Parse::Complete(head) = parsed else { panic!("{input:?}") };
+        request.fill(&head, input.as_bytes());
+        request
+    }
+
+    #[test]
+    fn what_a_handler_sees() {
+        let request = request("\r\nPUT /a/b?c=d HTTP/1.0\r\nHost: h\r\nX: 1\r\nx: 2\r\n\r\n");
+        assert_eq!(request.method(), Method::PUT);
+        assert_eq!((request.path(), request.query(), request.host()), ("/a/b", Some("c=d"), "h"));
+        assert_eq!(request.version(), Version::HTTP_10);
+        assert_eq!(request.header("HOST"), Some(&b"h"[..]));
+        assert_eq!(request.header("x"), Some(&b"1"[..]));
+        assert_eq!(request.header("y"), None);
+        assert_eq!(request.headers().map(|(name, _)| name).collect::<Vec<_>>(), ["Host", "X", "x"]);
+        assert_eq!(request.param("x"), None);
+    }
+
+    #[test]
+    fn a_recycled_block_keeps_nothing() {
+        let mut first = request("GET /%41?q HTTP/1.1\r\nHost: h\r\nSecret: 1\r\n\r\n");
+        first.push_param(Span { start: 5, len: 3 }).unwrap();
+        first.set_param_names(&Rc::from([Box::from("name")]));
+        assert_eq!(first.param("name"), Some("A"));
+        drop(first);
+        let second = request("GET / HTTP/1.0\r\n\r\n");
+        assert_eq!((second.query(), second.host(), second.param("name")), (None, "", None));
+        assert_eq!(second.headers().count(), 0);
+    }
+
+    #[test]
+    fn one_pointer() {
+        assert_eq!(size_of::<Request>(), size_of::<usize>());
+    }
+}

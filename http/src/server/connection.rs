@@ -1,0 +1,461 @@
+//! The pump between one socket and the protocol: a task that lives as long as its connection.
+//!
+//! Requests are answered where their bytes lie, in the receive buffer, as many as there are; all their answers leave in one send.
+//! Before anything is waited for, the receive buffer goes back to the core's pool and what is left of it is copied into memory of
+//! the connection's own, which an idle connection does not have.
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use annulet::Lease;
+use annulet::net::TcpStream;
+
+use super::Shared;
+use super::drain::Member;
+use crate::Error;
+use crate::body::{Body, Chunk, Piece, Source};
+use crate::h1::Refusal;
+use crate::h1::connection::{Exchange, Stage};
+use crate::h1::encode::CONTINUE;
+use crate::handler::{Called, PendingCall, poll_call};
+use crate::recycle::Buffer;
+use crate::response::Response;
+use crate::service::{Facts, Sink, Stop, WithBody};
+
+/// No further answer is made while so many bytes of answers wait, the socket's own mark. In bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// One connection. Shared between its task and the request at work, for its body.
+pub(super) struct Connection {
+    stream: TcpStream,
+    shared: Rc<Shared>,
+    /// Received bytes that outlived their receive buffer.
+    rest: RefCell<Rest>,
+    progress: Cell<Progress>,
+    /// The request whose body is being read. Most have none.
+    reading: RefCell<Option<Box<Reading>>>,
+    /// Counts requests with bodies and their answers: a claim on a body is good while this stands still.
+    claim: Cell<u32>,
+}
+
+/// A body that is being read.
+struct Reading {
+    exchange: Exchange,
+    /// Whether a wait for more of it has begun, and with it the time limit.
+    is_waiting: bool,
+}
+
+/// What is known of the bytes in `rest`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Nothing: they have not been looked at.
+    New,
+    /// They are the beginning of a head; more is needed.
+    HeadBegun,
+    /// As `HeadBegun`, and more has come.
+    HeadGrown,
+}
+
+/// Why a connection is over.
+enum End {
+    /// The last answer has been written, or the connection was idle when it had to end: FIN, and read on a while.
+    Finished,
+    /// Nobody is there any more.
+    Gone,
+}
+
+/// What the pump has to do, other than to wait for input.
+enum Turn {
+    Call(PendingCall, Facts),
+    Body(Box<WithBody>),
+    Full,
+    End(End),
+}
+
+impl Connection {
+    /// The connection's task.
+    pub(super) fn run(stream: TcpStream, shared: Rc<Shared>) -> impl Future<Output = ()> {
+        // Outside of the future, which would keep room for the arguments all its life.
+        let connection = Rc::new(Connection {
+            stream,
+            shared,
+            rest: RefCell::default(),
+            progress: Cell::new(Progress::New),
+            reading: RefCell::default(),
+            claim: Cell::new(0),
+        });
+        async move {
+            let _member = poll_fn(|cx| Poll::Ready(Member::join(&connection.shared, true, cx))).await;
+            connection.wait_at_most(connection.shared.limits.keep_alive_timeout);
+            if let End::Finished = connection.pump().await {
+                // In memory of its own, as bodies are: the idle connection does not make room for it.
+                Box::pin(finish(connection)).await;
+            }
+        }
+    }
+
+    async fn pump(self: &Rc<Self>) -> End {
+        loop {
+            match poll_fn(|cx| self.poll_turn(cx)).await {
+                Turn::Call(mut call, facts) => {
+                    let answer = poll_fn(|cx| poll_call(&mut call, cx)).await;
+                    if !self.write(&answer, facts) {
+                        return End::Finished;
+                    }
+                    self.wait_at_most(self.shared.limits.keep_alive_timeout);
+                }
+                Turn::Body(begun) => match Box::pin(self.answer_with_body(begun)).await {
+                    None => self.wait_at_most(self.shared.limits.keep_alive_timeout),
+                    Some(end) => return end,
+                },
+                Turn::Full => {
+                    if self.stream.write_ready().await.is_err() {
+                        return End::Gone;
+                    }
+                }
+                Turn::End(end) => return end,
+            }
+        }
+    }
+
+    /// Answers requests as they come in, until something else has to be done.
+    fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<Turn> {
+        loop {
+            let rest = self.rest.take();
+            let turn = if rest.is_empty() || self.progress.get() == Progress::HeadBegun {
+                self.rest.replace(rest);
+                match ready!(self.poll_input(cx)) {
+                    Err(end) => Some(Turn::End(end)),
+                    Ok(lease) if self.progress.get() == Progress::HeadBegun => {
+                        self.rest.borrow_mut().push(&lease);
+                        self.progress.set(Progress::HeadGrown);
+                        None
+                    }
+                    Ok(lease) => self.serve(lease, cx),
+                }
+            } else {
+                self.serve(rest, cx)
+            };
+            if let Some(turn) = turn {
+                return Poll::Ready(turn);
+            }
+        }
+    }
+
+    /// Waits for bytes between requests or in a head.
+    #[inline]
+    fn poll_input(&self, cx: &mut Context<'_>) -> Poll<Result<Lease, End>> {
+        Poll::Ready(match self.stream.poll_recv(cx) {
+            Poll::Ready(Ok(Some(lease))) => Ok(lease),
+            Poll::Pending if self.shared.service.drains() && self.progress.get() == Progress::New => {
+                Err(End::Finished)
+            }
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(None)) => Err(self.end_input(Refusal::HeadCut)),
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                Err(self.end_input(Refusal::Timeout))
+            }
+            // A reset, most likely: whom could one tell?
+            Poll::Ready(Err(_)) => Err(End::Gone),
+        })
+    }
+
+    /// Between requests there is nothing to answer (RFC 9112 section 9.5).
+    #[cold]
+    fn end_input(&self, why: Refusal) -> End {
+        match self.progress.get() {
+            Progress::New => End::Gone,
+            Progress::HeadBegun | Progress::HeadGrown => self.refuse(why),
+        }
+    }
+
+    /// Answers what is whole in `input` and keeps the rest. `None` when more input is all that is needed.
+    #[inline]
+    fn serve(&self, input: impl Input, cx: &mut Context<'_>) -> Option<Turn> {
+        let now = annulet::time::now();
+        let (used, stop) =
+            self.stream.with_send_buffer(|out| self.shared.service.serve(&input, now, cx, &mut Gather(out)));
+        let is_used_up = used == input.len();
+        if !is_used_up {
+            self.rest.replace(input.into_rest(used));
+        }
+        let before = self.progress.replace(Progress::New);
+        match stop {
+            Stop::NeedInput if is_used_up => self.wait_at_most(self.shared.limits.keep_alive_timeout),
+            Stop::NeedInput => {
+                self.progress.set(Progress::HeadBegun);
+                // The time for a head counts from its first byte.
+                if before == Progress::New || used > 0 {
+                    self.wait_at_most(self.shared.limits.head_timeout);
+                }
+            }
+            Stop::Wait(call, facts) => return Some(Turn::Call(call, facts)),
+            Stop::Body(begun) => return Some(Turn::Body(begun)),
+            Stop::Full => return Some(Turn::Full),
+            Stop::Close => return Some(Turn::End(End::Finished)),
+        }
+        None
+    }
+
+    /// Calls the handler of a request with a body, writes its answer and clears what it left of the body.
+    async fn answer_with_body(self: &Rc<Self>, begun: Box<WithBody>) -> Option<End> {
+        let WithBody { mut request, target, head, facts } = *begun;
+        let shared = &self.shared;
+        let mut exchange = Exchange::new();
+        if let Err(why) = exchange.begin(&head, &shared.limits) {
+            return Some(self.refuse(why));
+        }
+        self.reading.replace(Some(Box::new(Reading { exchange, is_waiting: false })));
+        self.claim.set(self.claim.get().wrapping_add(1));
+        let answer = match target {
+            Ok(target) => {
+                request.set_body(Body::new(self.clone(), self.claim.get()));
+                let mut request = Some(request);
+                let called = poll_fn(|cx| {
+                    let request = request.take().expect("the closure is polled once: it is ready at once");
+                    Poll::Ready(shared.service.router().call(target, request, cx))
+                });
+                match called.await {
+                    Called::Ready(answer) => answer,
+                    Called::Pending(mut call) => poll_fn(|cx| poll_call(&mut call, cx)).await,
+                }
+            }
+            Err(answer) => answer,
+        };
+        self.claim.set(self.claim.get().wrapping_add(1));
+        let reading = self.reading.take().expect("it was put there above and is taken here only");
+        self.finish_with_body(reading.exchange, &answer, facts).await
+    }
+
+    async fn finish_with_body(&self, mut exchange: Exchange, answer: &Response, facts: Facts) -> Option<End> {
+        let limits = &self.shared.limits;
+        let persists = self.write(answer, Facts { keep_alive: exchange.persists(limits), ..facts });
+        exchange.finish_answer(persists, limits);
+        while exchange.stage() == Stage::Draining {
+            let mut rest = self.rest.take();
+            if rest.is_empty() {
+                self.wait_at_most(limits.body_timeout);
+                match self.stream.recv().await {
+                    Ok(Some(lease)) => rest.push(&lease),
+                    // The answer is out; an error now ends the connection and nothing else.
+                    Ok(None) | Err(_) => return Some(End::Gone),
+                }
+            }
+            match exchange.decode(&rest) {
+                Ok(decoded) => rest.advance(decoded.used),
+                Err(_) => return Some(End::Finished),
+            }
+            self.rest.replace(rest);
+        }
+        (exchange.stage() != Stage::Idle).then_some(End::Finished)
+    }
+
+    /// Writes an answer; says whether the connection persists.
+    fn write(&self, answer: &Response, facts: Facts) -> bool {
+        let now = annulet::time::now();
+        self.stream.with_send_buffer(|out| self.shared.service.write(answer, facts, now, &mut Gather(out)))
+    }
+
+    #[cold]
+    fn refuse(&self, why: Refusal) -> End {
+        let now = annulet::time::now();
+        self.stream.with_send_buffer(|out| self.shared.service.refuse(why, now, &mut Gather(out)));
+        End::Finished
+    }
+
+    fn wait_at_most(&self, timeout: Duration) {
+        self.stream.set_recv_deadline(annulet::time::now().checked_add(timeout));
+    }
+
+    /// The next content out of bytes that are here already. `None` if there is none among them.
+    fn take_content(&self, exchange: &mut Exchange) -> Result<Option<Chunk>, Refusal> {
+        let mut rest = self.rest.borrow_mut();
+        let mut content = Buffer::default();
+        while exchange.stage() == Stage::Reading && !rest.is_empty() {
+            let decoded = exchange.decode(&rest)?;
+            if !decoded.data.is_empty() {
+                if content.capacity() == 0 {
+                    content = Buffer::take();
+                }
+                content.extend_from_slice(&rest[decoded.data]);
+            }
+            rest.advance(decoded.used);
+        }
+        Ok((!content.is_empty()).then_some(Chunk(Piece::Copied(content))))
+    }
+
+    /// As `take_content`, of bytes that have just come. What is content and nothing else is not copied.
+    fn take_received(&self, exchange: &mut Exchange, mut lease: Lease) -> Result<Option<Chunk>, Refusal> {
+        let decoded = exchange.decode(&lease)?;
+        if decoded.data.end == lease.len() && !decoded.data.is_empty() {
+            lease.advance(decoded.data.start);
+            return Ok(Some(Chunk(Piece::Leased(lease))));
+        }
+        let mut content = Buffer::take();
+        content.extend_from_slice(&lease[decoded.data]);
+        self.rest.borrow_mut().push(&lease[decoded.used..]);
+        drop(lease);
+        if content.is_empty() {
+            return self.take_content(exchange);
+        }
+        Ok(Some(Chunk(Piece::Copied(content))))
+    }
+
+    fn poll_content(
+        &self,
+        reading: &mut Reading,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Chunk>, Error>> {
+        let Reading { exchange, is_waiting } = reading;
+        if let Some(chunk) = self.take_content(exchange)? {
+            return Poll::Ready(Ok(Some(chunk)));
+        }
+        while exchange.stage() == Stage::Reading {
+            if exchange.take_continue() {
+                self.stream.with_send_buffer(|out| out.extend_from_slice(CONTINUE));
+            }
+            // Once for each wait, however often it is polled.
+            if !std::mem::replace(is_waiting, true) {
+                self.wait_at_most(self.shared.limits.body_timeout);
+            }
+            let Some(lease) = ready!(self.stream.poll_recv(cx))? else {
+                return Poll::Ready(Err(Refusal::BodyCut.into()));
+            };
+            *is_waiting = false;
+            if let Some(chunk) = self.take_received(exchange, lease)? {
+                return Poll::Ready(Ok(Some(chunk)));
+            }
+        }
+        Poll::Ready(match exchange.stage() {
+            Stage::Closing => Err(Error::gone()),
+            _ => Ok(None),
+        })
+    }
+}
+
+impl Source for Connection {
+    fn poll_chunk(&self, claim: u32, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
+        let mut reading = self.reading.borrow_mut();
+        match reading.as_mut() {
+            Some(reading) if claim == self.claim.get() => {
+                let polled = self.poll_content(reading, cx);
+                if let Poll::Ready(Err(_)) = polled {
+                    reading.exchange.close();
+                }
+                polled
+            }
+            _ => Poll::Ready(Err(Error::gone())),
+        }
+    }
+}
+
+/// What was written leaves, and the peer gets time to read it.
+async fn finish(connection: Rc<Connection>) {
+    let linger = connection.shared.limits.linger;
+    // Errors end the connection, which is what happens next anyway.
+    let _ = match Rc::try_unwrap(connection) {
+        Ok(connection) => connection.stream.close(linger).await,
+        // Someone keeps a request beyond its answer; the socket closes with the last of them.
+        Err(connection) => connection.stream.flush().await,
+    };
+}
+
+/// Bytes to look for requests in, and what becomes of those that are left over.
+trait Input: Deref<Target = [u8]> {
+    fn into_rest(self, used: usize) -> Rest;
+}
+
+impl Input for Lease {
+    fn into_rest(self, used: usize) -> Rest {
+        let mut rest = Rest::default();
+        rest.push(&self[used..]);
+        rest
+    }
+}
+
+impl Input for Rest {
+    fn into_rest(mut self, used: usize) -> Rest {
+        self.advance(used);
+        self
+    }
+}
+
+/// Bytes in recycled memory, taken from the front.
+#[derive(Default)]
+struct Rest {
+    bytes: Buffer,
+    /// How many of them are gone.
+    start: usize,
+}
+
+impl Rest {
+    fn push(&mut self, more: &[u8]) {
+        if self.is_empty() && !more.is_empty() {
+            *self = Rest { bytes: Buffer::take(), start: 0 };
+        } else if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        self.bytes.extend_from_slice(more);
+    }
+
+    /// Memory goes back to the free list with the last byte.
+    fn advance(&mut self, count: usize) {
+        self.start += count;
+        if self.is_empty() {
+            *self = Rest::default();
+        }
+    }
+}
+
+impl Deref for Rest {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
+/// Answers go into the socket's send buffer.
+struct Gather<'a>(&'a mut Vec<u8>);
+
+impl Sink for Gather<'_> {
+    #[inline]
+    fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(self.0);
+    }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.0.len() >= ANSWER_BYTES_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        fn future_size<F: Future>(_: impl FnOnce(TcpStream, Rc<Shared>) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(future_size(Connection::run) <= 136, "{} bytes", future_size(Connection::run));
+        assert!(size_of::<Connection>() <= 104, "{} bytes", size_of::<Connection>());
+    }
+
+    #[test]
+    fn rest_is_taken_from_the_front() {
+        let mut rest = Rest::default();
+        rest.push(b"abc");
+        rest.advance(1);
+        rest.push(b"d");
+        assert_eq!(&*rest, b"bcd");
+        rest.advance(3);
+        assert_eq!((rest.len(), rest.bytes.capacity()), (0, 0));
+    }
+}

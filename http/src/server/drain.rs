@@ -1,0 +1,137 @@
+//! Ending in good order: no new connection, every request at work answered, idle connections closed.
+//!
+//! Connections leave their waker here once, when they begin; waking all of them is how an idle one learns of the end.
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use super::Shared;
+
+/// Ends a [`Server`](super::Server) in good order. Clones end the same server; all of them stay on its core.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(server: annulet_http::Server, listener: annulet::net::TcpListener) {
+/// let drain = server.drain_handle();
+/// let serving = annulet::spawn(async move { server.serve(listener).await });
+/// // ... and when it is time:
+/// drain.start();
+/// drain.finished().await;
+/// serving.await.unwrap().unwrap();
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Drain {
+    shared: Rc<Shared>,
+}
+
+impl Drain {
+    pub(super) fn new(shared: Rc<Shared>) -> Drain {
+        Drain { shared }
+    }
+
+    /// Begins the end: listeners close, idle connections close, each of the others after its next answer.
+    pub fn start(&self) {
+        self.shared.service.drain();
+        self.shared.registry.wake_all();
+    }
+
+    /// Whether the end has begun.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.shared.service.drains()
+    }
+
+    /// Connections that are still open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.registry.connections.get()
+    }
+
+    /// Waits until no connection is open. A handler that never answers is waited for; put a time limit around this.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe. Only the task that waited last is woken.
+    pub async fn finished(&self) {
+        poll_fn(|cx| self.shared.registry.poll_empty(cx)).await;
+    }
+}
+
+/// Who is to be woken when the server drains: a connection or an accepting loop each.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    members: RefCell<Members>,
+    connections: Cell<usize>,
+    waits_for_empty: RefCell<Option<Waker>>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    wakers: Vec<Option<Waker>>,
+    free: Vec<u32>,
+}
+
+/// A place in the registry, given up on drop.
+#[derive(Debug)]
+pub(super) struct Member {
+    shared: Rc<Shared>,
+    place: u32,
+    is_connection: bool,
+}
+
+impl Member {
+    /// Registers the task of `cx`, which must stay the one that runs this member.
+    pub(super) fn join(shared: &Rc<Shared>, is_connection: bool, cx: &Context<'_>) -> Member {
+        let registry = &shared.registry;
+        let mut members = registry.members.borrow_mut();
+        let waker = Some(cx.waker().clone());
+        let place = match members.free.pop() {
+            Some(place) => {
+                members.wakers[place as usize] = waker;
+                place
+            }
+            None => {
+                members.wakers.push(waker);
+                (members.wakers.len() - 1) as u32
+            }
+        };
+        registry.connections.set(registry.connections.get() + usize::from(is_connection));
+        Member { shared: shared.clone(), place, is_connection }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let registry = &self.shared.registry;
+        let mut members = registry.members.borrow_mut();
+        let waker = members.wakers[self.place as usize].take();
+        members.free.push(self.place);
+        drop(members);
+        drop(waker);
+        if self.is_connection {
+            registry.connections.set(registry.connections.get() - 1);
+            let waiting =
+                if registry.connections.get() == 0 { registry.waits_for_empty.take() } else { None };
+            waiting.into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+impl Registry {
+    fn wake_all(&self) {
+        // Cloned first: waking may run anything.
+        let wakers: Vec<Waker> = self.members.borrow().wakers.iter().flatten().cloned().collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn poll_empty(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.connections.get() == 0 {
+            return Poll::Ready(());
+        }
+        self.waits_for_empty.replace(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+}

@@ -1,0 +1,127 @@
+//! The server of one core: accepts connections and runs each as a task of its own.
+//!
+//! [`connection`] is the pump between a socket and the protocol, [`drain`] the way to end. Nothing here is shared between cores:
+//! start one `Server` on each.
+mod connection;
+mod drain;
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use annulet::net::{TcpListener, TcpStream};
+
+use crate::h1::Limits;
+use crate::router::Router;
+use crate::service::Service;
+use connection::Connection;
+pub use drain::Drain;
+use drain::{Member, Registry};
+
+/// Serves a [`Router`] on this core. Clones are the same server.
+///
+/// # Examples
+///
+/// ```
+/// use annulet::net::{TcpListener, TcpStream};
+/// use annulet_http::{Request, Response, Router, Server};
+///
+/// annulet::run(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+///     let address = listener.local_addr().unwrap();
+///     let server = Server::new(Router::new().get("/", async |_: Request| Response::html("<h1>Index</h1>")));
+///     annulet::spawn(async move { server.serve(listener).await });
+///
+///     let client = TcpStream::connect(address).await.unwrap();
+///     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+///     let answer = client.recv().await.unwrap().unwrap();
+///     assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+/// });
+/// ```
+#[derive(Clone, Debug)]
+pub struct Server {
+    shared: Rc<Shared>,
+}
+
+/// What all connections of a server share.
+#[derive(Debug)]
+struct Shared {
+    service: Service,
+    limits: Limits,
+    registry: Registry,
+}
+
+impl Server {
+    /// A server with the default [`Limits`].
+    #[must_use]
+    pub fn new(router: Router) -> Server {
+        Server::with_limits(router, Limits::default())
+    }
+
+    /// A server with these limits.
+    #[must_use]
+    pub fn with_limits(router: Router, limits: Limits) -> Server {
+        let limits = limits.clamped();
+        let service = Service::new(router, limits.clone());
+        Server { shared: Rc::new(Shared { service, limits, registry: Registry::default() }) }
+    }
+
+    /// The way to end this server.
+    #[must_use]
+    pub fn drain_handle(&self) -> Drain {
+        Drain::new(self.shared.clone())
+    }
+
+    /// Accepts connections until the server [drains](Drain::start), and serves each in a task of its own. The listener is
+    /// closed then; [`Drain::finished`] waits for the connections.
+    ///
+    /// # Errors
+    ///
+    /// What accept(2) says of the listener itself.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a loop.
+    pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
+        let _member = poll_fn(|cx| Poll::Ready(Member::join(&self.shared, false, cx))).await;
+        while let Some(stream) = poll_fn(|cx| self.poll_accept(&listener, cx)).await? {
+            self.serve_connection(stream);
+        }
+        Ok(())
+    }
+
+    /// Serves one connection in a task of its own.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a loop.
+    pub fn serve_connection(&self, stream: TcpStream) {
+        // Detached: the task ends with its connection, and draining waits for that.
+        drop(annulet::spawn(Connection::run(stream, self.shared.clone())));
+    }
+
+    fn poll_accept(
+        &self,
+        listener: &TcpListener,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<TcpStream>>> {
+        if self.shared.service.drains() {
+            return Poll::Ready(Ok(None));
+        }
+        listener.poll_accept(cx).map_ok(Some)
+    }
+}
+
+/// Serves a router with the default limits, for as long as the task lives.
+///
+/// # Errors
+///
+/// What accept(2) says of the listener itself.
+///
+/// # Panics
+///
+/// Outside of a loop.
+pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
+    Server::new(router).serve(listener).await
+}

@@ -1,0 +1,243 @@
+//! From received bytes to answers, without I/O: parse, route, call, encode, request after request until something has to be
+//! waited for. This is the hot path; the server's pump and the offline tools both run it.
+use std::cell::{Cell, RefCell};
+use std::task::Context;
+use std::time::{Instant, SystemTime};
+
+use http::{Method, Version};
+
+use crate::date::DateCache;
+use crate::h1::encode::{self, Answer};
+use crate::h1::framing::Framing;
+use crate::h1::head::{Head, Parse, Parser};
+use crate::h1::{Limits, Refusal};
+use crate::handler::{Called, PendingCall};
+use crate::request::Request;
+use crate::response::{IntoResponse, Response};
+use crate::router::{Router, Target};
+
+/// What one core serves: its routes, its limits, the date.
+#[derive(Debug)]
+pub(crate) struct Service {
+    router: Router,
+    parser: RefCell<Parser>,
+    date: RefCell<DateCache>,
+    /// Answers from now on end their connections.
+    drains: Cell<bool>,
+}
+
+/// Where answers go.
+pub(crate) trait Sink {
+    /// Lets `write` append.
+    fn append(&mut self, write: impl FnOnce(&mut Vec<u8>));
+    /// Whether enough is waiting to leave, so that no further answer should be made.
+    fn is_full(&self) -> bool;
+}
+
+/// What has to be known about a request to write its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) is_head: bool,
+    pub(crate) is_old: bool,
+    pub(crate) keep_alive: bool,
+}
+
+/// Why [`Service::serve`] came back.
+pub(crate) enum Stop {
+    /// All whole requests are answered.
+    NeedInput,
+    /// A handler waits.
+    Wait(PendingCall, Facts),
+    /// A request with a body begins. Its handler has not been called, its answer not been written.
+    Body(Box<WithBody>),
+    /// The sink is full.
+    Full,
+    /// The last answer has been written.
+    Close,
+}
+
+/// A request whose body follows.
+pub(crate) struct WithBody {
+    pub(crate) request: Request,
+    /// Where it is routed to, or the answer there is already.
+    pub(crate) target: Result<Target, Response>,
+    pub(crate) head: Head,
+    pub(crate) facts: Facts,
+}
+
+impl Service {
+    pub(crate) fn new(router: Router, limits: Limits) -> Service {
+        Service {
+            router,
+            parser: RefCell::new(Parser::new(limits)),
+            date: RefCell::new(DateCache::new()),
+            drains: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// From now on every answer is the last of its connection.
+    pub(crate) fn drain(&self) {
+        self.drains.set(true);
+    }
+
+    pub(crate) fn drains(&self) -> bool {
+        self.drains.get()
+    }
+
+    /// Answers what can be answered of `input`. Comes back with the number of bytes used and the reason to stop.
+    #[inline]
+    pub(crate) fn serve(
+        &self,
+        input: &[u8],
+        now: Instant,
+        cx: &mut Context<'_>,
+        sink: &mut impl Sink,
+    ) -> (usize, Stop) {
+        let mut used = 0;
+        while used < input.len() {
+            if sink.is_full() {
+                return (used, Stop::Full);
+            }
+            let mut request = Request::take();
+            let rest = &input[used..];
+            let head = match self.parser.borrow_mut().parse(rest, request.fields_mut()) {
+                Parse::Complete(head) => head,
+                Parse::Partial => break,
+                Parse::Error(why) => {
+                    self.refuse(why, now, sink);
+                    return (input.len(), Stop::Close);
+                }
+            };
+            used += head.used();
+            request.fill(&head, rest);
+            let facts = Facts {
+                is_head: *request.method() == Method::HEAD,
+                is_old: head.version == Version::HTTP_10,
+                keep_alive: head.keep_alive,
+            };
+            let found = self.router.find(&head, head.bytes(rest), &mut request);
+            if head.framing != Framing::None {
+                return (used, stop_for_body(&head, request, found, facts));
+            }
+            let answer = match found {
+                Ok(target) => match self.router.call(target, request, cx) {
+                    Called::Ready(answer) => answer,
+                    Called::Pending(call) => return (used, Stop::Wait(call, facts)),
+                },
+                Err(answer) => answer,
+            };
+            if !self.write(&answer, facts, now, sink) {
+                return (used, Stop::Close);
+            }
+        }
+        (used, Stop::NeedInput)
+    }
+
+    /// Writes an answer; says whether the connection persists.
+    #[inline]
+    pub(crate) fn write(&self, answer: &Response, facts: Facts, now: Instant, sink: &mut impl Sink) -> bool {
+        let persists = facts.keep_alive && !answer.closes && !self.drains.get();
+        let mut date = self.date.borrow_mut();
+        let answer = Answer {
+            status: answer.status,
+            content_type: answer.content_type,
+            headers: &answer.headers,
+            body: answer.body(),
+            is_head: facts.is_head,
+            version: if facts.is_old { Version::HTTP_10 } else { Version::HTTP_11 },
+            persists,
+            date: date.line(now, SystemTime::now),
+        };
+        sink.append(|out| encode::response(out, &answer));
+        persists
+    }
+
+    /// Writes the answer to a message that cannot be answered otherwise. The connection is to be closed.
+    #[cold]
+    pub(crate) fn refuse(&self, why: Refusal, now: Instant, sink: &mut impl Sink) {
+        let facts = Facts { is_head: false, is_old: false, keep_alive: false };
+        self.write(&why.status().into_response(), facts, now, sink);
+    }
+}
+
+fn stop_for_body(head: &Head, request: Request, target: Result<Target, Response>, facts: Facts) -> Stop {
+    Stop::Body(Box::new(WithBody { request, target, head: *head, facts }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::task::Waker;
+
+    use super::*;
+
+    struct Out {
+        bytes: Vec<u8>,
+        bytes_max: usize,
+    }
+
+    impl Sink for Out {
+        fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+            write(&mut self.bytes);
+        }
+
+        fn is_full(&self) -> bool {
+            self.bytes.len() >= self.bytes_max
+        }
+    }
+
+    /// Status codes of the answers, why it stopped, and how many bytes were left.
+    fn check(input: &str, expected: &str) {
+        let router = Router::new()
+            .get("/", async |_: Request| Response::html("<h1>Index</h1>"))
+            .get("/close", async |_: Request| Response::html("").with_close())
+            .get("/wait", |_| pending::<()>());
+        let service = Service::new(router, Limits { body_bytes: 100, ..Limits::default() });
+        let mut out = Out { bytes: Vec::new(), bytes_max: 400 };
+        let mut cx = Context::from_waker(Waker::noop());
+        let (used, stop) = service.serve(input.as_bytes(), Instant::now(), &mut cx, &mut out);
+        let text = String::from_utf8(out.bytes).unwrap();
+        let mut trace: Vec<String> =
+            text.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].to_owned()).collect();
+        trace.push(match stop {
+            Stop::NeedInput => "need input".into(),
+            Stop::Wait(..) => "wait".into(),
+            Stop::Body(begun) => format!("body {:?}", begun.head.framing),
+            Stop::Full => "full".into(),
+            Stop::Close => "close".into(),
+        });
+        trace.push(format!("+{}", input.len() - used));
+        assert_eq!(trace.join(" "), expected, "{input:?}");
+    }
+
+    #[test]
+    fn batches() {
+        const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        check("", "need input +0");
+        check(GET, "200 need input +0");
+        check(&GET[..10], "need input +10");
+        check(&format!("{GET}{GET}GET"), "200 200 need input +3");
+        check(&GET.repeat(9), "200 200 200 200 full +135");
+        check(&format!("{GET}GET /wait HTTP/1.1\r\nHost: a\r\n\r\n{GET}"), "200 wait +27");
+        check(&format!("{GET}GET /close HTTP/1.1\r\nHost: a\r\n\r\n{GET}"), "200 200 close +27");
+        check(&format!("{GET}GET /none HTTP/1.1\r\nHost: a\r\n\r\n{GET}"), "200 404 200 need input +0");
+        check(&format!("GET / HTTP/1.1\r\n\r\n{GET}"), "400 close +0");
+        check(&format!("GET / HTTP/1.0\r\n\r\n{GET}"), "200 close +27");
+        check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "body Length(3) +3");
+        check("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", "body Chunked +0");
+    }
+
+    #[test]
+    fn the_last_answers() {
+        let service = Service::new(Router::new(), Limits::default());
+        service.drain();
+        let mut out = Out { bytes: Vec::new(), bytes_max: 400 };
+        let facts = Facts { is_head: false, is_old: false, keep_alive: true };
+        assert!(!service.write(&().into_response(), facts, Instant::now(), &mut out));
+        assert!(String::from_utf8(out.bytes).unwrap().contains("connection: close\r\n"));
+    }
+}

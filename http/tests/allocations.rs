@@ -1,0 +1,80 @@
+//! A request allocates nothing in the steady state, counted by the allocator. A crate of its own, because the counter is unsafe code.
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Instant;
+
+use annulet_http::offline::{Offline, Outcome};
+use annulet_http::{IntoResponse, Limits, Request, Response, Router, escape};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes on to the system's allocator unchanged; the counter is a plain cell without a destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `alloc` above, hence from the system.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: as for `dealloc`, and the caller keeps the contract of `realloc`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+async fn index(_: Request) -> impl IntoResponse {
+    Response::html("<h1>Index</h1>")
+}
+
+async fn hello(request: Request) -> impl IntoResponse {
+    let name = request.param("name").unwrap_or_default();
+    Response::html_fmt(format_args!("<h1>hello, {}!</h1>", escape(name)))
+}
+
+fn check(target: &str, expected: u64) {
+    let server = Offline::new(Router::new().get("/", index).get("/hello/{name}", hello), Limits::default());
+    let input = format!("GET {target} HTTP/1.1\r\nHost: a\r\nUser-Agent: b\r\n\r\n").repeat(16);
+    let mut answers = Vec::new();
+    let now = Instant::now();
+    let mut run = || {
+        answers.clear();
+        assert_eq!(
+            server.answer(input.as_bytes(), now, &mut answers),
+            Outcome::Answered { used: input.len() }
+        );
+    };
+    run();
+    let before = ALLOCATIONS.get();
+    for _ in 0..100 {
+        run();
+    }
+    assert_eq!(ALLOCATIONS.get() - before, expected, "{target}");
+}
+
+#[test]
+fn no_allocation_per_request() {
+    check("/", 0);
+    check("/hello/bob", 0);
+    check("/hello/%3Cb%3E%20c?d=e", 0);
+    check("/nowhere", 0);
+}
+
+#[test]
+fn the_counter_counts() {
+    let before = ALLOCATIONS.get();
+    drop(std::hint::black_box(Box::new(1)));
+    assert_eq!(ALLOCATIONS.get() - before, 1);
+}

@@ -1,0 +1,71 @@
+//! Requests without a body.
+use crate::client::check;
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const INDEX: &str = "200 [<h1>Index</h1>]";
+
+#[test]
+fn pages() {
+    check(GET, INDEX);
+    check("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "200 []");
+    check("GET /hello/bob HTTP/1.1\r\nHost: a\r\n\r\n", "200 [<h1>hello, bob!</h1>]");
+    check("GET /hello/%3Cb%3E HTTP/1.1\r\nHost: a\r\n\r\n", "200 [<h1>hello, &lt;b&gt;!</h1>]");
+    check("GET / HTTP/1.0\r\n\r\n", "200 close [<h1>Index</h1>]");
+    check("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "200 keep-alive [<h1>Index</h1>]");
+    check("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "200 close [<h1>Index</h1>]");
+    check("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n", "200 [slow]");
+    check("GET /close HTTP/1.1\r\nHost: a\r\n\r\n", "200 close [bye]");
+    check("OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n", "204 allow: GET, HEAD, OPTIONS []");
+}
+
+#[test]
+fn pipelines() {
+    check(&GET.repeat(3), &[INDEX; 3].join(" "));
+    check(
+        &format!("{GET}GET /slow HTTP/1.1\r\nHost: a\r\n\r\n{GET}"),
+        "200 [<h1>Index</h1>] 200 [slow] 200 [<h1>Index</h1>]",
+    );
+    check(&format!("GET /close HTTP/1.1\r\nHost: a\r\n\r\n{GET}"), "200 close [bye]");
+    check(&format!("{GET}GET / HTTP/1.1\r\n\r\n{GET}"), "200 [<h1>Index</h1>] 400 close [Bad Request]");
+    check(&"GET /large HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20), &["200 [40000 bytes]"; 20].join(" "));
+}
+
+#[test]
+fn statuses() {
+    check("GET /none HTTP/1.1\r\nHost: a\r\n\r\n", "404 [Not Found]");
+    check("POST / HTTP/1.1\r\nHost: a\r\n\r\n", "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]");
+    check("BREW / HTTP/1.1\r\nHost: a\r\n\r\n", "501 [Not Implemented]");
+    check("GET / HTTP/2.0\r\nHost: a\r\n\r\n", "505 close [HTTP Version Not Supported]");
+    check("GET / HTTP/1.1\r\nHost: a\r\nExpect: magic\r\n\r\n", "417 close [Expectation Failed]");
+    check(&format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(300)), "414 close [URI Too Long]");
+    let large = format!("GET / HTTP/1.1\r\nHost: a\r\nx: {}\r\n\r\n", "x".repeat(2000));
+    check(&large, "431 close [Request Header Fields Too Large]");
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "x: y\r\n".repeat(8));
+    check(&many, "431 close [Request Header Fields Too Large]");
+}
+
+#[test]
+fn refused_with_400() {
+    let check = |input: &str| check(input, "400 close [Bad Request]");
+    check("GET / HTTP/1.1\nHost: a\n\n");
+    check("GET / HTTP/1.1\r\n\r\n");
+    check("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n");
+    check("GET / HTTP/1.1\r\nHost : a\r\n\r\n");
+    check("GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n");
+    check("GET /hello/%zz HTTP/1.1\r\nHost: a\r\n\r\n");
+    check("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    check("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\nx");
+    check("GET / HTTP/1.1\r\nHost:");
+}
+
+#[test]
+fn a_panic_is_one_answer() {
+    check(
+        &format!("GET /panic HTTP/1.1\r\nHost: a\r\n\r\n{GET}"),
+        "500 [Internal Server Error] 200 [<h1>Index</h1>]",
+    );
+    check(
+        &format!("GET /panic/later HTTP/1.1\r\nHost: a\r\n\r\n{GET}"),
+        "500 [Internal Server Error] 200 [<h1>Index</h1>]",
+    );
+}

@@ -1,0 +1,113 @@
+//! Requests with a body.
+use annulet::net::TcpStream;
+
+use crate::client::{check, read_all, summary, with_server};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const INDEX: &str = "200 [<h1>Index</h1>]";
+
+fn post(path: &str, fields: &str, body: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n{body}")
+}
+
+#[test]
+fn echoed() {
+    let check = |fields: &str, body: &str, expected: &str| {
+        check(&(post("/echo", fields, body) + GET), &format!("{expected} {INDEX}"));
+    };
+    check("Content-Length: 5\r\n", "hello", "200 [hello]");
+    check("Content-Length: 0\r\n", "", "200 []");
+    check("", "", "200 []");
+    check("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n1;a=b\r\n!\r\n0\r\nx: y\r\n\r\n", "200 [hello!]");
+    check("Transfer-Encoding: chunked\r\n", "0\r\n\r\n", "200 []");
+}
+
+#[test]
+fn long() {
+    for length in [10_000, 99_999] {
+        let body = "x".repeat(length);
+        let fields = format!("Content-Length: {length}\r\n");
+        let expected = format!("200 [{length}] {INDEX}");
+        for delivery in [post("/count", &fields, &body), {
+            let chunks = format!("3e8\r\n{}\r\n", "x".repeat(1000)).repeat(length / 1000);
+            let last = length % 1000;
+            let last =
+                if last == 0 { String::new() } else { format!("{last:x}\r\n{}\r\n", "x".repeat(last)) };
+            post("/count", "Transfer-Encoding: chunked\r\n", &format!("{chunks}{last}0\r\n\r\n"))
+        }] {
+            with_server(async |_, address| {
+                let stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all((delivery.clone() + GET).as_bytes()).await.unwrap();
+                stream.flush().await.unwrap();
+                stream.shutdown(std::net::Shutdown::Write).unwrap();
+                assert_eq!(summary(&read_all(&stream).await, false), expected);
+            });
+        }
+    }
+}
+
+#[test]
+fn refused() {
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    check(&(post("/echo", chunked, "x\r\n") + GET), "400 close [Bad Request]");
+    check(&(post("/echo", chunked, "1\nx\r\n0\r\n\r\n") + GET), "400 close [Bad Request]");
+    check(&post("/echo", chunked, "5\r\nhel"), "400 close [Bad Request]");
+    check(&post("/echo", "Content-Length: 5\r\n", "hel"), "400 close [Bad Request]");
+    check(&(post("/echo", "Content-Length: 100001\r\n", "") + GET), "413 close [Payload Too Large]");
+    check(&(post("/echo", "Transfer-Encoding: gzip\r\n", "") + GET), "501 close [Not Implemented]");
+}
+
+#[test]
+fn unwanted() {
+    check(&(post("/ignore", "Content-Length: 5\r\n", "hello") + GET), &format!("202 [] {INDEX}"));
+    check(&(post("/none", "Content-Length: 5\r\n", "hello") + GET), &format!("404 [Not Found] {INDEX}"));
+    check(
+        &(post("/ignore", "Transfer-Encoding: chunked\r\n", "1\r\nx\r\n0\r\n\r\n") + GET),
+        &format!("202 [] {INDEX}"),
+    );
+    let body = "x".repeat(1001);
+    check(&(post("/ignore", "Content-Length: 1001\r\n", &body) + GET), "202 close []");
+    let long = format!("3e9\r\n{body}\r\n0\r\n\r\n");
+    check(&(post("/ignore", "Transfer-Encoding: chunked\r\n", &long) + GET), "202 []");
+    check(&(post("/ignore", "Transfer-Encoding: chunked\r\n", "x") + GET), "202 []");
+    check(
+        &(post("/first", "Transfer-Encoding: chunked\r\n", "1\r\na\r\n1\r\nb\r\n0\r\n\r\n") + GET),
+        &format!("200 [true] {INDEX}"),
+    );
+}
+
+#[test]
+fn expectations() {
+    let fields = "Expect: 100-continue\r\nContent-Length: 5\r\n";
+    let conversation = async |path: &str, expected_first: &str, expected_rest: &str| {
+        let path = path.to_owned();
+        let (expected_first, expected_rest) = (expected_first.to_owned(), expected_rest.to_owned());
+        with_server(async move |_, address| {
+            let stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(post(&path, fields, "").as_bytes()).await.unwrap();
+            let first = stream.recv().await.unwrap().unwrap();
+            let first = String::from_utf8_lossy(&first).into_owned();
+            assert_eq!(summary(&first, false), expected_first);
+            stream.write_all(format!("hello{GET}").as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            assert_eq!(summary(&read_all(&stream).await, false), expected_rest);
+        });
+    };
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    for case in [
+        conversation("/echo", "100 []", &format!("200 [hello] {INDEX}")),
+        conversation("/ignore", "202 close []", ""),
+        conversation("/none", "404 close [Not Found]", ""),
+    ] {
+        assert!(std::pin::pin!(case).poll(&mut cx).is_ready());
+    }
+    // The body is there already: nothing to wait for.
+    with_server(async |_, address| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(post("/echo", fields, "hello").as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(summary(&read_all(&stream).await, false), "200 [hello]");
+    });
+}

@@ -1,0 +1,5 @@
+//! Bytes in, bytes out, over real sockets on one loop.
+mod answers;
+mod bodies;
+mod client;
+mod endings;
