@@ -133,3 +133,15 @@ fn loops_on_threads_start_and_stop() {
     loops.stop();
     loops.join().unwrap();
 }
+
+#[test]
+fn a_thread_may_run_many_loops_one_after_the_other() {
+    for _ in 0..40 {
+        assert!(annulet::run(async { annulet::capabilities() }).has(annulet::Feature::RingFd) || masked("ring_fd"));
+    }
+}
+
+/// Whether the test runs without a feature on purpose.
+fn masked(feature: &str) -> bool {
+    std::env::var("ANNULET_RING_MASK").is_ok_and(|mask| mask.split(',').any(|name| name == feature))
+}

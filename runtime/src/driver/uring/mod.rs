@@ -25,6 +25,9 @@ pub(crate) use setup::Settings;
 
 use super::{Event, Key, Op, Wait};
 
+/// A deadline that no machine lives to see: nanoseconds, about 146 years.
+const FAR: u64 = u64::MAX / 4;
+
 /// The buffer group of the core's receive buffers.
 const RECEIVE_GROUP: u16 = 0;
 
@@ -155,7 +158,11 @@ impl Uring {
             // Completions that the last enter left behind come first.
             _ if !self.cq.is_empty() => return self.poll(),
             Wait::Until(deadline) => (deadline, 0, 1),
-            Wait::Gather { deadline, gather_us, count } => (deadline, gather_us, count),
+            // Without a deadline the kernel ends the wait after the gathering time even with nothing there.
+            Wait::Gather { deadline, gather_us, count } if self.capabilities.has(Feature::MinWait) => {
+                (deadline.or(Some(FAR)), gather_us, count)
+            }
+            Wait::Gather { deadline, .. } => (deadline, 0, 1),
         };
         let mut arguments = GetEventsArgument { min_wait_us, ..GetEventsArgument::default() };
         let mut flags = EnterFlags::GETEVENTS;
@@ -286,6 +293,11 @@ impl Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
+        if self.capabilities.has(Feature::RingFd) {
+            // A thread has sixteen places for registered rings, and closing a ring does not free its own. A failure
+            // costs the next loops of this thread a descriptor look-up an enter, nothing else.
+            let _ = self.submitter.unregister_ring_fd();
+        }
         // SAFETY: each view is dropped once, here, and before the ring that it borrows from.
         unsafe {
             ManuallyDrop::drop(&mut self.submitter);
