@@ -6,13 +6,16 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use io_uring::types::SubmitArgs;
+use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, squeue};
 
 /// Two sends for each of 512 connections; a full queue is flushed early.
 const SUBMISSIONS: u32 = 1024;
 /// Room for a receive and a send of each of some thousand connections before the kernel has to allocate.
 const COMPLETIONS: u32 = 8192;
+/// The overall time limit of a wait that collects. Without one the kernel returns at the end of the min-wait even when
+/// nothing has come, so that an idle loop would turn every few microseconds. An hour is arbitrary.
+const COLLECTING_WAIT_MAX: Timespec = Timespec::new().sec(3600);
 
 /// Sets the ring up the way that costs the least for one thread that both submits and reaps.
 pub(crate) fn build() -> io::Result<IoUring> {
@@ -128,7 +131,7 @@ impl<'a> Ring<'a> {
         self.submissions.sync();
         self.completions.sync();
         let queued = self.submissions.len() as u32;
-        let arguments = SubmitArgs::new().min_wait_usec(min_wait_us);
+        let arguments = SubmitArgs::new().min_wait_usec(min_wait_us).timespec(&COLLECTING_WAIT_MAX);
         let arguments = flags.contains(EnterFlags::EXT_ARG).then_some(&arguments);
         // SAFETY: the arguments are the struct EXT_ARG announces, and absent without it.
         let result = unsafe { self.submitter.enter(queued, want, flags.bits(), arguments) };
