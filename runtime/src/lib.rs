@@ -1,1 +1,67 @@
 //! An async runtime for Linux: one pinned event loop and one io_uring per core.
+//!
+//! ```
+//! annulet::run(async {
+//!     let listener = annulet::net::TcpListener::bind("127.0.0.1:0").unwrap();
+//!     let address = listener.local_addr().unwrap();
+//!     let server = annulet::spawn(async move {
+//!         let stream = listener.accept().await.unwrap();
+//!         stream.write_all(b"hello").await.unwrap();
+//!     });
+//!     let client = annulet::net::TcpStream::connect(address).await.unwrap();
+//!     let mut word = [0; 5];
+//!     client.read_exact(&mut word).await.unwrap();
+//!     assert_eq!(&word, b"hello");
+//!     server.await.unwrap();
+//! });
+//! ```
+//!
+//! # The rules of the loop
+//!
+//! - Everything on a loop stays on its thread: futures and sockets need not be `Send`.
+//! - Memory that the kernel may touch belongs to the loop's tables, never to a future. Every wait can be dropped.
+//! - Nothing blocks: a handler that computes for long calls [`yield_now`] now and then.
+//!
+//! `docs/ARCHITECTURE.md` is the map of the source.
+
+#![deny(unsafe_code)]
+
+mod driver;
+mod executor;
+pub mod future;
+mod metrics;
+pub mod net;
+mod op;
+pub mod placement;
+mod runtime;
+mod shard;
+pub mod signal;
+mod socket;
+mod stop;
+mod sync_shim;
+mod sys;
+mod task;
+pub mod time;
+
+#[cfg(feature = "macros")]
+pub use annulet_macros::{main, test};
+pub use driver::uring::{Capabilities, Feature};
+pub use future::yield_now;
+pub use metrics::{Metrics, metrics};
+pub use op::Lease;
+pub use runtime::{Builder, Core, Loops, capabilities, run, spawn};
+pub use shard::{Gather, LoopPolicy};
+pub use stop::Stopped;
+pub use task::{JoinError, JoinHandle};
+
+/// What the macros expand to; no part of the interface.
+#[doc(hidden)]
+pub mod __private {
+    /// Runs an async test on a loop of its own.
+    pub fn run_test<F: Future>(future: F, start_paused: bool) -> F::Output {
+        match crate::Builder::new().virtual_clock(start_paused).run_local(future) {
+            Ok(output) => output,
+            Err(error) => panic!("annulet: {error}"),
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod pages;
 use std::io;
 use std::process::ExitCode;
 
+use annulet::signal::Termination;
 use annulet::{Builder, Core};
 use annulet_http::Server;
 use clap::Parser;
@@ -24,6 +25,8 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> io::Result<()> {
+    // Before any other thread is started: they inherit that the signals wait for us.
+    let termination = Termination::catch()?;
     let mut builder = Builder::new().policy(options.policy());
     if let Some(cores) = options.cores.chosen() {
         builder = builder.cores(cores.iter().copied());
@@ -41,6 +44,9 @@ fn run(options: &Options) -> io::Result<()> {
     if let Some(capabilities) = loops.capabilities() {
         println!("ring {capabilities}");
     }
+    let signal = termination.wait()?;
+    eprintln!("annulet-serve: {signal}: finishing what is in flight");
+    loops.stop();
     loops.join()
 }
 

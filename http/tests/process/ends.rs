@@ -1,0 +1,80 @@
+//! How the server starts wrongly, and how it ends.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::served::{Served, answer, ask, command};
+
+/// Runs it with wrong arguments; gives what it says on stderr.
+fn refused(arguments: &[&str]) -> String {
+    let output = command(arguments).output().unwrap();
+    assert!(!output.status.success(), "{arguments:?} was taken");
+    assert!(output.stdout.is_empty(), "{:?}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn the_two_pages_are_served() {
+    let served = Served::start(&[]);
+    let mut stream = TcpStream::connect(served.address).unwrap();
+    for (path, status, body) in [
+        ("/", "HTTP/1.1 200 OK", "<h1>Index</h1>"),
+        ("/hello/you", "HTTP/1.1 200 OK", "<h1>hello, you!</h1>"),
+        ("/hello/%3Cb%3E%20%26", "HTTP/1.1 200 OK", "<h1>hello, &lt;b&gt; &amp;!</h1>"),
+    ] {
+        ask(&mut stream, path);
+        assert_eq!(answer(&mut stream), (status.to_owned(), body.to_owned()), "{path}");
+    }
+    ask(&mut stream, "/nowhere");
+    assert_eq!(answer(&mut stream).0, "HTTP/1.1 404 Not Found");
+    for word in ["listening on http://127.0.0.1:", "cores ", "ring "] {
+        assert!(served.greeting.contains(word), "{:?}", served.greeting);
+    }
+}
+
+#[test]
+fn a_taken_port_is_refused_also_by_another_annulet_serve() {
+    let served = Served::start(&[]);
+    let address = served.address.to_string();
+    let said = refused(&["--listen", &address]);
+    assert!(said.contains(&address) && said.contains("in use"), "{said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+}
+
+#[test]
+fn a_core_that_does_not_exist_is_refused_by_name() {
+    let said = refused(&["--listen", "127.0.0.1:0", "--cores", "1000"]);
+    assert!(said.contains("1000"), "{said}");
+}
+
+#[test]
+fn wrong_arguments_are_refused_by_name() {
+    for (arguments, word) in [
+        (&["--no-such-flag"][..], "--no-such-flag"),
+        (&["--listen", "nonsense"], "nonsense"),
+        (&["--delay", "5 parsecs"], "parsecs"),
+        (&["--cores", "2-1"], "2-1"),
+    ] {
+        let said = refused(arguments);
+        assert!(said.contains(word), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_signal_finishes_what_is_in_flight_and_exits_with_zero() {
+    for signal in ["TERM", "INT"] {
+        let mut served = Served::start(&["--delay", "300ms"]);
+        let mut idle = TcpStream::connect(served.address).unwrap();
+        let mut busy = TcpStream::connect(served.address).unwrap();
+        ask(&mut busy, "/hello/last");
+        // Long enough for the request to be with its handler, short enough for it to be still there.
+        std::thread::sleep(Duration::from_millis(100));
+        served.signal(signal);
+        let (status, body) = answer(&mut busy);
+        assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", "<h1>hello, last!</h1>"));
+        assert_eq!(busy.read(&mut [0; 1]).unwrap(), 0, "then the connection ends");
+        assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0, "an idle one at once");
+        assert!(served.wait(Duration::from_secs(5)).success());
+    }
+}

@@ -1,0 +1,159 @@
+//! The seam to a kernel: submit, wait, complete.
+//!
+//! Above this module nobody knows which kernel interface does the work. The shard hands owned [`Op`]s in, each under a
+//! [`Key`], enters the kernel once a turn with [`Driver::wait`], and takes [`Event`]s out with [`Driver::next_event`].
+//! The driver is an enum, so that a readiness driver and a simulated one can stand beside
+//! the ring without a generic parameter in any public type.
+//!
+//! What it does not do: own memory that the kernel may touch (the tables above do), wake tasks, read a clock.
+
+#![allow(unsafe_code)]
+
+mod key;
+pub(crate) mod uring;
+
+use std::io;
+use std::os::fd::RawFd;
+
+pub(crate) use key::{GENERATION_MASK, Key, Kind};
+pub(crate) use uring::{Capabilities, Settings};
+
+/// One operation for the kernel. Descriptors are borrowed, pointers stay owned by the table that holds the key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Op {
+    /// Accept one connection, or (multishot) every connection until cancelled. The result is a descriptor.
+    Accept { fd: RawFd, multishot: bool },
+    /// Connect a stream socket. `address` stays valid until the completion.
+    Connect { fd: RawFd, address: *const libc::sockaddr, address_len: u32 },
+    /// Receive into a buffer that the kernel takes from the core's buffer ring when bytes have arrived.
+    ReceiveSelect { fd: RawFd, multishot: bool },
+    /// Receive into one given buffer; used only after readiness was seen.
+    ReceiveInto { fd: RawFd, buffer: *mut u8, len: u32 },
+    /// Send all bytes; completes when the kernel has taken them or on an error.
+    Send { fd: RawFd, bytes: *const u8, len: u32 },
+    /// Send what the socket takes at once. No event at all means that every byte was taken by the time the submission
+    /// was consumed; an event carries the short count or the error. See [`Driver::settled`].
+    SendNow { fd: RawFd, bytes: *const u8, len: u32 },
+    /// Wait for readiness (poll(2) bits), once or again and again.
+    Poll { fd: RawFd, events: u32, multishot: bool },
+    /// Close a descriptor.
+    Close { fd: RawFd },
+    /// Cancel the operation submitted under `target`.
+    Cancel { target: Key },
+}
+
+/// What came back for one operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    /// The key it was submitted under.
+    pub(crate) key: Key,
+    /// The result: a count, a descriptor, or a negated errno.
+    pub(crate) result: i32,
+    /// The receive buffer that holds the bytes, if one was taken.
+    pub(crate) buffer: Option<u16>,
+    /// Whether the same operation will answer again.
+    pub(crate) more: bool,
+}
+
+/// How long one entry into the kernel may last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Submit and take what is there.
+    No,
+    /// Sleep until something completes, or until the deadline (nanoseconds of CLOCK_MONOTONIC).
+    Until(Option<u64>),
+    /// Like `Until`, but gather: return when `count` completions are there, or after `gather_us` if there is any.
+    Gather { deadline: Option<u64>, gather_us: u32, count: u32 },
+}
+
+/// A kernel interface.
+#[derive(Debug)]
+pub(crate) enum Driver {
+    /// io_uring.
+    Uring(uring::Uring),
+}
+
+impl Driver {
+    /// Hands one operation to the kernel with the next [`wait`](Self::wait), earlier if the queue is full.
+    ///
+    /// # Safety
+    ///
+    /// Memory that `op` points to stays valid and unaliased until the last event of `key`, or for
+    /// [`Op::SendNow`] until [`settled`](Self::settled) says so after this call.
+    #[inline]
+    pub(crate) unsafe fn push(&mut self, op: Op, key: Key) {
+        match self {
+            // SAFETY: the caller's promise is passed on unchanged.
+            Driver::Uring(uring) => unsafe { uring.push(op, key) },
+        }
+    }
+
+    /// Submits everything and waits as told.
+    #[inline]
+    pub(crate) fn wait(&mut self, wait: Wait) -> io::Result<()> {
+        match self {
+            Driver::Uring(uring) => uring.wait(wait),
+        }
+    }
+
+    /// The next completion that is there.
+    #[inline]
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        match self {
+            Driver::Uring(uring) => uring.next_event(),
+        }
+    }
+
+    /// The place in line of the next operation to be pushed.
+    #[inline]
+    pub(crate) fn ticket(&self) -> u64 {
+        match self {
+            Driver::Uring(uring) => uring.ticket(),
+        }
+    }
+
+    /// Whether every operation pushed before `ticket` was consumed by the kernel, and every event that it answered at
+    /// once has been taken: from here on the absence of an event for [`Op::SendNow`] means success.
+    #[inline]
+    pub(crate) fn settled(&self, ticket: u64) -> bool {
+        match self {
+            Driver::Uring(uring) => uring.settled(ticket),
+        }
+    }
+
+    /// Whether entering the kernel now would bring something (completions, or work that it deferred).
+    #[inline]
+    pub(crate) fn has_work(&mut self) -> bool {
+        match self {
+            Driver::Uring(uring) => uring.has_work(),
+        }
+    }
+
+    /// What this kernel offers and the mask leaves.
+    #[inline]
+    pub(crate) fn capabilities(&self) -> &Capabilities {
+        match self {
+            Driver::Uring(uring) => uring.capabilities(),
+        }
+    }
+
+    /// How often the kernel was entered.
+    #[inline]
+    pub(crate) fn enters(&self) -> u64 {
+        match self {
+            Driver::Uring(uring) => uring.enters(),
+        }
+    }
+
+    /// Makes the buffer ring at `address` known to the kernel.
+    ///
+    /// # Safety
+    ///
+    /// The ring's memory outlives this driver.
+    pub(crate) unsafe fn register_buffers(&mut self, address: *const u8, entries: u16) -> io::Result<()> {
+        match self {
+            // SAFETY: the caller's promise is passed on unchanged.
+            Driver::Uring(uring) => unsafe { uring.register_buffers(address, entries) },
+        }
+    }
+}

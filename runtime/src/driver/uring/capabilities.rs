@@ -1,0 +1,158 @@
+//! What the ring of this kernel can do, and the mask that takes features away so that every fallback can be tested.
+
+use std::fmt;
+use std::io;
+
+/// The environment variable that holds the mask: names from [`Feature::name`], separated by commas.
+pub(crate) const MASK_VARIABLE: &str = "ANNULET_RING_MASK";
+
+macro_rules! features {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// A feature of io_uring that annulet uses where the kernel has it, and does without where not.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        #[repr(u8)]
+        pub enum Feature {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Feature {
+            /// Every feature, in the order of the kernels that brought them, newest first.
+            pub const ALL: &[Feature] = &[$(Feature::$variant,)*];
+
+            /// The name in the mask and in the printed list.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Feature::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+features! {
+    /// `IORING_ENTER_NO_IOWAIT` (6.15): a sleeping loop does not count as waiting for a disk.
+    NoIowait = "no_iowait",
+    /// `IORING_ENTER_ABS_TIMER` (6.12): deadlines are given as they are, without reading the clock before the wait.
+    AbsTimer = "abs_timer",
+    /// `IORING_FEAT_MIN_TIMEOUT` (6.12): a wait that gathers completions for a short while.
+    MinWait = "min_wait",
+    /// `IORING_SETUP_NO_SQARRAY` (6.6): no indirection array in the submission queue.
+    NoSqArray = "no_sqarray",
+    /// `IORING_SETUP_DEFER_TASKRUN` with `IORING_SETUP_SINGLE_ISSUER` (6.1): completion work runs when the loop enters
+    /// the kernel, not whenever a packet arrives.
+    DeferTaskrun = "defer_taskrun",
+    /// Multishot receive (6.0): one request delivers until it is cancelled.
+    ReceiveMultishot = "receive_multishot",
+    /// Multishot accept (5.19).
+    AcceptMultishot = "accept_multishot",
+    /// Provided buffer rings (5.19): idle connections hold no receive buffer.
+    BufferRing = "buffer_ring",
+    /// `IORING_SETUP_COOP_TASKRUN` (5.19): no interrupt to run completion work. Used where `defer_taskrun` is not.
+    CoopTaskrun = "coop_taskrun",
+    /// `IORING_SETUP_TASKRUN_FLAG` (5.19): shared memory says when entering the kernel would bring completions.
+    TaskrunFlag = "taskrun_flag",
+    /// `IORING_SETUP_SUBMIT_ALL` (5.18): one failing submission does not stop those behind it.
+    SubmitAll = "submit_all",
+    /// `IORING_REGISTER_RING_FDS` (5.18): entering without a descriptor look-up.
+    RingFd = "ring_fd",
+    /// `IOSQE_CQE_SKIP_SUCCESS` (5.17) together with sends that never wait: no completion for what went well.
+    SkipSuccess = "skip_success",
+    /// `IORING_SETUP_CQSIZE` (5.5): a completion queue larger than twice the submission queue.
+    CqSize = "cqsize",
+}
+
+/// The features that a ring got: what the kernel offers, less what the mask took.
+///
+/// # Examples
+///
+/// ```
+/// let capabilities = annulet::run(async { annulet::capabilities() });
+/// println!("ring features: {capabilities}");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// One bit a feature.
+    features: u32,
+    /// Entries of the submission queue.
+    pub(crate) sq_entries: u32,
+    /// Entries of the completion queue.
+    pub(crate) cq_entries: u32,
+}
+
+impl Capabilities {
+    /// Everything, before the ladder and the mask take away.
+    pub(crate) fn all() -> Self {
+        Capabilities { features: u32::MAX, sq_entries: 0, cq_entries: 0 }
+    }
+
+    /// Whether the ring has `feature`.
+    #[inline]
+    pub fn has(&self, feature: Feature) -> bool {
+        self.features & (1 << feature as u8) != 0
+    }
+
+    /// How many submissions the ring holds before it must be flushed.
+    pub fn submission_entries(&self) -> u32 {
+        self.sq_entries
+    }
+
+    /// How many completions the ring holds before the kernel keeps them in its overflow list.
+    pub fn completion_entries(&self) -> u32 {
+        self.cq_entries
+    }
+
+    pub(crate) fn remove(&mut self, feature: Feature) {
+        self.features &= !(1 << feature as u8);
+    }
+
+    /// Takes away what the mask names.
+    ///
+    /// # Errors
+    ///
+    /// A name that is no feature; the message lists those that are.
+    pub(crate) fn apply_mask(&mut self, mask: &str) -> io::Result<()> {
+        for name in mask.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let Some(feature) = Feature::ALL.iter().find(|feature| feature.name() == name) else {
+                let known: Vec<_> = Feature::ALL.iter().map(|feature| feature.name()).collect();
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!(
+                        "{MASK_VARIABLE} names {name:?}, which is no ring feature; known: {}",
+                        known.join(", ")
+                    ),
+                ));
+            };
+            self.remove(*feature);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut first = true;
+        for feature in Feature::ALL.iter().filter(|feature| self.has(**feature)) {
+            if !std::mem::take(&mut first) {
+                f.write_str(" ")?;
+            }
+            f.write_str(feature.name())?;
+        }
+        if first { f.write_str("none") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_takes_features_away_and_refuses_what_it_does_not_know() {
+        let mut capabilities = Capabilities::all();
+        capabilities.apply_mask(" no_sqarray, defer_taskrun ,").unwrap();
+        assert!(!capabilities.has(Feature::NoSqArray) && !capabilities.has(Feature::DeferTaskrun));
+        assert!(capabilities.has(Feature::CoopTaskrun));
+        let error = capabilities.apply_mask("warp_drive").unwrap_err().to_string();
+        assert!(error.contains("warp_drive") && error.contains("no_sqarray"), "{error}");
+    }
+}

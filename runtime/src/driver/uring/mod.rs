@@ -1,0 +1,332 @@
+//! The ring: submission and completion queues, and the one place that enters the kernel.
+//!
+//! Start at [`Uring::wait`]. The set-up ladder is in `setup`, the list of features in `capabilities`, the translation of
+//! an [`Op`] into a submission entry in `sqe`.
+//!
+//! Architecture invariant: completions are only ever taken in [`Uring::next_event`]; nothing here calls a task.
+
+#![allow(unsafe_code)]
+
+mod capabilities;
+mod probe;
+mod setup;
+mod sqe;
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+
+use io_uring::{EnterFlags, IoUring, cqueue, squeue};
+
+pub(crate) use capabilities::MASK_VARIABLE;
+pub use capabilities::{Capabilities, Feature};
+pub(crate) use setup::Settings;
+
+use super::{Event, Key, Op, Wait};
+
+/// A deadline that no machine lives to see: nanoseconds, about 146 years.
+const FAR: u64 = u64::MAX / 4;
+
+/// The buffer group of the core's receive buffers.
+const RECEIVE_GROUP: u16 = 0;
+
+/// One io_uring instance, used by the thread that created it.
+pub(crate) struct Uring {
+    /// Enters the kernel; holds the registered index of the ring, which is why it is kept and not made anew.
+    submitter: ManuallyDrop<io_uring::Submitter<'static>>,
+    /// The submission queue with its local tail.
+    sq: ManuallyDrop<squeue::SubmissionQueue<'static>>,
+    /// The completion queue with its local head.
+    cq: ManuallyDrop<cqueue::CompletionQueue<'static>>,
+    /// INVARIANT: the allocation that the three views above borrow from; freed last, in `drop`, and touched by nothing
+    /// else meanwhile.
+    ring: NonNull<IoUring>,
+    /// Submissions that found the queue full while the kernel would not take any (EAGAIN, EBUSY). Bounded by the
+    /// operations that the tables above can have in flight.
+    backlog: VecDeque<squeue::Entry>,
+    /// What this ring has.
+    capabilities: Capabilities,
+    /// Flags of every enter: NO_IOWAIT where there is one.
+    enter_flags: EnterFlags,
+    /// Operations pushed so far.
+    pushed: u64,
+    /// Entries into the kernel so far.
+    enters: u64,
+}
+
+impl std::fmt::Debug for Uring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uring")
+            .field("capabilities", &self.capabilities)
+            .field("enters", &self.enters)
+            .finish()
+    }
+}
+
+impl Uring {
+    /// Creates a ring for the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// When no ring can be had; the message names the likely cause and the cure.
+    pub(crate) fn new(settings: &Settings) -> io::Result<Self> {
+        let mut capabilities = Capabilities::all();
+        if let Ok(mask) = std::env::var(MASK_VARIABLE) {
+            capabilities.apply_mask(&mask)?;
+        }
+        if let Some(mask) = settings.mask {
+            capabilities.apply_mask(mask)?;
+        }
+        let ring = setup::create(settings, &mut capabilities)?;
+        probe::features(&ring, &mut capabilities)?;
+
+        let ring = NonNull::from(Box::leak(Box::new(ring)));
+        // SAFETY: the allocation was leaked just now, so it lives until `drop` frees it, and these are the only views.
+        let (mut submitter, sq, cq) = unsafe { &mut *ring.as_ptr() }.split();
+        if capabilities.has(Feature::RingFd) && submitter.register_ring_fd().is_err() {
+            capabilities.remove(Feature::RingFd);
+        }
+        let enter_flags =
+            if capabilities.has(Feature::NoIowait) { EnterFlags::NO_IOWAIT } else { EnterFlags::empty() };
+        let mut uring = Uring {
+            submitter: ManuallyDrop::new(submitter),
+            sq: ManuallyDrop::new(sq),
+            cq: ManuallyDrop::new(cq),
+            ring,
+            backlog: VecDeque::new(),
+            capabilities,
+            enter_flags,
+            pushed: 0,
+            enters: 0,
+        };
+        if uring.capabilities.has(Feature::SkipSuccess) && !probe::sends_that_never_wait(&mut uring)? {
+            uring.capabilities.remove(Feature::SkipSuccess);
+        }
+        Ok(uring)
+    }
+
+    /// See [`super::Driver::push`].
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline]
+    pub(crate) unsafe fn push(&mut self, op: Op, key: Key) {
+        let entry = sqe::entry(op, key, &self.capabilities);
+        self.pushed += 1;
+        // SAFETY: the caller promises that what the entry points to stays valid until its last completion.
+        if self.backlog.is_empty() && unsafe { self.sq.push(&entry) }.is_ok() {
+            return;
+        }
+        self.push_slowly(entry);
+    }
+
+    /// The queue is full: flush it; what the kernel does not take now waits in the backlog.
+    #[cold]
+    fn push_slowly(&mut self, entry: squeue::Entry) {
+        self.backlog.push_back(entry);
+        // An error here (EAGAIN, EBUSY) leaves the entries where they are; the next `wait` meets it again and reports
+        // what is not transient.
+        let _ = self.enter(0, EnterFlags::empty(), None);
+        self.refill();
+    }
+
+    /// Moves the backlog into the queue as far as it fits.
+    fn refill(&mut self) {
+        while let Some(entry) = self.backlog.front() {
+            // SAFETY: `push` took this entry under its contract, which still holds.
+            if unsafe { self.sq.push(entry) }.is_err() {
+                return;
+            }
+            self.backlog.pop_front();
+        }
+    }
+
+    /// See [`super::Driver::wait`]. Interrupted and timed-out waits are no errors: the caller looks at what is there.
+    pub(crate) fn wait(&mut self, wait: Wait) -> io::Result<()> {
+        if !self.backlog.is_empty() {
+            self.refill();
+            if !self.backlog.is_empty() {
+                self.enter(0, EnterFlags::GETEVENTS, None)?;
+                self.refill();
+            }
+        }
+        self.cq.sync();
+        let (deadline, min_wait_us, count) = match wait {
+            Wait::No => return self.poll(),
+            // Completions that the last enter left behind come first.
+            _ if !self.cq.is_empty() => return self.poll(),
+            Wait::Until(deadline) => (deadline, 0, 1),
+            // Without a deadline the kernel ends the wait after the gathering time even with nothing there.
+            Wait::Gather { deadline, gather_us, count } if self.capabilities.has(Feature::MinWait) => {
+                (deadline.or(Some(FAR)), gather_us, count)
+            }
+            Wait::Gather { deadline, .. } => (deadline, 0, 1),
+        };
+        let mut arguments = GetEventsArgument { min_wait_us, ..GetEventsArgument::default() };
+        let mut flags = EnterFlags::GETEVENTS;
+        let timespec;
+        if let Some(deadline) = deadline {
+            timespec = if self.capabilities.has(Feature::AbsTimer) {
+                flags |= EnterFlags::ABS_TIMER;
+                Timespec::from_nanos(deadline)
+            } else {
+                Timespec::from_nanos(deadline.saturating_sub(crate::sys::monotonic_ns()))
+            };
+            arguments.timespec = std::ptr::from_ref(&timespec) as u64;
+        }
+        self.enter(count, flags, Some(&arguments))
+    }
+
+    /// Submits, and lets the kernel post what it deferred, without sleeping.
+    fn poll(&mut self) -> io::Result<()> {
+        // Without the flag in shared memory only the kernel knows whether it deferred something.
+        let deferred = !self.capabilities.has(Feature::TaskrunFlag) || self.sq.taskrun();
+        if self.sq.is_empty() && !deferred && !self.sq.cq_overflow() {
+            return Ok(());
+        }
+        self.enter(0, EnterFlags::GETEVENTS, None)
+    }
+
+    /// The only place that enters the kernel.
+    fn enter(
+        &mut self,
+        count: u32,
+        flags: EnterFlags,
+        argument: Option<&GetEventsArgument>,
+    ) -> io::Result<()> {
+        self.sq.sync();
+        self.enters += 1;
+        let flags = flags | self.enter_flags;
+        let entered = match argument {
+            // SAFETY: the argument has the layout of `struct io_uring_getevents_arg`, and it and the timespec it points
+            // to live on the stack of `wait` until the call returns.
+            Some(_) => unsafe {
+                self.submitter.enter(
+                    self.sq.len() as u32,
+                    count,
+                    (flags | EnterFlags::EXT_ARG).bits(),
+                    argument,
+                )
+            },
+            // SAFETY: no argument is passed; `sigset_t` is what the kernel would read there.
+            None => unsafe {
+                self.submitter.enter::<libc::sigset_t>(self.sq.len() as u32, count, flags.bits(), None)
+            },
+        };
+        self.sq.sync();
+        match entered {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // ETIME: the deadline passed. EINTR: a signal. EBUSY: completions wait in the overflow list and must be
+                // drained first. EAGAIN: no memory for a request just now. In all four the caller drains and comes again.
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// See [`super::Driver::next_event`].
+    #[inline]
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        let entry = match self.cq.next() {
+            Some(entry) => entry,
+            None => {
+                self.cq.sync();
+                self.cq.next()?
+            }
+        };
+        let flags = entry.flags();
+        Some(Event {
+            key: Key::from_bits(entry.user_data()),
+            result: entry.result(),
+            buffer: cqueue::buffer_select(flags),
+            more: cqueue::more(flags),
+        })
+    }
+
+    /// The kernel refused the buffer ring: do without it.
+    pub(crate) fn without_buffer_ring(&mut self) {
+        self.capabilities.remove(Feature::BufferRing);
+        self.capabilities.remove(Feature::ReceiveMultishot);
+    }
+
+    /// See [`super::Driver::ticket`].
+    #[inline]
+    pub(crate) fn ticket(&self) -> u64 {
+        self.pushed
+    }
+
+    /// See [`super::Driver::settled`]. The queues are first in, first out, so what is left in them was pushed last.
+    #[inline]
+    pub(crate) fn settled(&self, ticket: u64) -> bool {
+        let left = self.sq.len() + self.backlog.len();
+        self.pushed - left as u64 >= ticket && self.cq.is_empty() && !self.sq.cq_overflow()
+    }
+
+    /// See [`super::Driver::has_work`].
+    #[inline]
+    pub(crate) fn has_work(&mut self) -> bool {
+        self.cq.sync();
+        !self.cq.is_empty() || self.sq.taskrun() || self.sq.cq_overflow()
+    }
+
+    pub(crate) fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    pub(crate) fn enters(&self) -> u64 {
+        self.enters
+    }
+
+    /// See [`super::Driver::register_buffers`].
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub(crate) unsafe fn register_buffers(&mut self, address: *const u8, entries: u16) -> io::Result<()> {
+        // SAFETY: the caller promises that the ring's memory outlives this io_uring.
+        unsafe { self.submitter.register_buf_ring_with_flags(address as u64, entries, RECEIVE_GROUP, 0) }
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        if self.capabilities.has(Feature::RingFd) {
+            // A thread has sixteen places for registered rings, and closing a ring does not free its own. A failure
+            // costs the next loops of this thread a descriptor look-up an enter, nothing else.
+            let _ = self.submitter.unregister_ring_fd();
+        }
+        // SAFETY: each view is dropped once, here, and before the ring that it borrows from.
+        unsafe {
+            ManuallyDrop::drop(&mut self.submitter);
+            ManuallyDrop::drop(&mut self.sq);
+            ManuallyDrop::drop(&mut self.cq);
+            drop(Box::from_raw(self.ring.as_ptr()));
+        }
+    }
+}
+
+/// `struct io_uring_getevents_arg` of io_uring_enter(2).
+#[repr(C)]
+#[derive(Default)]
+struct GetEventsArgument {
+    sigmask: u64,
+    sigmask_len: u32,
+    min_wait_us: u32,
+    timespec: u64,
+}
+
+/// `struct __kernel_timespec`.
+#[repr(C)]
+struct Timespec {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Timespec {
+    fn from_nanos(nanos: u64) -> Self {
+        Timespec { seconds: (nanos / 1_000_000_000) as i64, nanoseconds: (nanos % 1_000_000_000) as i64 }
+    }
+}

@@ -1,0 +1,91 @@
+//! Asking the kernel what it can do, by its feature bits, its list of opcodes, and by trying.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+
+use io_uring::{IoUring, Probe, opcode};
+
+use super::{Capabilities, Feature, Uring};
+use crate::driver::{Key, Kind, Op, Wait};
+
+/// Opcodes without which there is no runtime; all are older than `IORING_FEAT_EXT_ARG` (5.11).
+const REQUIRED: [(u8, &str); 7] = [
+    (opcode::Accept::CODE, "accept"),
+    (opcode::Connect::CODE, "connect"),
+    (opcode::Recv::CODE, "recv"),
+    (opcode::Send::CODE, "send"),
+    (opcode::PollAdd::CODE, "poll_add"),
+    (opcode::Close::CODE, "close"),
+    (opcode::AsyncCancel::CODE, "async_cancel"),
+];
+
+/// Removes from `capabilities` what the kernel does not have.
+///
+/// # Errors
+///
+/// When something is missing for which there is no fallback.
+pub(super) fn features(ring: &IoUring, capabilities: &mut Capabilities) -> io::Result<()> {
+    let parameters = ring.params();
+    if !parameters.is_feature_ext_arg() || !parameters.is_feature_nodrop() {
+        return Err(too_old("waiting with a time limit"));
+    }
+    let mut probe = Probe::new();
+    ring.submitter().register_probe(&mut probe)?;
+    for (code, name) in REQUIRED {
+        if !probe.is_supported(code) {
+            return Err(too_old(name));
+        }
+    }
+    let mut keep = |feature, present: bool| {
+        if !present {
+            capabilities.remove(feature);
+        }
+    };
+    keep(Feature::MinWait, parameters.is_feature_min_timeout());
+    // ABS_TIMER has no bit of its own; it came with min-wait in 6.12.
+    keep(Feature::AbsTimer, parameters.is_feature_min_timeout());
+    keep(Feature::NoIowait, parameters.is_feature_no_iowait());
+    keep(Feature::SkipSuccess, parameters.is_feature_skip_cqe_on_success());
+    // Multishot variants have no bit either: accept's came with the socket opcode (5.19), receive's with send_zc (6.0).
+    keep(Feature::AcceptMultishot, probe.is_supported(opcode::Socket::CODE));
+    keep(Feature::ReceiveMultishot, probe.is_supported(opcode::SendZc::CODE));
+    // Multishot receive delivers into provided buffers only; without them readiness is asked for first.
+    if !capabilities.has(Feature::BufferRing) {
+        capabilities.remove(Feature::ReceiveMultishot);
+    }
+    Ok(())
+}
+
+fn too_old(missing: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!(
+            "cannot create an io_uring: this kernel's io_uring lacks {missing}; Linux 5.11 or newer is needed"
+        ),
+    )
+}
+
+/// Tries, on a socket pair, what [`Op::SendNow`] relies on: no event when all bytes were taken, and an event at once,
+/// with the short count or EAGAIN, when they were not.
+pub(super) fn sends_that_never_wait(uring: &mut Uring) -> io::Result<bool> {
+    /// More than a socket pair ever buffers, so that the send is short.
+    const TOO_MUCH: usize = 4 << 20;
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let bytes = vec![0_u8; TOO_MUCH];
+    let mut try_send = |len: usize| -> io::Result<Option<i32>> {
+        let op = Op::SendNow { fd: ours.as_raw_fd(), bytes: bytes.as_ptr(), len: len as u32 };
+        // SAFETY: `bytes` lives until this function returns; if the kernel were to hold on to it (`verdict` false
+        // because nothing came), the sockets are closed first, and the bytes are only ever read.
+        unsafe { uring.push(op, Key::new(Kind::Send, 0, 0)) };
+        uring.wait(Wait::No)?;
+        Ok(uring.next_event().map(|event| event.result))
+    };
+    let whole = try_send(1)?;
+    let short = try_send(TOO_MUCH)?;
+    let full = try_send(1)?;
+    drop(theirs);
+    let short_as_expected = short.is_some_and(|count| count > 0 && (count as usize) < TOO_MUCH);
+    Ok(whole.is_none() && short_as_expected && full == Some(-libc::EAGAIN))
+}

@@ -1,0 +1,138 @@
+//! Creating a ring: the ladder of flags, and errors that name the cause and the cure.
+//!
+//! The kernel answers EINVAL to a flag that it does not know, without saying which. So flags are dropped one at a time,
+//! the newest first, until the kernel takes the set. ENOMEM halves the completion queue: without CAP_IPC_LOCK a ring
+//! counts against the memlock limit.
+
+use std::io;
+
+use io_uring::IoUring;
+
+use super::capabilities::{Capabilities, Feature};
+
+/// How large a ring to ask for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// Submission entries. Small: the queue is flushed when full, and a small one stays in the cache.
+    pub(crate) sq_entries: u32,
+    /// Completion entries. Large: one turn of ten thousand connections should not reach the kernel's overflow list.
+    pub(crate) cq_entries: u32,
+    /// Features that are not to be used although the kernel has them.
+    pub(crate) mask: Option<&'static str>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { sq_entries: 256, cq_entries: 8192, mask: None }
+    }
+}
+
+/// Below this size a completion queue is of no use to a server; ENOMEM is then returned.
+const CQ_ENTRIES_MIN: u32 = 64;
+
+/// Flags of io_uring_setup(2) in the order in which they are given up.
+const LADDER: [Feature; 6] = [
+    Feature::NoSqArray,
+    Feature::DeferTaskrun,
+    Feature::CoopTaskrun,
+    Feature::TaskrunFlag,
+    Feature::SubmitAll,
+    Feature::CqSize,
+];
+
+/// Creates the ring with all of `wanted` that the kernel takes; what it refuses is removed from `wanted`.
+pub(super) fn create(settings: &Settings, wanted: &mut Capabilities) -> io::Result<IoUring> {
+    let mut cq_entries = settings.cq_entries.next_power_of_two();
+    loop {
+        match build(settings.sq_entries, cq_entries, wanted) {
+            Ok(ring) => {
+                wanted.sq_entries = ring.params().sq_entries();
+                wanted.cq_entries = ring.params().cq_entries();
+                return Ok(ring);
+            }
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EINVAL) => match LADDER.iter().find(|feature| wanted.has(**feature)) {
+                    Some(feature) => wanted.remove(*feature),
+                    None => return Err(explain(&error)),
+                },
+                Some(libc::ENOMEM) if cq_entries > CQ_ENTRIES_MIN => cq_entries /= 2,
+                _ => return Err(explain(&error)),
+            },
+        }
+    }
+}
+
+fn build(sq_entries: u32, cq_entries: u32, wanted: &Capabilities) -> io::Result<IoUring> {
+    let mut builder = IoUring::builder();
+    builder.dontfork();
+    if wanted.has(Feature::CqSize) {
+        builder.setup_cqsize(cq_entries);
+    }
+    if wanted.has(Feature::SubmitAll) {
+        builder.setup_submit_all();
+    }
+    if wanted.has(Feature::DeferTaskrun) {
+        builder.setup_single_issuer().setup_defer_taskrun();
+    } else if wanted.has(Feature::CoopTaskrun) {
+        builder.setup_coop_taskrun();
+    }
+    // The kernel refuses the flag unless one of the two modes above is chosen (io_uring_setup(2)).
+    if wanted.has(Feature::TaskrunFlag)
+        && (wanted.has(Feature::DeferTaskrun) || wanted.has(Feature::CoopTaskrun))
+    {
+        builder.setup_taskrun_flag();
+    }
+    if wanted.has(Feature::NoSqArray) {
+        builder.setup_no_sqarray();
+    }
+    builder.build(sq_entries)
+}
+
+/// Turns an errno of io_uring_setup(2) into a sentence with the likely cause and the cure.
+pub(crate) fn explain(error: &io::Error) -> io::Error {
+    let advice = match error.raw_os_error() {
+        Some(libc::EPERM) => match disabled_by_sysctl() {
+            Some(level) => format!(
+                "io_uring is switched off on this machine (kernel.io_uring_disabled = {level}); \
+                 the cure is `sysctl kernel.io_uring_disabled=0`"
+            ),
+            None => "io_uring is forbidden here, most likely by a container's seccomp profile; allow io_uring_setup, \
+                     io_uring_enter and io_uring_register in it"
+                .to_owned(),
+        },
+        Some(libc::ENOSYS) => "this kernel has no io_uring (Linux 5.11 or newer is needed), or a sandbox hides it".to_owned(),
+        Some(libc::ENOMEM) => "the ring does not fit into the memory that may be locked; raise the memlock limit \
+                               (`ulimit -l`, LimitMEMLOCK= in systemd) or give the process CAP_IPC_LOCK"
+            .to_owned(),
+        Some(libc::EMFILE | libc::ENFILE) => "no file descriptor is left; raise the nofile limit (`ulimit -n`)".to_owned(),
+        Some(libc::EINVAL) => "the kernel refuses every set of ring flags; Linux 5.11 or newer is needed".to_owned(),
+        _ => "io_uring_setup failed".to_owned(),
+    };
+    io::Error::new(error.kind(), format!("cannot create an io_uring: {advice} ({error})"))
+}
+
+/// The value of the sysctl if it forbids rings: 1 for unprivileged processes, 2 for all.
+fn disabled_by_sysctl() -> Option<String> {
+    let level = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?;
+    let level = level.trim();
+    (level != "0").then(|| level.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_cause_and_the_cure() {
+        let check = |errno, words: &[&str]| {
+            let text = explain(&io::Error::from_raw_os_error(errno)).to_string();
+            for word in words {
+                assert!(text.contains(word), "{text:?} does not say {word:?}");
+            }
+        };
+        check(libc::EPERM, &["io_uring"]);
+        check(libc::ENOSYS, &["5.11", "sandbox"]);
+        check(libc::ENOMEM, &["memlock", "CAP_IPC_LOCK"]);
+        check(libc::EMFILE, &["nofile"]);
+    }
+}

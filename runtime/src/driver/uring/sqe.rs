@@ -1,0 +1,51 @@
+//! From an [`Op`] to a submission entry.
+
+use io_uring::{opcode, squeue, types::Fd};
+
+use super::{Capabilities, Feature, RECEIVE_GROUP};
+use crate::driver::{Key, Op};
+
+/// `MSG_WAITALL`: the kernel goes on until all bytes are taken, so that one completion means "all sent".
+const SEND_ALL: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+
+#[inline]
+pub(super) fn entry(op: Op, key: Key, capabilities: &Capabilities) -> squeue::Entry {
+    // Cancellations and closes are fire and forget: their success is seen in the operation they end.
+    let quiet = if capabilities.has(Feature::SkipSuccess) {
+        squeue::Flags::SKIP_SUCCESS
+    } else {
+        squeue::Flags::empty()
+    };
+    let entry = match op {
+        Op::Accept { fd, multishot: true } => {
+            opcode::AcceptMulti::new(Fd(fd)).flags(libc::SOCK_CLOEXEC).build()
+        }
+        Op::Accept { fd, multishot: false } => {
+            opcode::Accept::new(Fd(fd), std::ptr::null_mut(), std::ptr::null_mut())
+                .flags(libc::SOCK_CLOEXEC)
+                .build()
+        }
+        Op::Connect { fd, address, address_len } => {
+            opcode::Connect::new(Fd(fd), address, address_len).build()
+        }
+        Op::ReceiveSelect { fd, multishot: true } => opcode::RecvMulti::new(Fd(fd), RECEIVE_GROUP).build(),
+        Op::ReceiveSelect { fd, multishot: false } => opcode::Recv::new(Fd(fd), std::ptr::null_mut(), 0)
+            .buf_group(RECEIVE_GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT),
+        Op::ReceiveInto { fd, buffer, len } => {
+            opcode::Recv::new(Fd(fd), buffer, len).flags(libc::MSG_DONTWAIT).build()
+        }
+        Op::Send { fd, bytes, len } => opcode::Send::new(Fd(fd), bytes, len).flags(SEND_ALL).build(),
+        // MSG_DONTWAIT marks the request as one that never waits (REQ_F_NOWAIT in the kernel): it is carried out or
+        // failed while it is submitted, and never kept for later. `probe` makes sure of it before it is relied on.
+        Op::SendNow { fd, bytes, len } => opcode::Send::new(Fd(fd), bytes, len)
+            .flags(SEND_ALL | libc::MSG_DONTWAIT)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS),
+        Op::Poll { fd, events, multishot } => opcode::PollAdd::new(Fd(fd), events).multi(multishot).build(),
+        Op::Close { fd } => opcode::Close::new(Fd(fd)).build().flags(quiet),
+        Op::Cancel { target } => opcode::AsyncCancel::new(target.bits()).build().flags(quiet),
+    };
+    entry.user_data(key.bits())
+}

@@ -1,0 +1,518 @@
+//! The remote inbox: how other threads reach a shard.
+//!
+//! Any thread pushes messages; the owner, one shard, takes them all at once. A push rings the doorbell (a write to
+//! an eventfd, say) only when the owner sleeps, and only the first push of a sleep does: no system call while the
+//! owner is awake. The inbox neither blocks nor knows what a doorbell is. Start at [`Inbox`].
+//!
+//! # The owner's side
+//!
+//! ```text
+//! loop {
+//!     run tasks
+//!     if inbox.has_mail() { inbox.take(&mut batch); handle batch; continue }
+//!     if inbox.prepare_sleep() { wait in the kernel, the doorbell ends the wait; inbox.wake_up() }
+//! }
+//! ```
+
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::Hash;
+use std::mem;
+
+use crate::sync_shim::{AtomicU8, Mutex, Ordering};
+
+/// At this many messages a push looks for repeated ones. Arbitrary: more than a shard leaves lying between two turns
+/// of its loop, and some ten microseconds to look through.
+const COLLAPSE_AT: usize = 1024;
+
+/// Set while there are messages. Changed only under the lock of the queue, so that it agrees with the queue.
+const MAIL: u8 = 1;
+/// Set while the owner sleeps, or is about to. Changed only by the owner.
+const SLEEPING: u8 = 2;
+
+/// Ends the owner's wait in the kernel.
+pub(crate) trait Doorbell {
+    /// Called by any thread, at most once for each sleep of the owner, after the message is in the inbox.
+    fn ring(&self);
+}
+
+/// What an inbox carries. One with a key is dropped under the inbox's lock, so dropping it must not push.
+pub(crate) trait Message {
+    /// Names what repeated messages have in common.
+    type Key: Eq + Hash;
+
+    /// Of several messages with the same key in one batch the first is enough. None: each one counts.
+    fn collapse_key(&self) -> Option<Self::Key>;
+}
+
+/// A message was pushed after the owner had closed the inbox. Gives it back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Closed<M>(pub(crate) M);
+
+/// Many senders, one owner.
+///
+/// ```text
+///                    push (first)
+///           Awake ────────────────► Mail
+///             │ ▲                   │ ▲
+///  prepare_   │ │ wake_up   take ◄──┘ │ wake_up
+///  sleep      ▼ │                     │
+///          Sleeping ─────────────► Notified
+///                    push (first):
+///                    rings
+/// ```
+///
+/// # Bound
+///
+/// Where a push finds [`COLLAPSE_AT`] messages, it drops those whose key an earlier one has (amortised O(1) a push).
+/// So with `n` messages that are no repetition the inbox holds at most `max(COLLAPSE_AT, 2 n)`. Keys are bounded by
+/// what they name, tasks and their handles; messages without a key by whoever sends them.
+pub(crate) struct Inbox<M, D> {
+    state: AtomicU8,
+    queue: Mutex<Queue<M>>,
+    doorbell: D,
+}
+
+struct Queue<M> {
+    messages: Vec<M>,
+    /// The number of messages at which repeated ones are looked for next.
+    collapse_at: usize,
+    /// Set once, by the owner; never cleared.
+    is_closed: bool,
+}
+
+impl<M: Message, D: Doorbell> Inbox<M, D> {
+    /// An empty inbox whose owner is awake.
+    pub(crate) fn new(doorbell: D) -> Self {
+        let queue = Queue { messages: Vec::new(), collapse_at: COLLAPSE_AT, is_closed: false };
+        Inbox { state: AtomicU8::new(0), queue: Mutex::new(queue), doorbell }
+    }
+
+    /// Any thread: leaves a message, and rings if the owner sleeps and nobody has rung before.
+    ///
+    /// # Errors
+    ///
+    /// The message, if the owner has closed the inbox.
+    pub(crate) fn push(&self, message: M) -> Result<(), Closed<M>> {
+        let is_first_of_sleep = {
+            let mut queue = self.lock();
+            if queue.is_closed {
+                return Err(Closed(message));
+            }
+            let is_first = queue.messages.is_empty();
+            queue.push(message);
+            // Relaxed: that the owner sees the message follows from the lock, see `has_mail`. That no wake-up is
+            // lost follows from `state` being one variable: the owner's `prepare_sleep` either comes later in its
+            // order, sees MAIL and stays awake, or earlier, and this sees SLEEPING.
+            is_first && self.state.fetch_or(MAIL, Ordering::Relaxed) & SLEEPING != 0
+        };
+        // Outside of the lock: a system call, and the woken owner takes the lock at once.
+        if is_first_of_sleep {
+            self.doorbell.ring();
+        }
+        Ok(())
+    }
+
+    /// Owner: whether there are messages. As cheap as reading a field while there are none.
+    #[inline]
+    pub(crate) fn has_mail(&self) -> bool {
+        // Relaxed: `push` sets MAIL inside the lock. Having seen it, the owner's `take` locks after that `push` did
+        // (or else its unlock would come before the write that was seen here), and finds the message.
+        self.state.load(Ordering::Relaxed) & MAIL != 0
+    }
+
+    /// Owner: moves all messages, in the order of their pushes, to the empty `batch`, and leaves its memory for those
+    /// to come.
+    ///
+    /// # Panics
+    ///
+    /// If `batch` is not empty.
+    pub(crate) fn take(&self, batch: &mut Vec<M>) {
+        assert!(batch.is_empty(), "messages of the batch before were not handled");
+        let mut queue = self.lock();
+        mem::swap(&mut queue.messages, batch);
+        queue.collapse_at = COLLAPSE_AT;
+        // Relaxed: as in `push`; under the lock it cannot wipe out the MAIL of a message that was not taken.
+        self.state.fetch_and(!MAIL, Ordering::Relaxed);
+    }
+
+    /// Owner: announces a sleep. False if there is mail: do not sleep. If true, the next push rings, and the owner
+    /// calls [`wake_up`](Self::wake_up) when it is awake again, whatever woke it.
+    #[inline]
+    #[must_use]
+    pub(crate) fn prepare_sleep(&self) -> bool {
+        // Relaxed: pairs with the `fetch_or` in `push`, see there.
+        self.state.compare_exchange(0, SLEEPING, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Owner: the sleep is over, pushes do not ring any more. One that saw it asleep may still be about to: its ring
+    /// then comes while the owner is awake, or ends its next sleep early.
+    #[inline]
+    pub(crate) fn wake_up(&self) {
+        // Relaxed: pairs with the `fetch_or` in `push`; a push that comes later in the order of `state` leaves MAIL,
+        // which the owner sees before its next sleep.
+        self.state.fetch_and(!SLEEPING, Ordering::Relaxed);
+    }
+
+    /// Owner: refuses further messages and gives back those that were not taken. Wakers outlive their runtime; their
+    /// messages must not pile up.
+    pub(crate) fn close(&self) -> Vec<M> {
+        let mut queue = self.lock();
+        queue.is_closed = true;
+        self.state.fetch_and(!MAIL, Ordering::Relaxed);
+        mem::take(&mut queue.messages)
+    }
+
+    /// The doorbell, for the owner to read it out.
+    pub(crate) fn doorbell(&self) -> &D {
+        &self.doorbell
+    }
+
+    #[cfg(not(loom))]
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue<M>> {
+        // A panic under the lock can come only from a message's `Eq` or `Hash`, between two whole steps.
+        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    #[cfg(loom)]
+    fn lock(&self) -> loom::sync::MutexGuard<'_, Queue<M>> {
+        self.queue.lock().unwrap()
+    }
+}
+
+impl<M: Message> Queue<M> {
+    fn push(&mut self, message: M) {
+        if self.messages.len() >= self.collapse_at {
+            self.collapse();
+        }
+        self.messages.push(message);
+    }
+
+    /// Drops messages whose key an earlier one has.
+    #[cold]
+    fn collapse(&mut self) {
+        let mut seen = HashSet::new();
+        self.messages.retain(|message| message.collapse_key().is_none_or(|key| seen.insert(key)));
+        // Twice what is left: the work is paid for by as many pushes.
+        self.collapse_at = (2 * self.messages.len()).max(COLLAPSE_AT);
+    }
+}
+
+impl<M, D> fmt::Debug for Inbox<M, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state.load(Ordering::Relaxed) {
+            0 => "Awake",
+            MAIL => "Mail",
+            SLEEPING => "Sleeping",
+            _ => "Notified",
+        };
+        f.debug_struct("Inbox").field("state", &state).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::{Arc, mpsc};
+    use std::thread;
+
+    use super::*;
+
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    enum Letter {
+        Wake(u32),
+        Count(u32),
+    }
+
+    impl Message for Letter {
+        type Key = u32;
+
+        fn collapse_key(&self) -> Option<u32> {
+            match *self {
+                Letter::Wake(task) => Some(task),
+                Letter::Count(_) => None,
+            }
+        }
+    }
+
+    #[derive(Default)]
+    struct Rings(Cell<usize>);
+
+    impl Doorbell for Rings {
+        fn ring(&self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+
+    fn take<M: Message, D: Doorbell>(inbox: &Inbox<M, D>) -> Vec<M> {
+        let mut batch = Vec::new();
+        inbox.take(&mut batch);
+        batch
+    }
+
+    #[test]
+    fn no_ring_while_awake_and_one_a_sleep() {
+        let inbox = Inbox::new(Rings::default());
+        let rings = || inbox.doorbell().0.get();
+        inbox.push(Letter::Count(0)).unwrap();
+        inbox.push(Letter::Count(1)).unwrap();
+        assert!(inbox.has_mail() && !inbox.prepare_sleep() && rings() == 0);
+        assert_eq!(take(&inbox), [Letter::Count(0), Letter::Count(1)]);
+        assert!(!inbox.has_mail());
+
+        for sleep in 1..=3 {
+            assert!(inbox.prepare_sleep());
+            for i in 0..5 {
+                inbox.push(Letter::Count(i)).unwrap();
+                assert_eq!(rings(), sleep);
+            }
+            inbox.wake_up();
+            inbox.push(Letter::Count(5)).unwrap();
+            assert_eq!(rings(), sleep);
+            assert!(!inbox.prepare_sleep());
+            assert_eq!(take(&inbox), (0..=5).map(Letter::Count).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_sleep_that_something_else_ended_leaves_nothing_behind() {
+        let inbox = Inbox::new(Rings::default());
+        assert!(inbox.prepare_sleep());
+        inbox.wake_up();
+        inbox.push(Letter::Count(0)).unwrap();
+        assert_eq!(inbox.doorbell().0.get(), 0);
+        assert_eq!(take(&inbox).len(), 1);
+        assert!(inbox.prepare_sleep());
+    }
+
+    #[test]
+    fn repeated_wakes_do_not_pile_up() {
+        let inbox = Inbox::new(Rings::default());
+        for i in 0..1_000_000 {
+            inbox.push(Letter::Wake(i % 700)).unwrap();
+        }
+        let batch = take(&inbox);
+        assert!(batch.len() <= COLLAPSE_AT.max(2 * 700), "{}", batch.len());
+        // The first of each is kept, in order.
+        assert_eq!(batch[..700], (0..700).map(Letter::Wake).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn messages_without_a_key_are_all_kept() {
+        let inbox = Inbox::new(Rings::default());
+        for i in 0..10_000 {
+            inbox.push(Letter::Wake(7)).unwrap();
+            inbox.push(Letter::Count(i)).unwrap();
+        }
+        let counts = take(&inbox).into_iter().filter(|letter| matches!(letter, Letter::Count(_)));
+        assert!(counts.eq((0..10_000).map(Letter::Count)));
+    }
+
+    #[test]
+    fn memory_goes_back_and_forth() {
+        let inbox = Inbox::new(Rings::default());
+        let mut batch = Vec::with_capacity(64);
+        let mut capacities = Vec::new();
+        for _ in 0..4 {
+            for i in 0..64 {
+                inbox.push(Letter::Count(i)).unwrap();
+            }
+            inbox.take(&mut batch);
+            capacities.push(batch.capacity());
+            batch.clear();
+        }
+        assert!(capacities.iter().all(|&capacity| capacity == 64), "{capacities:?}");
+    }
+
+    #[test]
+    fn a_closed_inbox_gives_everything_back() {
+        let inbox = Inbox::new(Rings::default());
+        inbox.push(Letter::Count(0)).unwrap();
+        assert_eq!(inbox.close(), [Letter::Count(0)]);
+        assert_eq!(inbox.push(Letter::Count(1)), Err(Closed(Letter::Count(1))));
+        assert!(!inbox.has_mail());
+    }
+
+    /// The real thing under load: a lost wake-up hangs this test.
+    #[test]
+    fn four_threads_and_a_sleeper() {
+        struct Bell(mpsc::SyncSender<()>, AtomicUsize);
+        impl Doorbell for Bell {
+            fn ring(&self) {
+                self.1.fetch_add(1, Ordering::Relaxed);
+                // A late ring may find an earlier one unheard: one is enough.
+                let _ = self.0.try_send(());
+            }
+        }
+        const SENDERS: u32 = 4;
+        const EACH: u32 = 50_000;
+        let (bell, heard) = mpsc::sync_channel(1);
+        let inbox = Arc::new(Inbox::new(Bell(bell, AtomicUsize::new(0))));
+        let threads: Vec<_> = (0..SENDERS)
+            .map(|_| {
+                let inbox = Arc::clone(&inbox);
+                thread::spawn(move || {
+                    for i in 0..EACH {
+                        inbox.push(Letter::Count(i)).unwrap();
+                        if i % 64 == 0 {
+                            thread::yield_now();
+                        }
+                    }
+                })
+            })
+            .collect();
+        let (mut received, mut sleeps) = (0, 0);
+        let mut batch = Vec::new();
+        while received < SENDERS * EACH {
+            if inbox.has_mail() {
+                inbox.take(&mut batch);
+                received += batch.drain(..).len() as u32;
+            } else if inbox.prepare_sleep() {
+                sleeps += 1;
+                heard.recv().unwrap();
+                inbox.wake_up();
+            }
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let rings = inbox.doorbell().1.load(Ordering::Relaxed);
+        println!("{received} messages, {sleeps} sleeps, {rings} rings");
+        assert!(rings <= sleeps);
+    }
+}
+
+/// `CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg loom" cargo test -p annulet --lib --release inbox`
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::sync::atomic::AtomicUsize;
+    use loom::sync::{Arc, Condvar};
+    use loom::thread;
+
+    use super::*;
+
+    impl Message for u32 {
+        type Key = u32;
+
+        fn collapse_key(&self) -> Option<u32> {
+            None
+        }
+    }
+
+    /// An eventfd in loom's world: rings add up until they are heard.
+    struct Bell {
+        unheard: Mutex<usize>,
+        rung: Condvar,
+        rings: AtomicUsize,
+    }
+
+    impl Bell {
+        fn new() -> Self {
+            Bell { unheard: Mutex::new(0), rung: Condvar::new(), rings: AtomicUsize::new(0) }
+        }
+
+        fn wait(&self) {
+            let mut unheard = self.unheard.lock().unwrap();
+            while *unheard == 0 {
+                unheard = self.rung.wait(unheard).unwrap();
+            }
+            *unheard = 0;
+        }
+    }
+
+    impl Doorbell for Bell {
+        fn ring(&self) {
+            self.rings.fetch_add(1, Ordering::Relaxed);
+            *self.unheard.lock().unwrap() += 1;
+            self.rung.notify_one();
+        }
+    }
+
+    /// The owner's loop until it has all `expected` messages. A lost wake-up is a deadlock, which loom reports.
+    /// Gives the number of sleeps.
+    fn receive(inbox: &Inbox<u32, Bell>, expected: usize) -> usize {
+        let mut sleeps = 0;
+        let mut received = Vec::new();
+        let mut batch = Vec::new();
+        while received.len() < expected {
+            if inbox.has_mail() {
+                inbox.take(&mut batch);
+                assert!(!batch.is_empty(), "mail announced, none found");
+                received.append(&mut batch);
+            } else if inbox.prepare_sleep() {
+                sleeps += 1;
+                inbox.doorbell().wait();
+                inbox.wake_up();
+            }
+        }
+        assert_eq!(received.len(), expected);
+        received.sort_unstable();
+        received.dedup();
+        assert_eq!(received.len(), expected, "a message twice");
+        sleeps
+    }
+
+    fn check(senders: u32, messages_each: u32) {
+        loom::model(move || {
+            let inbox = Arc::new(Inbox::new(Bell::new()));
+            let threads: Vec<_> = (0..senders)
+                .map(|sender| {
+                    let inbox = Arc::clone(&inbox);
+                    thread::spawn(move || {
+                        for i in 0..messages_each {
+                            inbox.push(sender * messages_each + i).unwrap();
+                        }
+                    })
+                })
+                .collect();
+            let sleeps = receive(&inbox, (senders * messages_each) as usize);
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            let rings = inbox.doorbell().rings.load(Ordering::Relaxed);
+            assert!(rings <= sleeps, "{rings} rings for {sleeps} sleeps");
+            assert!(!inbox.has_mail());
+        });
+    }
+
+    #[test]
+    fn one_sender_two_messages_inbox() {
+        check(1, 2);
+    }
+
+    #[test]
+    fn two_senders_one_message_inbox() {
+        check(2, 1);
+    }
+
+    #[test]
+    fn a_sleep_ended_by_something_else_inbox() {
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::new(Bell::new()));
+            let sender = {
+                let inbox = Arc::clone(&inbox);
+                thread::spawn(move || inbox.push(1).unwrap())
+            };
+            // A timer's sleep: it may or may not be rung.
+            let mut sleeps = 0;
+            if inbox.prepare_sleep() {
+                sleeps += 1;
+                inbox.wake_up();
+            }
+            sleeps += receive(&inbox, 1);
+            sender.join().unwrap();
+            assert!(inbox.doorbell().rings.load(Ordering::Relaxed) <= sleeps);
+        });
+    }
+
+    #[test]
+    fn a_closing_inbox_loses_no_message() {
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::new(Bell::new()));
+            let sender = {
+                let inbox = Arc::clone(&inbox);
+                thread::spawn(move || u32::from(inbox.push(1).is_err()))
+            };
+            let kept = inbox.close().len() as u32;
+            assert_eq!(kept + sender.join().unwrap(), 1);
+            assert!(!inbox.has_mail());
+        });
+    }
+}

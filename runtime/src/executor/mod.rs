@@ -1,0 +1,308 @@
+//! The run queue of one core: tasks in slots, each at most once in the queue.
+//!
+//! What it does not do: sleep, look at the kernel, or know what a task waits for.
+//!
+//! Architecture invariant: the queue is touched by its own thread only, without a lock and without an atomic; other
+//! threads go through the [`inbox`].
+
+#![allow(unsafe_code)]
+
+pub(crate) mod inbox;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::task::{Context, Poll, Waker};
+
+use crate::shard::ShardId;
+use crate::task::cell::{Outcome, TaskCell};
+use crate::task::waker::{SLOT_BITS, TASK_GENERATION_MASK, waker};
+use crate::task::{JoinError, TaskId};
+
+/// Polls that a turn may do beyond what was ready when it began; then the ring has its turn.
+const POLLS_PER_TURN_MIN: usize = 64;
+/// Operations that one poll of a task may complete before it must let others run.
+const OPERATIONS_PER_POLL: u32 = 128;
+/// The slot of the future that `run` was called with; it lives on the stack and has no cell.
+pub(crate) const MAIN: TaskId = TaskId { slot: (1 << SLOT_BITS) - 1, generation: 0 };
+
+/// The tasks of one core.
+#[derive(Debug)]
+pub(crate) struct Executor {
+    shard: ShardId,
+    tasks: RefCell<Tasks>,
+    /// Whether the main future was woken.
+    main_ready: Cell<bool>,
+    /// Operations left to the task that is being polled.
+    operations_left: Cell<u32>,
+    /// Polls so far.
+    polls: Cell<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Tasks {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Slots that are to be polled. Bounded by the number of tasks: each is in it at most once.
+    queue: VecDeque<u32>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// None while the slot is free.
+    cell: Option<TaskCell>,
+    generation: u32,
+    /// In the queue; also set while there is nothing to poll any more (finished, or free), so that waking is one test.
+    scheduled: bool,
+}
+
+impl Tasks {
+    fn find(&mut self, task: TaskId) -> Option<&mut Slot> {
+        self.slots
+            .get_mut(task.slot as usize)
+            .filter(|slot| slot.generation == task.generation && slot.cell.is_some())
+    }
+
+    /// Takes the cell out and frees the slot.
+    fn vacate(&mut self, task: TaskId) -> Option<TaskCell> {
+        let slot = self.find(task)?;
+        let cell = slot.cell.take();
+        slot.generation = slot.generation.wrapping_add(1) & TASK_GENERATION_MASK;
+        slot.scheduled = true;
+        self.free.push(task.slot);
+        cell
+    }
+}
+
+impl Executor {
+    pub(crate) fn new(shard: ShardId) -> Self {
+        Executor {
+            shard,
+            tasks: RefCell::default(),
+            main_ready: Cell::new(true),
+            operations_left: Cell::new(OPERATIONS_PER_POLL),
+            polls: Cell::new(0),
+        }
+    }
+
+    /// Adds a task and schedules it.
+    ///
+    /// # Panics
+    ///
+    /// With 16 million live tasks.
+    pub(crate) fn spawn<F: Future + 'static>(&self, future: F) -> TaskId {
+        let cell = TaskCell::new(future, true);
+        let mut tasks = self.tasks.borrow_mut();
+        let slot = match tasks.free.pop() {
+            Some(slot) => slot,
+            None => {
+                let slot = tasks.slots.len() as u32;
+                assert!(slot < MAIN.slot, "too many tasks: one core runs at most {} at a time", MAIN.slot);
+                tasks.slots.push(Slot { cell: None, generation: 0, scheduled: true });
+                slot
+            }
+        };
+        let entry = &mut tasks.slots[slot as usize];
+        entry.cell = Some(cell);
+        entry.scheduled = true;
+        let generation = entry.generation;
+        tasks.queue.push_back(slot);
+        TaskId { slot, generation }
+    }
+
+    /// Puts a task into the queue, unless it is there, done or gone.
+    #[inline]
+    pub(crate) fn schedule(&self, task: TaskId) {
+        let mut tasks = self.tasks.borrow_mut();
+        let tasks = &mut *tasks;
+        match tasks.slots.get_mut(task.slot as usize) {
+            Some(slot) if slot.generation == task.generation && !slot.scheduled => {
+                slot.scheduled = true;
+                tasks.queue.push_back(task.slot);
+            }
+            None if task == MAIN => self.main_ready.set(true),
+            _ => {}
+        }
+    }
+
+    /// Whether the main future was woken since this was asked.
+    #[inline]
+    pub(crate) fn take_main_ready(&self) -> bool {
+        self.operations_left.set(OPERATIONS_PER_POLL);
+        self.main_ready.replace(false)
+    }
+
+    /// Whether anything could be polled now.
+    #[inline]
+    pub(crate) fn is_ready(&self) -> bool {
+        self.main_ready.get() || !self.tasks.borrow().queue.is_empty()
+    }
+
+    /// Polls what is ready: all that was when it began, and what that wakes as long as the turn is short.
+    #[inline]
+    pub(crate) fn run(&self) {
+        let mut left = self.tasks.borrow().queue.len().max(POLLS_PER_TURN_MIN);
+        while left > 0 {
+            let mut tasks = self.tasks.borrow_mut();
+            let Some(index) = tasks.queue.pop_front() else { return };
+            let slot = &mut tasks.slots[index as usize];
+            let Some(cell) = slot.cell.as_ref().map(TaskCell::alias) else { continue };
+            let task = TaskId { slot: index, generation: slot.generation };
+            slot.scheduled = false;
+            drop(tasks);
+            self.poll(task, &cell);
+            left -= 1;
+        }
+    }
+
+    #[inline]
+    fn poll(&self, task: TaskId, cell: &TaskCell) {
+        self.operations_left.set(OPERATIONS_PER_POLL);
+        self.polls.set(self.polls.get() + 1);
+        let header = cell.header();
+        let done = if header.aborted.get() {
+            // SAFETY: the task is live (finished tasks are never scheduled), and only `run` polls, not nested.
+            unsafe { cell.cancel() };
+            true
+        } else {
+            // SAFETY: as above.
+            unsafe { cell.poll(&waker(self.shard, task)) }
+        };
+        if done {
+            self.finished(task, cell);
+        } else if header.aborted.get() {
+            // Aborted by itself while it ran.
+            self.schedule(task);
+        }
+    }
+
+    /// The future is gone; the result waits for its handle or is dropped.
+    fn finished(&self, task: TaskId, cell: &TaskCell) {
+        if let Some(slot) = self.tasks.borrow_mut().find(task) {
+            slot.scheduled = true;
+        }
+        if cell.header().joined.get() {
+            if let Some(waiter) = cell.header().waiter.take() {
+                waiter.wake();
+            }
+        } else {
+            self.free(task);
+        }
+    }
+
+    /// Gives slot and memory back. The borrow ends before the result is dropped: that is the user's code.
+    fn free(&self, task: TaskId) {
+        let cell = self.tasks.borrow_mut().vacate(task);
+        if let Some(cell) = cell {
+            // SAFETY: the slot's name was the last one in use; `poll` does not touch its alias after `finished`.
+            unsafe { cell.free() };
+        }
+    }
+
+    fn alias(&self, task: TaskId) -> Option<TaskCell> {
+        self.tasks.borrow_mut().find(task).and_then(|slot| slot.cell.as_ref().map(TaskCell::alias))
+    }
+
+    /// Asks a task to end at its next turn.
+    pub(crate) fn abort(&self, task: TaskId) {
+        if let Some(cell) = self.alias(task)
+            && !cell.header().finished.get()
+        {
+            cell.header().aborted.set(true);
+            self.schedule(task);
+        }
+    }
+
+    /// The handle is gone: nobody will come for the result.
+    pub(crate) fn detach(&self, task: TaskId) {
+        let Some(cell) = self.alias(task) else { return };
+        cell.header().joined.set(false);
+        let waiter = cell.header().waiter.take();
+        if cell.header().finished.get() {
+            self.free(task);
+        }
+        drop(waiter);
+    }
+
+    /// Whether a task has ended.
+    pub(crate) fn is_finished(&self, task: TaskId) -> bool {
+        self.alias(task).is_none_or(|cell| cell.header().finished.get())
+    }
+
+    /// Takes the result of a task, or registers for it.
+    ///
+    /// # Safety
+    ///
+    /// The task's output is `T`, and this is called by its handle, which has not taken the result yet.
+    pub(crate) unsafe fn poll_join<T>(&self, task: TaskId, cx: &Context<'_>) -> Poll<Outcome<T>> {
+        let Some(cell) = self.alias(task) else { return Poll::Ready(Err(JoinError::cancelled())) };
+        let header = cell.header();
+        if !header.finished.get() {
+            let old: Option<Waker> = header.waiter.replace(Some(cx.waker().clone()));
+            drop(old);
+            return Poll::Pending;
+        }
+        // SAFETY: finished, not taken, and of this type, by the caller's promise.
+        let outcome = unsafe { cell.take::<T>() };
+        self.free(task);
+        Poll::Ready(outcome)
+    }
+
+    /// Counts one completed operation of the running task; pending, and scheduled again, when it had its share.
+    #[inline]
+    pub(crate) fn poll_share(&self, cx: &Context<'_>) -> Poll<()> {
+        match self.operations_left.get() {
+            0 => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            left => {
+                self.operations_left.set(left - 1);
+                Poll::Ready(())
+            }
+        }
+    }
+
+    /// Drops every task's future, for shutdown. What their drops spawn is dropped as well.
+    pub(crate) fn cancel_all(&self) {
+        let mut index = 0;
+        loop {
+            let tasks = self.tasks.borrow();
+            let Some(slot) = tasks.slots.get(index) else { break };
+            let found = slot.cell.as_ref().map(|cell| (slot.generation, cell.alias()));
+            drop(tasks);
+            if let Some((generation, cell)) = found
+                && !cell.header().finished.get()
+            {
+                // SAFETY: live, and nothing is being polled during shutdown.
+                unsafe { cell.cancel() };
+                self.finished(TaskId { slot: index as u32, generation }, &cell);
+            }
+            index += 1;
+        }
+        self.tasks.borrow_mut().queue.clear();
+    }
+
+    /// Live tasks, and finished ones whose result nobody took yet.
+    pub(crate) fn len(&self) -> usize {
+        let tasks = self.tasks.borrow();
+        tasks.slots.len() - tasks.free.len()
+    }
+
+    /// Polls so far.
+    pub(crate) fn polls(&self) -> u64 {
+        self.polls.get()
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        self.cancel_all();
+        let cells: Vec<_> =
+            self.tasks.borrow_mut().slots.iter_mut().filter_map(|slot| slot.cell.take()).collect();
+        for cell in cells {
+            // SAFETY: taken out of its slot, so this is the last name; handles find the slot empty.
+            unsafe { cell.free() };
+        }
+    }
+}

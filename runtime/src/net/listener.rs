@@ -1,0 +1,145 @@
+//! A listening socket on this core's loop.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::TcpStream;
+use super::stream::borrow;
+use crate::shard::{Shard, current};
+use crate::socket::ListenerId;
+
+/// Accepts TCP connections with one multishot request that goes on between calls.
+///
+/// Dropping it closes the socket and every connection that was accepted and not taken.
+///
+/// # Examples
+///
+/// ```
+/// annulet::run(async {
+///     let listener = annulet::net::TcpListener::bind("127.0.0.1:0").unwrap();
+///     let address = listener.local_addr().unwrap();
+///     let client = annulet::spawn(async move { annulet::net::TcpStream::connect(address).await.unwrap() });
+///     let server = listener.accept().await.unwrap();
+///     assert_eq!(server.peer_addr().unwrap(), client.await.unwrap().local_addr().unwrap());
+/// });
+/// ```
+pub struct TcpListener {
+    shard: Rc<Shard>,
+    id: ListenerId,
+}
+
+impl TcpListener {
+    /// Binds to the first address that can be had, and listens.
+    ///
+    /// A host name is resolved on this thread, which blocks; addresses do not.
+    ///
+    /// # Errors
+    ///
+    /// What bind(2) and listen(2) say, with the address in the message.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a loop.
+    pub fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
+        let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the host name has no address");
+        for address in address.to_socket_addrs()? {
+            match super::bind_one(address) {
+                Ok(listener) => return Self::from_std(listener),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Takes over a listening socket, one of [`bind_group`](super::bind_group) for example.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be made blocking (the ring waits for it, so it must not say "try again").
+    ///
+    /// # Panics
+    ///
+    /// Outside of a loop.
+    #[track_caller]
+    pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
+        let shard = current();
+        listener.set_nonblocking(false)?;
+        let id = shard.io.borrow_mut().listeners.insert(OwnedFd::from(listener));
+        Ok(TcpListener { shard, id })
+    }
+
+    /// The next connection.
+    ///
+    /// # Errors
+    ///
+    /// What accept(2) says of the listener itself. Errors of single connections and a lack of descriptors are no errors
+    /// here: accepting goes on, after a pause where one is needed.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped wait loses no connection: it waits in the queue for the next call.
+    pub async fn accept(&self) -> io::Result<TcpStream> {
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    /// The polling form of [`accept`](Self::accept). Only the task that polled last is woken.
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+        if self.shard.is_closing() {
+            return Poll::Ready(Err(super::stream::ended()));
+        }
+        std::task::ready!(self.shard.executor.poll_share(cx));
+        let (waker, mut old) = (cx.waker().clone(), None);
+        let mut io = self.shard.io.borrow_mut();
+        let (listeners, mut context) = io.listeners(self.shard.clock.now());
+        let accepted = listeners.poll_accept(self.id, waker, &mut old, &mut context);
+        drop(io);
+        drop(old);
+        accepted.map_ok(|fd| TcpStream::from_fd(Rc::clone(&self.shard), fd))
+    }
+
+    /// The address it listens on.
+    ///
+    /// # Errors
+    ///
+    /// What getsockname(2) says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let fd = self.as_raw_fd();
+        borrow(fd, |socket| socket.local_addr())?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// Sets TCP_NODELAY on the listener; connections accepted from now on inherit it. On by default when bound here.
+    ///
+    /// # Errors
+    ///
+    /// What setsockopt(2) says.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        borrow(self.as_raw_fd(), |socket| socket.set_tcp_nodelay(nodelay))
+    }
+}
+
+impl AsRawFd for TcpListener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.shard.io.borrow_mut().listeners.fd(self.id)
+    }
+}
+
+impl Drop for TcpListener {
+    fn drop(&mut self) {
+        let mut io = self.shard.io.borrow_mut();
+        let (listeners, mut context) = io.listeners(self.shard.clock.now());
+        let waker = listeners.release(self.id, &mut context);
+        drop(io);
+        drop(waker);
+    }
+}
+
+impl fmt::Debug for TcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpListener").field("fd", &self.as_raw_fd()).finish()
+    }
+}

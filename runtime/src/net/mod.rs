@@ -1,0 +1,16 @@
+//! Sockets.
+//!
+//! Two tiers. The borrowed one, [`TcpStream::read`] and [`TcpStream::write_all`], copies between your memory and buffers
+//! that the core owns, which is what makes a plain `&mut [u8]` sound and every wait safe to drop. The zero-copy one,
+//! [`TcpStream::recv`] and [`TcpStream::send`], hands out the received bytes where they lie, and sends from a vector
+//! that it owns meanwhile.
+
+mod bind;
+mod listener;
+mod split;
+mod stream;
+
+pub use bind::{bind_group, bind_one};
+pub use listener::TcpListener;
+pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+pub use stream::TcpStream;

@@ -1,0 +1,17 @@
+//! Operations in flight and the memory that the kernel may touch meanwhile.
+//!
+//! `table` holds one-shot operations (their payloads included), `lifecycle` is the pure state machine of one of them,
+//! `pool` the core's receive buffers, `lease` the user's hold on one of those. Streams of completions (accept, receive)
+//! live with their sockets in [`socket`](crate::socket).
+//!
+//! Architecture invariant: memory that the kernel may touch is owned by these tables and never by a future. Dropping a
+//! future cancels its operation; its memory stays until the last completion.
+
+mod lease;
+mod lifecycle;
+mod pool;
+mod table;
+
+pub use lease::Lease;
+pub(crate) use pool::{BUFFER_BYTES, BUFFERS_MAX, BufferPool, NONE as NO_BUFFER};
+pub(crate) use table::{OpId, Ops, Outcome, Payload};

@@ -1,0 +1,336 @@
+//! Starting loops: one on this thread, or one pinned thread per core.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use crate::net::{TcpListener, bind_group};
+use crate::placement;
+use crate::shard::{LoopPolicy, Runtime, Shard, ShardSettings, current};
+use crate::stop::Stop;
+use crate::task::JoinHandle;
+
+/// Runs `future` on a loop of this thread and gives its output.
+///
+/// Tasks that are still live when it is done are dropped; what they had in flight is cancelled and waited for.
+///
+/// # Examples
+///
+/// ```
+/// let answer = annulet::run(async { 6 * 7 });
+/// assert_eq!(answer, 42);
+/// ```
+///
+/// # Panics
+///
+/// When no ring can be had (use [`Builder::run_local`] for an error instead), and inside of a loop.
+pub fn run<F: Future>(future: F) -> F::Output {
+    match Builder::new().run_local(future) {
+        Ok(output) => output,
+        Err(error) => panic!("annulet: {error}"),
+    }
+}
+
+/// Starts a task on this thread's loop. It runs whether its handle is awaited or not.
+///
+/// # Examples
+///
+/// ```
+/// annulet::run(async {
+///     let task = annulet::spawn(async { "done" });
+///     assert_eq!(task.await.unwrap(), "done");
+/// });
+/// ```
+///
+/// # Panics
+///
+/// Outside of a loop.
+#[track_caller]
+pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
+    let shard = current();
+    let task = shard.executor.spawn(future);
+    if shard.is_closing() {
+        shard.executor.abort(task);
+    }
+    JoinHandle::new(shard.key, task)
+}
+
+/// What this thread's ring can do.
+///
+/// # Panics
+///
+/// Outside of a loop.
+#[track_caller]
+pub fn capabilities() -> crate::Capabilities {
+    *current().io.borrow().driver.capabilities()
+}
+
+/// How loops are made.
+///
+/// # Examples
+///
+/// A loop on this thread:
+///
+/// ```
+/// annulet::Builder::new().run_local(async {}).unwrap();
+/// ```
+///
+/// One pinned thread per core, each with a listener of its own:
+///
+/// ```
+/// let loops = annulet::Builder::new()
+///     .listen("127.0.0.1:0".parse().unwrap())
+///     .start(|mut core| async move {
+///         let listener = core.take_listeners().pop().unwrap();
+///         let stopped = core.stopped();
+///         // … serve `listener` until `stopped` …
+///         drop(listener);
+///         stopped.await;
+///     })
+///     .unwrap();
+/// loops.stop();
+/// loops.join().unwrap();
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    settings: ShardSettings,
+    cores: Option<Vec<usize>>,
+    listen: Vec<SocketAddr>,
+}
+
+impl Builder {
+    /// The defaults: every core that the process may use.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The cores to run on, one loop each, in this order.
+    pub fn cores(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
+        self.cores = Some(cores.into_iter().collect());
+        self
+    }
+
+    /// Listens on `address` on every core, with SO_REUSEPORT; may be called again for more addresses.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen.push(address);
+        self
+    }
+
+    /// How the loops wait.
+    pub fn policy(mut self, policy: LoopPolicy) -> Self {
+        self.settings.policy = policy;
+        self
+    }
+
+    /// The most receive buffers of 4 KiB that one core may have, up to 8192, which is the default.
+    pub fn receive_buffers_max(mut self, buffers: usize) -> Self {
+        self.settings.buffers_max = Some(buffers);
+        self
+    }
+
+    /// The entries of submission and completion queue; rounded up to powers of two. The default is 256 and 8192.
+    pub fn ring_entries(mut self, submission: u32, completion: u32) -> Self {
+        self.settings.ring.sq_entries = submission.clamp(1, 32_768);
+        self.settings.ring.cq_entries = completion.clamp(submission.max(2), 65_536);
+        self
+    }
+
+    /// Features that the ring is not to use although the kernel has them, as in `ANNULET_RING_MASK`: names separated by
+    /// commas.
+    pub fn ring_mask(mut self, mask: &'static str) -> Self {
+        self.settings.ring.mask = Some(mask);
+        self
+    }
+
+    /// Whether time stands still until everything waits and then jumps to the next deadline: for tests.
+    pub fn virtual_clock(mut self, is_virtual: bool) -> Self {
+        self.settings.virtual_clock = is_virtual;
+        self
+    }
+
+    /// Runs `future` on a loop of this thread, which is not pinned.
+    ///
+    /// # Errors
+    ///
+    /// When no ring can be had; the message names the likely cause and the cure.
+    ///
+    /// # Panics
+    ///
+    /// Inside of a loop.
+    pub fn run_local<F: Future>(&self, future: F) -> io::Result<F::Output> {
+        let runtime = Runtime::new(Shard::new(&self.settings)?);
+        let shard = Rc::clone(runtime.shard());
+        Ok(shard.block_on(future))
+    }
+
+    /// Starts one pinned thread per core; each runs the future that `make` gives for it.
+    ///
+    /// Returns when every loop runs. The loops end when their futures do; [`Loops::stop`] asks them to.
+    ///
+    /// # Errors
+    ///
+    /// An address that cannot be bound, a core that cannot be used, a ring that cannot be had. Nothing runs then.
+    pub fn start<M, F>(&self, make: M) -> io::Result<Loops>
+    where
+        M: Fn(Core) -> F + Send + Sync + 'static,
+        F: Future<Output = ()>,
+    {
+        let cores = match &self.cores {
+            Some(cores) if cores.is_empty() => {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "no core to run on was given"));
+            }
+            Some(cores) => cores.clone(),
+            None => placement::available_cores()?,
+        };
+        let mut listeners: Vec<Vec<std::net::TcpListener>> = cores.iter().map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for address in &self.listen {
+            let group = bind_group(*address, cores.len())?;
+            addresses.push(group[0].local_addr()?);
+            group.into_iter().zip(&mut listeners).for_each(|(listener, of_core)| of_core.push(listener));
+        }
+        let stop = Stop::new();
+        let make = Arc::new(make);
+        let mut threads = Vec::new();
+        let (started, starts) = mpsc::channel();
+        for (index, (&core, listeners)) in cores.iter().zip(listeners).enumerate() {
+            let (make, started, settings) = (Arc::clone(&make), started.clone(), self.settings.clone());
+            let core = Core { index, core, listeners, stop: stop.clone() };
+            let thread = thread::Builder::new().name(format!("annulet-{}", core.core)).spawn(move || {
+                let runtime = match pin_and_make(core.core, &settings) {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        // The receiver waits for one answer per thread.
+                        let _ = started.send(Err(error));
+                        return;
+                    }
+                };
+                let shard = Rc::clone(runtime.shard());
+                let _ = started.send(Ok(*shard.io.borrow().driver.capabilities()));
+                drop(started);
+                shard.block_on(make(core));
+            })?;
+            threads.push(thread);
+        }
+        drop(started);
+        let mut capabilities = None;
+        let mut failed = None;
+        for start in starts {
+            match start {
+                Ok(has) => capabilities = Some(has),
+                Err(error) => failed = Some(error),
+            }
+        }
+        let loops = Loops { threads, stop, addresses, cores, capabilities };
+        match failed {
+            None => Ok(loops),
+            Some(error) => {
+                loops.stop();
+                // The error that is returned is the cause; a loop that panics on its way out adds nothing.
+                let _ = loops.join();
+                Err(error)
+            }
+        }
+    }
+}
+
+fn pin_and_make(core: usize, settings: &ShardSettings) -> io::Result<Runtime> {
+    placement::pin_current_thread(core)?;
+    // Made by the thread that runs it: the memory is local to the core, and the ring is bound to its first user.
+    Ok(Runtime::new(Shard::new(settings)?))
+}
+
+/// What the future of one core is made from.
+#[derive(Debug)]
+pub struct Core {
+    index: usize,
+    core: usize,
+    listeners: Vec<std::net::TcpListener>,
+    stop: Stop,
+}
+
+impl Core {
+    /// The place of this core among those chosen, from zero.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The number of the core, as the kernel counts.
+    pub fn core(&self) -> usize {
+        self.core
+    }
+
+    /// This core's listeners, in the order of [`Builder::listen`].
+    ///
+    /// # Panics
+    ///
+    /// On another thread than the core's.
+    pub fn take_listeners(&mut self) -> Vec<TcpListener> {
+        let listeners = self.listeners.drain(..);
+        listeners
+            .map(|listener| TcpListener::from_std(listener).expect("a bound socket can be made blocking"))
+            .collect()
+    }
+
+    /// Done when the loops are asked to stop.
+    pub fn stopped(&self) -> crate::stop::Stopped {
+        self.stop.stopped()
+    }
+}
+
+/// Running loops; made by [`Builder::start`]. Dropping it detaches them.
+pub struct Loops {
+    threads: Vec<thread::JoinHandle<()>>,
+    stop: Stop,
+    addresses: Vec<SocketAddr>,
+    cores: Vec<usize>,
+    capabilities: Option<crate::Capabilities>,
+}
+
+impl Loops {
+    /// Where they listen, in the order of [`Builder::listen`].
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The cores they run on.
+    pub fn cores(&self) -> &[usize] {
+        &self.cores
+    }
+
+    /// What their rings can do.
+    pub fn capabilities(&self) -> Option<crate::Capabilities> {
+        self.capabilities
+    }
+
+    /// Asks every loop to stop: [`Core::stopped`] is done from now on.
+    pub fn stop(&self) {
+        self.stop.stop();
+    }
+
+    /// Waits until every loop has ended.
+    ///
+    /// # Errors
+    ///
+    /// When one panicked.
+    pub fn join(self) -> io::Result<()> {
+        let mut panicked = false;
+        for thread in self.threads {
+            panicked |= thread.join().is_err();
+        }
+        if panicked { Err(io::Error::other("a loop panicked")) } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for Loops {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loops")
+            .field("cores", &self.cores)
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,148 @@
+//! Everything of a shard that takes completions: the driver, the tables, the wheel. One borrow a turn.
+
+#![allow(unsafe_code)]
+
+use std::os::fd::RawFd;
+use std::rc::Rc;
+
+use crate::driver::{Driver, Event, Key, Kind, Op};
+use crate::op::{BufferPool, Ops};
+use crate::socket::{Context, Listeners, Sockets, Wakes};
+use crate::time::{TimerTarget, Timers};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Io {
+    pub(crate) driver: Driver,
+    pub(crate) pool: Rc<BufferPool>,
+    pub(crate) sockets: Sockets,
+    pub(crate) listeners: Listeners,
+    pub(crate) ops: Ops,
+    pub(crate) timers: Timers,
+    pub(crate) wakes: Wakes,
+    /// The eventfd that other threads ring.
+    doorbell: RawFd,
+    /// Whether the poll of the doorbell is with the kernel.
+    pub(crate) doorbell_armed: bool,
+    /// Completions so far.
+    pub(crate) completions: u64,
+}
+
+impl Io {
+    pub(crate) fn new(driver: Driver, pool: Rc<BufferPool>, doorbell: RawFd) -> Self {
+        let mut io = Io {
+            driver,
+            pool,
+            sockets: Sockets::default(),
+            listeners: Listeners::default(),
+            ops: Ops::default(),
+            timers: Timers::default(),
+            wakes: Wakes::default(),
+            doorbell,
+            doorbell_armed: false,
+            completions: 0,
+        };
+        io.arm_doorbell();
+        io
+    }
+
+    /// The tables that a socket call needs, apart from the sockets themselves.
+    #[inline]
+    pub(crate) fn sockets(&mut self, now: u64) -> (&mut Sockets, Context<'_>) {
+        let Io { driver, pool, sockets, timers, wakes, .. } = self;
+        (sockets, Context { driver, pool, timers, wakes, now })
+    }
+
+    /// The same for listeners.
+    pub(crate) fn listeners(&mut self, now: u64) -> (&mut Listeners, Context<'_>) {
+        let Io { driver, pool, listeners, timers, wakes, .. } = self;
+        (listeners, Context { driver, pool, timers, wakes, now })
+    }
+
+    /// The same for one-shot operations.
+    pub(crate) fn ops(&mut self) -> (&mut Ops, &mut Driver, &mut Wakes) {
+        (&mut self.ops, &mut self.driver, &mut self.wakes)
+    }
+
+    /// Hands over what was gathered during the turn.
+    #[inline]
+    pub(crate) fn flush(&mut self, now: u64) {
+        let (sockets, mut cx) = self.sockets(now);
+        sockets.feed_starved(&mut cx);
+        sockets.flush(&mut cx);
+    }
+
+    /// Takes every completion into its table. Returns how many there were, and whether the doorbell rang.
+    #[inline]
+    pub(crate) fn drain(&mut self, now: u64) -> (u32, bool) {
+        let mut events = 0;
+        let mut rang = false;
+        while let Some(event) = self.driver.next_event() {
+            events += 1;
+            rang |= event.key.kind() == Kind::Doorbell;
+            self.handle_event(event, now);
+        }
+        self.completions += u64::from(events);
+        let (sockets, mut cx) = self.sockets(now);
+        sockets.settle(&mut cx);
+        (events, rang)
+    }
+
+    #[inline]
+    fn handle_event(&mut self, event: Event, now: u64) {
+        match event.key.kind() {
+            Kind::Receive | Kind::Send => {
+                let (sockets, mut cx) = self.sockets(now);
+                sockets.handle_event(event, &mut cx);
+            }
+            Kind::Accept => {
+                let (listeners, mut cx) = self.listeners(now);
+                listeners.handle_event(event, &mut cx);
+            }
+            Kind::Op => self.ops.handle_event(event, &mut self.driver, &mut self.wakes),
+            Kind::Doorbell => self.doorbell_armed = event.more,
+            Kind::Ignored => {}
+        }
+    }
+
+    /// Fires what is due.
+    #[inline]
+    pub(crate) fn expire(&mut self, now: u64) {
+        let mut due = self.timers.expire(now);
+        for target in due.drain(..) {
+            match target {
+                TimerTarget::Waker(waker) => self.wakes.push(&mut Some(waker)),
+                TimerTarget::Socket(id) => {
+                    let (sockets, mut cx) = self.sockets(now);
+                    sockets.handle_timer(id, &mut cx);
+                }
+                TimerTarget::Listener(id) => {
+                    let (listeners, mut cx) = self.listeners(now);
+                    listeners.handle_timer(id, &mut cx);
+                }
+            }
+        }
+        self.timers.put_back(due);
+    }
+
+    /// Lets the kernel watch the doorbell.
+    pub(crate) fn arm_doorbell(&mut self) {
+        let op = Op::Poll { fd: self.doorbell, events: libc::POLLIN as u32, multishot: true };
+        // SAFETY: a poll points to no memory.
+        unsafe { self.driver.push(op, Key::DOORBELL) };
+        self.doorbell_armed = true;
+    }
+
+    /// Ends the watch, for shutdown.
+    pub(crate) fn stop_doorbell(&mut self) {
+        if self.doorbell_armed {
+            // SAFETY: a cancellation points to no memory.
+            unsafe { self.driver.push(Op::Cancel { target: Key::DOORBELL }, Key::IGNORED) };
+        }
+    }
+
+    /// Whether the kernel holds nothing of ours and will answer nothing more.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.sockets.len() == 0 && self.listeners.len() == 0 && self.ops.len() == 0 && !self.doorbell_armed
+    }
+}

@@ -1,0 +1,179 @@
+//! One core: driver, tables, executor, wheel and inbox, and the only run loop.
+//!
+//! A turn of the loop (`run`): poll ready tasks, take the inbox, hand gathered bytes over, enter the kernel once, take
+//! completions into the tables, expire timers, wake. No task is polled from inside completion handling, and nothing
+//! below this module reads a clock.
+//!
+//! `current` knows the shard of the calling thread, `registry` those of other threads, `shutdown` is the way out.
+
+#![allow(unsafe_code)]
+
+mod current;
+mod io;
+mod policy;
+mod registry;
+mod run;
+mod shutdown;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+pub(crate) use current::{Entered, current, with_current};
+pub(crate) use io::Io;
+pub use policy::{Gather, LoopPolicy};
+pub(crate) use registry::{Message, Remote};
+pub(crate) use shutdown::Runtime;
+
+use crate::driver::uring::Uring;
+use crate::driver::{Driver, Settings};
+use crate::executor::Executor;
+use crate::op::BufferPool;
+use crate::task::cell::Outcome;
+use crate::task::{JoinError, TaskId};
+use crate::time::Clock;
+
+/// Which shard, among those that live: what a waker holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ShardId(pub(crate) u16);
+
+/// Which shard, among all that ever were: what a handle holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ShardKey {
+    pub(crate) id: ShardId,
+    pub(crate) serial: u32,
+}
+
+/// How a shard is made.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ShardSettings {
+    pub(crate) ring: Settings,
+    pub(crate) buffers_max: Option<usize>,
+    pub(crate) policy: LoopPolicy,
+    pub(crate) virtual_clock: bool,
+}
+
+/// One core's everything.
+pub(crate) struct Shard {
+    pub(crate) key: ShardKey,
+    pub(crate) executor: Executor,
+    pub(crate) io: RefCell<Io>,
+    pub(crate) pool: Rc<BufferPool>,
+    pub(crate) clock: Clock,
+    /// What other threads see of this shard.
+    remote: Arc<Remote>,
+    policy: LoopPolicy,
+    /// Set when the shard ends: no new work is taken.
+    closing: Cell<bool>,
+    /// Turns of the loop so far.
+    turns: Cell<u64>,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    /// Makes a shard for the calling thread.
+    pub(crate) fn new(settings: &ShardSettings) -> std::io::Result<Rc<Self>> {
+        let mut driver = Driver::Uring(Uring::new(&settings.ring)?);
+        let with_ring = driver.capabilities().has(crate::driver::uring::Feature::BufferRing);
+        let buffers_max = settings.buffers_max.unwrap_or(crate::op::BUFFERS_MAX);
+        let mut pool = Rc::new(BufferPool::new(with_ring, buffers_max));
+        if let Some((address, entries)) = pool.ring() {
+            // SAFETY: the pool is kept by the shard, which closes the ring first, or leaks its share of the pool.
+            if unsafe { driver.register_buffers(address, entries) }.is_err() {
+                let Driver::Uring(uring) = &mut driver;
+                uring.without_buffer_ring();
+                pool = Rc::new(BufferPool::new(false, buffers_max));
+            }
+        }
+        let (key, remote) = registry::register()?;
+        let io = Io::new(driver, Rc::clone(&pool), remote.inbox.doorbell().fd());
+        Ok(Rc::new(Shard {
+            key,
+            executor: Executor::new(key.id),
+            io: RefCell::new(io),
+            pool,
+            clock: Clock::new(settings.virtual_clock),
+            remote,
+            policy: settings.policy,
+            closing: Cell::new(false),
+            turns: Cell::new(0),
+        }))
+    }
+
+    /// Whether the shard has ended, so that operations must fail instead of waiting for ever.
+    #[inline]
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.get()
+    }
+}
+
+/// Wakes a task, from any thread.
+#[inline]
+pub(crate) fn wake(shard: ShardId, task: TaskId) {
+    let local = with_current(|current| {
+        let here = current.is_some_and(|current| current.key.id == shard);
+        if here && let Some(current) = current {
+            current.executor.schedule(task);
+        }
+        here
+    });
+    if !local {
+        registry::send(shard, None, Message::Wake(task));
+    }
+}
+
+/// Sends a message to a shard, directly if it is this thread's. To one that ended: nothing happens.
+pub(crate) fn send(shard: ShardKey, message: Message) {
+    let local = with_current(|current| match current {
+        Some(current) if current.key == shard => {
+            current.handle_message(message);
+            true
+        }
+        _ => false,
+    });
+    if !local {
+        registry::send(shard.id, Some(shard.serial), message);
+    }
+}
+
+/// Whether a task has ended, as far as this thread can see.
+pub(crate) fn is_finished(shard: ShardKey, task: TaskId) -> bool {
+    with_current(|current| match current {
+        Some(current) if current.key == shard => current.executor.is_finished(task),
+        _ => !registry::lives(shard),
+    })
+}
+
+/// See [`JoinHandle`](crate::JoinHandle), the only caller: its `T` is the task's output.
+pub(crate) fn poll_join<T>(shard: ShardKey, task: TaskId, cx: &Context<'_>) -> Poll<Outcome<T>> {
+    with_current(|current| match current {
+        // SAFETY: a handle is made by `spawn` with the task's output as its `T`, and asks until it has the result.
+        Some(current) if current.key == shard => unsafe { current.executor.poll_join::<T>(task, cx) },
+        _ if !registry::lives(shard) => Poll::Ready(Err(JoinError::cancelled())),
+        _ => panic!(
+            "a JoinHandle was awaited on another thread than its task's; await it where the task was spawned, or send \
+             the result through a channel"
+        ),
+    })
+}
+
+impl Shard {
+    /// Does what another thread (or a handle on this one) asked for.
+    pub(crate) fn handle_message(&self, message: Message) {
+        match message {
+            Message::Wake(task) => self.executor.schedule(task),
+            Message::Abort(task) => self.executor.abort(task),
+            Message::Detach(task) => self.executor.detach(task),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! How a loop waits: what it trades between latency, throughput and CPU.
+
+use std::time::Duration;
+
+/// How a loop waits when nothing is ready. The default sleeps at once and wakes for the first completion.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use annulet::LoopPolicy;
+///
+/// // A latency server on a core of its own: look for 50 µs before sleeping.
+/// let policy = LoopPolicy { spin: Duration::from_micros(50), ..LoopPolicy::default() };
+/// annulet::Builder::new().policy(policy).run_local(async {}).unwrap();
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoopPolicy {
+    /// How long to look for completions in shared memory before sleeping in the kernel. Waking a sleeping core costs
+    /// tens of microseconds; spinning costs the CPU time it says, whenever the loop is idle. Zero: off.
+    pub spin: Duration,
+    /// Gather completions while many connections are busy. `None`: off.
+    pub gather: Option<Gather>,
+}
+
+/// Waiting a little longer than for the first completion, so that one wake-up serves several: less CPU per request, more
+/// latency. Adaptive: it acts only while turns of the loop bring at least [`threshold`](Self::threshold) completions,
+/// and never past the next deadline. Needs Linux 6.12; without effect before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gather {
+    /// The longest time to wait for `count` completions once there is one.
+    pub wait: Duration,
+    /// Completions that end the wait.
+    pub count: u32,
+    /// Completions per turn, on average, from which on gathering acts.
+    pub threshold: u32,
+}
+
+impl Default for Gather {
+    fn default() -> Self {
+        Gather { wait: Duration::from_micros(60), count: 64, threshold: 4 }
+    }
+}

@@ -1,0 +1,164 @@
+//! The run loop: one turn after the other until the main future is done.
+//!
+//! ```text
+//!        .-> poll the main future and the ready tasks   (executor, budgeted)
+//!        |   take the inbox                             (other threads)
+//!        |   hand gathered bytes over                   (sockets: at most one send each)
+//!        |   submit and wait, once                      (driver: io_uring_enter)
+//!        |   take completions into the tables           (never polls a task)
+//!        |   expire timers                              (wheel)
+//!        '-- wake
+//! ```
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll};
+
+use super::{Gather, Io, Shard};
+use crate::driver::Wait;
+use crate::executor::MAIN;
+use crate::sys::{monotonic_ns, nanos};
+use crate::task::waker::waker;
+
+/// With a virtual clock: how long the machine's own work (a connect, a packet) may take before virtual time moves on.
+const VIRTUAL_GRACE_NS: u64 = 1_000_000;
+
+/// The moving average of completions a turn, in sixteenths.
+#[derive(Debug, Default)]
+struct Busy(Cell<u32>);
+
+impl Busy {
+    fn note(&self, completions: u32) {
+        // An average over about eight turns: it follows a burst within a millisecond.
+        let average = self.0.get();
+        self.0.set(average - average / 8 + completions.min(1024) * 2);
+    }
+
+    fn completions_per_turn(&self) -> u32 {
+        self.0.get() / 16
+    }
+}
+
+impl Shard {
+    /// Runs the loop until `future` is done.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel refuses to be entered, which no state of a program can bring about.
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let main_waker = waker(self.key.id, MAIN);
+        let busy = Busy::default();
+        loop {
+            if self.executor.take_main_ready()
+                && let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&main_waker))
+            {
+                return output;
+            }
+            self.executor.run();
+            if let Err(error) = self.turn(&busy) {
+                panic!("annulet: the kernel refused to be entered: {error}");
+            }
+        }
+    }
+
+    /// Everything between two rounds of polling.
+    fn turn(&self, busy: &Busy) -> io::Result<()> {
+        self.turns.set(self.turns.get() + 1);
+        self.take_inbox();
+        let mut io = self.io.borrow_mut();
+        io.flush(self.clock.now());
+        if self.executor.is_ready() || !io.wakes.is_empty() {
+            io.driver.wait(Wait::No)?;
+        } else if self.remote.inbox.prepare_sleep() {
+            let waited = self.sleep(&mut io, busy);
+            self.remote.inbox.wake_up();
+            waited?;
+        } else {
+            io.driver.wait(Wait::No)?;
+        }
+        let now = self.clock.refresh();
+        let (completions, rang) = io.drain(now);
+        busy.note(completions);
+        if rang && !io.doorbell_armed {
+            self.remote.inbox.doorbell().silence();
+            io.arm_doorbell();
+        }
+        if self.clock.is_virtual() && completions == 0 {
+            self.advance_virtual_clock(&mut io)?;
+        }
+        io.expire(self.clock.now());
+        let mut due = io.wakes.take();
+        drop(io);
+        due.drain(..).for_each(std::task::Waker::wake);
+        self.io.borrow_mut().wakes.put_back(due);
+        Ok(())
+    }
+
+    /// Nothing is ready: wait for the kernel, as the policy says.
+    fn sleep(&self, io: &mut Io, busy: &Busy) -> io::Result<()> {
+        if self.clock.is_virtual() {
+            let grace = io.timers.next_deadline().map(|_| monotonic_ns() + VIRTUAL_GRACE_NS);
+            return io.driver.wait(Wait::Until(grace));
+        }
+        let deadline = io.timers.next_deadline();
+        if !self.policy.spin.is_zero() && self.spin(io, deadline)? {
+            return Ok(());
+        }
+        let wait = match self.policy.gather {
+            Some(gather) if busy.completions_per_turn() >= gather.threshold => self.gather(gather, deadline),
+            _ => Wait::Until(deadline),
+        };
+        io.driver.wait(wait)
+    }
+
+    /// Gathering, but never past the next deadline.
+    fn gather(&self, gather: Gather, deadline: Option<u64>) -> Wait {
+        let left = deadline.map_or(u64::MAX, |deadline| deadline.saturating_sub(monotonic_ns()));
+        let gather_us = nanos(gather.wait).min(left) / 1000;
+        if gather_us == 0 {
+            return Wait::Until(deadline);
+        }
+        Wait::Gather { deadline, gather_us: gather_us as u32, count: gather.count.max(1) }
+    }
+
+    /// Looks for work in shared memory for a while. True if there is some, and it was fetched.
+    fn spin(&self, io: &mut Io, deadline: Option<u64>) -> io::Result<bool> {
+        io.driver.wait(Wait::No)?;
+        let until = monotonic_ns().saturating_add(nanos(self.policy.spin)).min(deadline.unwrap_or(u64::MAX));
+        loop {
+            if io.driver.has_work() || self.remote.inbox.has_mail() {
+                io.driver.wait(Wait::No)?;
+                return Ok(true);
+            }
+            if monotonic_ns() >= until {
+                return Ok(false);
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Everything waits, and the machine has nothing for us: the next deadline is now.
+    fn advance_virtual_clock(&self, io: &mut Io) -> io::Result<()> {
+        if self.executor.is_ready() || !io.wakes.is_empty() || self.remote.inbox.has_mail() {
+            return Ok(());
+        }
+        if let Some(deadline) = io.timers.next_deadline() {
+            self.clock.advance(deadline);
+        }
+        Ok(())
+    }
+
+    /// Does what other threads asked for.
+    #[inline]
+    pub(super) fn take_inbox(&self) {
+        if !self.remote.inbox.has_mail() {
+            return;
+        }
+        let mut messages = Vec::new();
+        self.remote.inbox.take(&mut messages);
+        messages.into_iter().for_each(|message| self.handle_message(message));
+    }
+}

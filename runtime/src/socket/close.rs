@@ -1,0 +1,62 @@
+//! Closing as a protocol: stop receiving, let gathered bytes leave, close the descriptor, wait for the last completion.
+//!
+//! close(2) under an armed receive sends no FIN until that request ends, so the cancellation goes first; the close may
+//! follow at once, because the request holds the open file by itself and releases it when it ends.
+
+#![allow(unsafe_code)]
+
+use std::task::Waker;
+
+use super::Context;
+use super::receive::{self, Receive};
+use super::send::SendState;
+use super::table::{SocketId, Sockets};
+use crate::driver::{Key, Kind, Op};
+
+/// How long gathered bytes may take to leave after their stream was dropped.
+const CLOSE_DRAIN_NS: u64 = 30_000_000_000;
+
+impl Sockets {
+    /// The owner is gone. Returns its wakers, to be dropped when nothing is borrowed.
+    pub(crate) fn release(&mut self, id: SocketId, cx: &mut Context<'_>) -> [Option<Waker>; 2] {
+        let Some(socket) = self.find(id).filter(|socket| !socket.closing) else { return [None, None] };
+        socket.closing = true;
+        let wakers = [socket.reader.take(), socket.writer.take()];
+        while let Some(received) = socket.pop(cx) {
+            cx.pool.give_back(received.buffer);
+        }
+        receive::stop(socket, id, cx);
+        if socket.receive == Receive::Starved {
+            socket.receive = Receive::Idle;
+        }
+        if socket.send != SendState::Idle || !socket.gather.is_empty() {
+            socket.rearm_timer(id, cx.now.saturating_add(CLOSE_DRAIN_NS), cx);
+        }
+        self.continue_close(id, cx);
+        wakers
+    }
+
+    /// Closes the descriptor once nothing is left to send.
+    pub(super) fn continue_close(&mut self, id: SocketId, cx: &mut Context<'_>) {
+        let socket = self.socket(id);
+        if socket.fd != -1 && socket.send == SendState::Idle && socket.gather.is_empty() {
+            // SAFETY: closing points to no memory; the slot gives its descriptor away here.
+            unsafe { cx.driver.push(Op::Close { fd: socket.fd }, Key::IGNORED) };
+            socket.fd = -1;
+            let spare = std::mem::take(&mut socket.gather);
+            self.keep_spare(spare);
+        }
+        self.free_if_quiet(id, cx);
+    }
+
+    /// The peer did not take the last bytes in time: drop them.
+    pub(crate) fn abandon(&mut self, id: SocketId, cx: &mut Context<'_>) {
+        let Some(socket) = self.find(id).filter(|socket| socket.closing) else { return };
+        socket.gather.clear();
+        if socket.send != SendState::Idle {
+            // SAFETY: a cancellation points to no memory.
+            unsafe { cx.driver.push(Op::Cancel { target: id.key(Kind::Send) }, Key::IGNORED) };
+        }
+        self.continue_close(id, cx);
+    }
+}

@@ -1,0 +1,319 @@
+//! The receiving side of a socket.
+//!
+//! ```text
+//!            arm                      end of stream, error
+//!   Idle ----------> Armed ---------------------------------> Ended
+//!    ^                | |  \ ring empty
+//!    |  last          | |   '--------> Starved --- a buffer is free ---> Armed
+//!    |  completion    | | quota reached, release
+//!    '----------------' '---> Stopping --- last completion ---> Idle
+//! ```
+//!
+//! Without buffer rings `Armed` is two steps: `Polling` (readiness), then `Reading` (into a buffer of the pool).
+//!
+//! Back-pressure: a socket that holds [`RECEIVE_QUOTA`] buffers nobody has taken is stopped, and armed again when half
+//! of them are taken. When buffers are scarce the quota is one.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::task::{Poll, Waker};
+
+use super::Context;
+use super::table::{Socket, SocketId, Sockets};
+use crate::driver::uring::Feature;
+use crate::driver::{Event, Kind, Op};
+use crate::op::{BUFFER_BYTES, NO_BUFFER};
+
+/// Buffers that may wait in one socket's queue before its receive is stopped: 128 KiB, about a default window. The
+/// kernel may deliver up to 33 more before the stop takes effect.
+const RECEIVE_QUOTA: u16 = 32;
+
+/// Bytes in a buffer of the pool, out of the ring and out of the socket's queue.
+pub(crate) struct Received {
+    pub(crate) buffer: u16,
+    pub(crate) len: u32,
+}
+
+/// See the diagram above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receive {
+    /// Nothing asked of the kernel.
+    Idle,
+    /// A receive is with the kernel.
+    Armed,
+    /// Waiting for readiness (no buffer ring).
+    Polling,
+    /// A receive into `Socket::reading` is with the kernel (no buffer ring).
+    Reading,
+    /// Cancelled; the last completion is still to come.
+    Stopping,
+    /// The buffer ring was empty.
+    Starved,
+    /// The end of the stream, or an error.
+    Ended,
+}
+
+impl Receive {
+    /// Whether the kernel still answers.
+    pub(super) fn is_in_flight(self) -> bool {
+        matches!(self, Receive::Armed | Receive::Polling | Receive::Reading | Receive::Stopping)
+    }
+}
+
+impl Sockets {
+    /// The next received bytes; `None` at the end of the stream. Registers `waker` when there is nothing yet; the waker
+    /// that was registered before comes back in `old`, to be dropped when nothing is borrowed.
+    #[inline]
+    pub(crate) fn poll_receive(
+        &mut self,
+        id: SocketId,
+        waker: Waker,
+        old: &mut Option<Waker>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<Received>>> {
+        let socket = self.socket(id);
+        if let Some(received) = socket.pop(cx) {
+            *old = Some(waker);
+            self.resume(id, cx);
+            return Poll::Ready(Ok(Some(received)));
+        }
+        if socket.timed_out {
+            *old = Some(waker);
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        match socket.receive {
+            Receive::Ended => {
+                *old = Some(waker);
+                return Poll::Ready(match socket.receive_error {
+                    0 => Ok(None),
+                    errno => Err(io::Error::from_raw_os_error(errno)),
+                });
+            }
+            Receive::Idle => arm(socket, id, cx),
+            _ => {}
+        }
+        *old = socket.reader.replace(waker);
+        Poll::Pending
+    }
+
+    /// Bytes that are already here.
+    #[inline]
+    pub(crate) fn try_receive(&mut self, id: SocketId, cx: &mut Context<'_>) -> Option<Received> {
+        let received = self.socket(id).pop(cx)?;
+        self.resume(id, cx);
+        Some(received)
+    }
+
+    /// Starts receiving before anybody waits, so that the first bytes are there when they are asked for.
+    pub(crate) fn start_receive(&mut self, id: SocketId, cx: &mut Context<'_>) {
+        let socket = self.socket(id);
+        if socket.receive == Receive::Idle {
+            arm(socket, id, cx);
+        }
+    }
+
+    /// Sets when waiting for bytes fails; a store, unless the wheel must fire earlier than it would.
+    #[inline]
+    pub(crate) fn set_deadline(&mut self, id: SocketId, deadline: u64, cx: &mut Context<'_>) {
+        let socket = self.socket(id);
+        socket.deadline = deadline;
+        socket.timed_out = false;
+        if deadline < socket.timer_at {
+            socket.rearm_timer(id, deadline, cx);
+        }
+    }
+
+    /// The wheel fired for this socket.
+    pub(crate) fn handle_timer(&mut self, id: SocketId, cx: &mut Context<'_>) {
+        let Some(socket) = self.find(id) else { return };
+        socket.timer = None;
+        socket.timer_at = u64::MAX;
+        if socket.closing {
+            self.abandon(id, cx);
+        } else if socket.deadline <= cx.now {
+            socket.timed_out = true;
+            cx.wakes.push(&mut socket.reader);
+        } else if socket.deadline != u64::MAX {
+            socket.rearm_timer(id, socket.deadline, cx);
+        }
+    }
+
+    /// Arms again what was stopped for its quota, once half of it is taken.
+    #[inline]
+    fn resume(&mut self, id: SocketId, cx: &mut Context<'_>) {
+        let socket = self.socket(id);
+        if socket.receive == Receive::Idle && socket.queued <= RECEIVE_QUOTA / 2 {
+            arm(socket, id, cx);
+        }
+    }
+
+    /// Takes a completion of the receiving side in.
+    #[inline]
+    pub(super) fn handle_receive(&mut self, id: SocketId, event: Event, cx: &mut Context<'_>) {
+        let socket = self.socket(id);
+        if let Some(buffer) = event.buffer {
+            cx.pool.taken_by_kernel(buffer);
+            if event.result > 0 && !socket.closing {
+                socket.append(buffer, event.result as u32, cx);
+            } else {
+                cx.pool.give_back(buffer);
+            }
+        }
+        if event.result > 0 && event.more {
+            // The common case: a multishot receive delivered and goes on.
+            cx.wakes.push(&mut socket.reader);
+            let quota = if cx.pool.is_scarce() { 1 } else { RECEIVE_QUOTA };
+            if socket.queued >= quota && socket.receive == Receive::Armed {
+                stop(socket, id, cx);
+            }
+            return;
+        }
+        if !event.more {
+            self.handle_receive_end(id, event.result, cx);
+        }
+    }
+
+    /// The kernel's last word on one receive: why did it stop?
+    fn handle_receive_end(&mut self, id: SocketId, result: i32, cx: &mut Context<'_>) {
+        let socket = self.socket(id);
+        let was = socket.receive;
+        if was == Receive::Reading {
+            let buffer = std::mem::replace(&mut socket.reading, NO_BUFFER);
+            if result > 0 && !socket.closing {
+                socket.append(buffer, result as u32, cx);
+            } else {
+                cx.pool.give_back(buffer);
+            }
+        }
+        socket.receive = Receive::Idle;
+        if socket.closing {
+            return self.free_if_quiet(id, cx);
+        }
+        match -result {
+            _ if was == Receive::Polling && result > 0 => {
+                read_into_pool(socket, id, cx);
+                if socket.receive == Receive::Starved {
+                    self.starved.push_back(id);
+                }
+                return;
+            }
+            errno if result < 0 => match errno {
+                // The buffer ring was empty: wait for a buffer, in turn.
+                libc::ENOBUFS => {
+                    socket.receive = Receive::Starved;
+                    self.starved.push_back(id);
+                    return;
+                }
+                // Our own stop; or nothing there after all.
+                libc::ECANCELED | libc::EAGAIN | libc::EINTR => {}
+                errno => {
+                    socket.receive = Receive::Ended;
+                    socket.receive_error = errno;
+                    cx.wakes.push(&mut socket.reader);
+                    return;
+                }
+            },
+            0 if was != Receive::Polling => {
+                socket.receive = Receive::Ended;
+                cx.wakes.push(&mut socket.reader);
+                return;
+            }
+            // Bytes came, and the request ended with them: one-shot receive, or a multishot that the kernel ended.
+            _ => cx.wakes.push(&mut socket.reader),
+        }
+        let quota = if cx.pool.is_scarce() { 1 } else { RECEIVE_QUOTA };
+        if socket.queued < quota && (was != Receive::Stopping || socket.queued <= RECEIVE_QUOTA / 2) {
+            arm(socket, id, cx);
+        }
+    }
+
+    /// Arms as many of the starved as there are buffers.
+    pub(crate) fn feed_starved(&mut self, cx: &mut Context<'_>) {
+        if self.starved.is_empty() {
+            return;
+        }
+        if cx.pool.available() == 0 {
+            cx.pool.grow();
+        }
+        for _ in 0..cx.pool.available().min(self.starved.len()) {
+            let Some(id) = self.starved.pop_front() else { return };
+            if let Some(socket) = self.find(id).filter(|socket| socket.receive == Receive::Starved) {
+                arm(socket, id, cx);
+            }
+        }
+    }
+}
+
+/// Asks the kernel for bytes.
+fn arm(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
+    let capabilities = cx.driver.capabilities();
+    let op = if capabilities.has(Feature::BufferRing) {
+        socket.receive = Receive::Armed;
+        Op::ReceiveSelect { fd: socket.fd, multishot: capabilities.has(Feature::ReceiveMultishot) }
+    } else {
+        socket.receive = Receive::Polling;
+        Op::Poll { fd: socket.fd, events: libc::POLLIN as u32, multishot: false }
+    };
+    // SAFETY: neither operation points to memory of ours; received bytes go into the registered pool.
+    unsafe { cx.driver.push(op, id.key(Kind::Receive)) };
+}
+
+/// Bytes are there: receive them into a buffer of the pool.
+fn read_into_pool(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
+    let Some(buffer) = cx.pool.take() else {
+        socket.receive = Receive::Starved;
+        return;
+    };
+    socket.receive = Receive::Reading;
+    socket.reading = buffer;
+    let op =
+        Op::ReceiveInto { fd: socket.fd, buffer: cx.pool.address(buffer).as_ptr(), len: BUFFER_BYTES as u32 };
+    // SAFETY: the buffer is out of the pool, recorded in the slot, and the slot is not freed while this is in flight.
+    unsafe { cx.driver.push(op, id.key(Kind::Receive)) };
+}
+
+/// Cancels the receive; its last completion is still to come.
+pub(super) fn stop(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
+    // A `Reading` request has MSG_DONTWAIT and completes by itself.
+    if matches!(socket.receive, Receive::Armed | Receive::Polling) {
+        // SAFETY: a cancellation points to no memory.
+        unsafe { cx.driver.push(Op::Cancel { target: id.key(Kind::Receive) }, crate::driver::Key::IGNORED) };
+        socket.receive = Receive::Stopping;
+    }
+}
+
+impl Socket {
+    #[inline]
+    fn append(&mut self, buffer: u16, len: u32, cx: &Context<'_>) {
+        cx.pool.note(buffer, len);
+        if self.queued == 0 {
+            self.first = buffer;
+        } else {
+            cx.pool.link(self.last, buffer);
+        }
+        self.last = buffer;
+        self.queued += 1;
+    }
+
+    #[inline]
+    pub(super) fn pop(&mut self, cx: &Context<'_>) -> Option<Received> {
+        if self.queued == 0 {
+            return None;
+        }
+        let buffer = self.first;
+        let (len, next) = cx.pool.noted(buffer);
+        self.first = next;
+        self.queued -= 1;
+        Some(Received { buffer, len })
+    }
+
+    /// Files the timer anew, earlier or for the first time.
+    pub(super) fn rearm_timer(&mut self, id: SocketId, at: u64, cx: &mut Context<'_>) {
+        if let Some(timer) = self.timer.take() {
+            cx.timers.remove(timer);
+        }
+        self.timer = Some(cx.timers.insert_socket(at, id));
+        self.timer_at = at;
+    }
+}

@@ -1,0 +1,287 @@
+//! The sending side of a socket: one send in flight, and a second buffer that gathers behind it.
+//!
+//! ```text
+//!           flush, nobody waits            settled: all taken
+//!   Idle ------------------------> Trying ---------------------> Idle
+//!    |                                | the socket is full: short count or EAGAIN
+//!    |  flush                         v
+//!    '--------------------------> Flying -----------------------> Idle
+//!                                          completion
+//! ```
+//!
+//! Bytes written during a turn of the loop are gathered and leave in one send at its end. A first try never waits
+//! ([`Op::SendNow`]): in the common case the kernel has copied everything when the submission returns, and says
+//! nothing, so that the loop sleeps until there is something to do. What did not fit, and what somebody waits for (a
+//! flush, a close), is sent with an ordinary [`Op::Send`], whose completion ends the sleep.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::task::{Poll, Waker};
+
+use super::Context;
+use super::table::{Socket, SocketId, SocketList, Sockets};
+use crate::driver::uring::Feature;
+use crate::driver::{Kind, Op};
+
+/// Gathered bytes above which writers wait.
+pub(crate) const SEND_HIGH_WATER: usize = 64 * 1024;
+/// A buffer that grew beyond this is freed after use instead of kept.
+const SPARE_BYTES_MAX: usize = 16 * 1024;
+/// Emptied buffers that are kept: 256 × 16 KiB = 4 MiB at the most.
+const SPARE_COUNT_MAX: usize = 256;
+/// The first allocation of a send buffer.
+const SPARE_BYTES_MIN: usize = 2048;
+
+/// See the diagram above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SendState {
+    /// The kernel holds nothing.
+    Idle,
+    /// The kernel holds `flying` while it is being submitted.
+    Trying,
+    /// The kernel holds `flying` until its completion.
+    Flying,
+}
+
+impl Sockets {
+    /// Takes the gathering buffer out, to be appended to and given back with [`put_gather`](Self::put_gather).
+    #[inline]
+    pub(crate) fn take_gather(&mut self, id: SocketId) -> Vec<u8> {
+        let socket = self.socket(id);
+        if socket.gather.capacity() > 0 {
+            return std::mem::take(&mut socket.gather);
+        }
+        self.spare.pop().unwrap_or_else(|| Vec::with_capacity(SPARE_BYTES_MIN))
+    }
+
+    /// Gives the gathering buffer back; its bytes leave at the end of the turn. After an error they are dropped.
+    #[inline]
+    pub(crate) fn put_gather(&mut self, id: SocketId, mut gather: Vec<u8>) {
+        let socket = self.socket(id);
+        if socket.send_error != 0 {
+            gather.clear();
+        }
+        if gather.is_empty() {
+            return self.keep_spare(gather);
+        }
+        debug_assert!(socket.gather.is_empty(), "the buffer was taken out");
+        socket.gather = gather;
+        if socket.send == SendState::Idle && !socket.dirty {
+            socket.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// Lends `bytes` to the kernel if nothing is gathered or in flight; gives them back otherwise.
+    pub(crate) fn try_lend(
+        &mut self,
+        id: SocketId,
+        bytes: Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Vec<u8>> {
+        let socket = self.socket(id);
+        if socket.send != SendState::Idle
+            || !socket.gather.is_empty()
+            || socket.lent
+            || socket.send_error != 0
+        {
+            return Err(bytes);
+        }
+        if bytes.is_empty() {
+            return Err(bytes);
+        }
+        socket.flying = bytes;
+        socket.lent = true;
+        socket.sent = 0;
+        socket.send = SendState::Flying;
+        submit(socket, id, cx);
+        Ok(())
+    }
+
+    /// Takes lent bytes back once the kernel is done with them.
+    pub(crate) fn poll_returned(
+        &mut self,
+        id: SocketId,
+        waker: Waker,
+        old: &mut Option<Waker>,
+    ) -> Poll<(io::Result<()>, Vec<u8>)> {
+        let socket = self.socket(id);
+        debug_assert!(socket.lent);
+        if socket.send != SendState::Idle {
+            *old = socket.writer.replace(waker);
+            return Poll::Pending;
+        }
+        *old = Some(waker);
+        socket.lent = false;
+        let bytes = std::mem::take(&mut socket.flying);
+        Poll::Ready((send_result(socket), bytes))
+    }
+
+    /// Who lent the bytes does not want them back: they are freed when the kernel is done with them.
+    pub(crate) fn forget_lent(&mut self, id: SocketId) {
+        let Some(socket) = self.find(id).filter(|socket| socket.lent) else { return };
+        socket.lent = false;
+        if socket.send == SendState::Idle {
+            socket.flying = Vec::new();
+        }
+    }
+
+    /// Bytes written and not yet taken by the kernel.
+    #[inline]
+    pub(crate) fn unsent(&mut self, id: SocketId) -> usize {
+        let socket = self.socket(id);
+        let flying =
+            if socket.send == SendState::Idle { 0 } else { socket.flying.len() - socket.sent as usize };
+        socket.gather.len() + flying
+    }
+
+    /// Ready when fewer than `below` bytes are unsent, or with the error that ended sending.
+    #[inline]
+    pub(crate) fn poll_unsent_below(
+        &mut self,
+        id: SocketId,
+        below: usize,
+        waker: Waker,
+        old: &mut Option<Waker>,
+    ) -> Poll<io::Result<()>> {
+        let unsent = self.unsent(id);
+        let socket = self.socket(id);
+        if unsent < below || socket.send_error != 0 {
+            *old = Some(waker);
+            return Poll::Ready(send_result(socket));
+        }
+        *old = socket.writer.replace(waker);
+        Poll::Pending
+    }
+
+    /// Turns this turn's dirty sockets into sends.
+    #[inline]
+    pub(crate) fn flush(&mut self, cx: &mut Context<'_>) {
+        if self.dirty.is_empty() {
+            return;
+        }
+        let mut dirty: SocketList = std::mem::take(&mut self.dirty);
+        let skip = cx.driver.capabilities().has(Feature::SkipSuccess);
+        for id in dirty.drain(..) {
+            let Some(socket) = self.find(id) else { continue };
+            socket.dirty = false;
+            if socket.send != SendState::Idle || socket.gather.is_empty() {
+                continue;
+            }
+            std::mem::swap(&mut socket.gather, &mut socket.flying);
+            socket.sent = 0;
+            // Where somebody waits for the outcome, a completion must end the loop's sleep; silence would not.
+            let awaited = socket.closing || socket.writer.is_some();
+            socket.send = if skip && !awaited { SendState::Trying } else { SendState::Flying };
+            submit(socket, id, cx);
+            if socket.send == SendState::Trying {
+                self.trying.push(id);
+            }
+        }
+        self.tried = cx.driver.ticket();
+        if self.dirty.is_empty() {
+            self.dirty = dirty;
+        }
+    }
+
+    /// All events were taken: tries that the kernel has consumed and that drew no event have succeeded.
+    #[inline]
+    pub(crate) fn settle(&mut self, cx: &mut Context<'_>) {
+        if self.trying.is_empty() || !cx.driver.settled(self.tried) {
+            return;
+        }
+        let mut trying: SocketList = std::mem::take(&mut self.trying);
+        for id in trying.drain(..) {
+            if self.find(id).is_some_and(|socket| socket.send == SendState::Trying) {
+                self.sent_all(id, cx);
+            }
+        }
+        self.trying = trying;
+    }
+
+    /// Takes a completion of the sending side in.
+    pub(super) fn handle_send(&mut self, id: SocketId, result: i32, cx: &mut Context<'_>) {
+        let socket = self.socket(id);
+        debug_assert_ne!(socket.send, SendState::Idle);
+        match result {
+            count if count >= 0 => {
+                socket.sent += count as u32;
+                debug_assert!(socket.sent as usize <= socket.flying.len());
+                if socket.sent as usize == socket.flying.len() {
+                    return self.sent_all(id, cx);
+                }
+            }
+            errno if errno == -libc::EAGAIN || errno == -libc::EINTR => {}
+            errno => {
+                socket.send_error = -errno;
+                socket.gather.clear();
+                return self.sent_all(id, cx);
+            }
+        }
+        socket.send = SendState::Flying;
+        submit(socket, id, cx);
+    }
+
+    /// The kernel is done with `flying`, for better or worse.
+    #[inline]
+    fn sent_all(&mut self, id: SocketId, cx: &mut Context<'_>) {
+        let socket = self.socket(id);
+        socket.send = SendState::Idle;
+        let mut emptied = Vec::new();
+        if !socket.lent || socket.closing {
+            socket.lent = false;
+            emptied = std::mem::take(&mut socket.flying);
+            emptied.clear();
+        }
+        if !socket.gather.is_empty() {
+            socket.dirty = true;
+            self.dirty.push(id);
+        }
+        let socket = self.socket(id);
+        // Half of the high-water mark, so that a writer is not woken for every few bytes; a flush waits for zero.
+        if socket.writer.is_some() && socket.gather.len() < SEND_HIGH_WATER / 2 {
+            cx.wakes.push(&mut socket.writer);
+        }
+        let closing = socket.closing;
+        self.keep_spare(emptied);
+        if closing {
+            self.continue_close(id, cx);
+        }
+    }
+
+    #[inline]
+    pub(super) fn keep_spare(&mut self, buffer: Vec<u8>) {
+        debug_assert!(buffer.is_empty());
+        if buffer.capacity() != 0
+            && buffer.capacity() <= SPARE_BYTES_MAX
+            && self.spare.len() < SPARE_COUNT_MAX
+        {
+            self.spare.push(buffer);
+        }
+    }
+}
+
+#[inline]
+fn send_result(socket: &Socket) -> io::Result<()> {
+    match socket.send_error {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// Hands the unsent part of `flying` to the kernel.
+#[inline]
+fn submit(socket: &Socket, id: SocketId, cx: &mut Context<'_>) {
+    let rest = &socket.flying[socket.sent as usize..];
+    // One request carries at most 1 GiB; the rest follows on its completion.
+    let (fd, bytes, len) = (socket.fd, rest.as_ptr(), rest.len().min(1 << 30) as u32);
+    let op = if socket.send == SendState::Trying {
+        Op::SendNow { fd, bytes, len }
+    } else {
+        Op::Send { fd, bytes, len }
+    };
+    // SAFETY: `flying` is neither moved, changed nor freed while `send` is not Idle (invariant on the field), and the
+    // slot is not freed before.
+    unsafe { cx.driver.push(op, id.key(Kind::Send)) };
+}

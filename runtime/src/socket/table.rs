@@ -1,0 +1,203 @@
+//! The slab of sockets.
+
+use std::collections::VecDeque;
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::task::Waker;
+
+use super::receive::Receive;
+use super::send::SendState;
+use super::{ArmedTimer, Context};
+use crate::driver::{Event, Key, Kind};
+use crate::op::NO_BUFFER;
+
+/// Which socket: slot and generation. A stale id finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SocketId {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+}
+
+impl SocketId {
+    pub(super) fn key(self, kind: Kind) -> Key {
+        Key::new(kind, self.slot, self.generation)
+    }
+}
+
+/// One connected socket.
+#[derive(Debug)]
+pub(super) struct Socket {
+    /// Counts the uses of this slot.
+    pub(super) generation: u32,
+    /// The descriptor, owned by the slot; -1 once its close was handed to the kernel.
+    pub(super) fd: RawFd,
+    /// Whether the kernel receives for us.
+    pub(super) receive: Receive,
+    /// Whether the kernel holds `flying`.
+    pub(super) send: SendState,
+    /// In `Sockets::dirty`: gathered bytes are to leave at the end of this turn.
+    pub(super) dirty: bool,
+    /// The owner is gone.
+    pub(super) closing: bool,
+    /// `flying` came from the user and goes back to them.
+    pub(super) lent: bool,
+    /// The receive deadline passed.
+    pub(super) timed_out: bool,
+    /// Received and not yet taken: first and last buffer of the list in the pool, and how many.
+    pub(super) first: u16,
+    pub(super) last: u16,
+    pub(super) queued: u16,
+    /// The buffer of a `ReceiveInto` in flight.
+    pub(super) reading: u16,
+    /// errno that ended receiving, 0 for none (or the end of the stream).
+    pub(super) receive_error: i32,
+    /// errno that ended sending.
+    pub(super) send_error: i32,
+    /// Who waits for bytes.
+    pub(super) reader: Option<Waker>,
+    /// Who waits for room or for the flush.
+    pub(super) writer: Option<Waker>,
+    /// Bytes that are not yet with the kernel.
+    pub(super) gather: Vec<u8>,
+    /// Bytes that the kernel is reading.
+    /// INVARIANT: neither moved in memory, changed nor freed while `send` is not `Idle`.
+    pub(super) flying: Vec<u8>,
+    /// How many of `flying` the kernel has taken.
+    pub(super) sent: u32,
+    /// When waiting for bytes fails, in nanoseconds of the shard's clock; `u64::MAX` for never.
+    pub(super) deadline: u64,
+    /// The entry in the wheel; it may be earlier than `deadline` and is then set anew when it fires.
+    pub(super) timer: ArmedTimer,
+    /// When that entry fires.
+    pub(super) timer_at: u64,
+}
+
+/// All sockets of a core.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    slots: Vec<Socket>,
+    free: Vec<u32>,
+    /// Sockets with gathered bytes and nothing in flight.
+    pub(super) dirty: Vec<SocketId>,
+    /// Sockets whose send was handed over this turn and will be known to be done when the driver is settled.
+    pub(super) trying: Vec<SocketId>,
+    /// The driver's ticket behind the last of them.
+    pub(super) tried: u64,
+    /// Sockets that found the buffer ring empty, in the order in which they did.
+    pub(super) starved: VecDeque<SocketId>,
+    /// Emptied send buffers for the next answer.
+    pub(super) spare: Vec<Vec<u8>>,
+}
+
+/// A turn's dirty list is swapped with this, so that its memory is kept.
+pub(super) type SocketList = Vec<SocketId>;
+
+impl Sockets {
+    /// Takes over a connected descriptor.
+    pub(crate) fn insert(&mut self, fd: OwnedFd) -> SocketId {
+        let fd = fd.into_raw_fd();
+        if let Some(slot) = self.free.pop() {
+            let socket = &mut self.slots[slot as usize];
+            debug_assert!(socket.fd == -1 && socket.queued == 0);
+            socket.fd = fd;
+            return SocketId { slot, generation: socket.generation };
+        }
+        let slot = u32::try_from(self.slots.len()).expect("fewer than 2^32 sockets, bounded by descriptors");
+        self.slots.push(Socket::new(fd));
+        SocketId { slot, generation: 0 }
+    }
+
+    /// The socket, if the id is not stale.
+    #[inline]
+    pub(super) fn find(&mut self, id: SocketId) -> Option<&mut Socket> {
+        self.slots.get_mut(id.slot as usize).filter(|socket| socket.generation == id.generation)
+    }
+
+    /// The socket of an id whose owner is alive, which keeps it from going stale.
+    #[inline]
+    pub(super) fn socket(&mut self, id: SocketId) -> &mut Socket {
+        let socket = &mut self.slots[id.slot as usize];
+        debug_assert_eq!(socket.generation, id.generation);
+        socket
+    }
+
+    /// The descriptor of a socket, -1 once it is closed.
+    pub(crate) fn fd(&mut self, id: SocketId) -> RawFd {
+        self.find(id).map_or(-1, |socket| socket.fd)
+    }
+
+    /// Sockets that are not free.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Takes a completion of a socket in.
+    #[inline]
+    pub(crate) fn handle_event(&mut self, event: Event, cx: &mut Context<'_>) {
+        let id = SocketId { slot: event.key.slot(), generation: event.key.generation() };
+        debug_assert!(self.find(id).is_some(), "a completion arrives before its slot is reused");
+        match event.key.kind() {
+            Kind::Receive => self.handle_receive(id, event, cx),
+            _ => self.handle_send(id, event.result, cx),
+        }
+    }
+
+    /// Every socket that is not free, for shutdown.
+    pub(crate) fn ids(&self) -> Vec<SocketId> {
+        let used = self.slots.iter().enumerate().filter(|(_, socket)| socket.is_used());
+        used.map(|(slot, socket)| SocketId { slot: slot as u32, generation: socket.generation }).collect()
+    }
+
+    /// Frees the slot if the kernel holds nothing of it any more.
+    pub(super) fn free_if_quiet(&mut self, id: SocketId, cx: &mut Context<'_>) {
+        let socket = self.socket(id);
+        if !socket.closing
+            || socket.fd != -1
+            || socket.receive.is_in_flight()
+            || socket.send != SendState::Idle
+        {
+            return;
+        }
+        debug_assert_eq!(socket.queued, 0);
+        if let Some(timer) = socket.timer.take() {
+            cx.timers.remove(timer);
+        }
+        let generation = socket.generation.wrapping_add(1) & crate::driver::GENERATION_MASK;
+        let mut fresh = Socket::new(-1);
+        fresh.generation = generation;
+        *socket = fresh;
+        self.free.push(id.slot);
+    }
+}
+
+impl Socket {
+    fn new(fd: RawFd) -> Self {
+        Socket {
+            generation: 0,
+            fd,
+            receive: Receive::Idle,
+            send: SendState::Idle,
+            dirty: false,
+            closing: false,
+            lent: false,
+            timed_out: false,
+            first: NO_BUFFER,
+            last: NO_BUFFER,
+            queued: 0,
+            reading: NO_BUFFER,
+            receive_error: 0,
+            send_error: 0,
+            reader: None,
+            writer: None,
+            gather: Vec::new(),
+            flying: Vec::new(),
+            sent: 0,
+            deadline: u64::MAX,
+            timer: None,
+            timer_at: u64::MAX,
+        }
+    }
+
+    fn is_used(&self) -> bool {
+        self.fd != -1 || self.closing
+    }
+}

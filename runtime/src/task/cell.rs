@@ -1,0 +1,205 @@
+//! The memory of one task: a header that does not know the future's type, and the future or its result.
+
+#![allow(unsafe_code)]
+
+use std::alloc::Layout;
+use std::cell::{Cell, UnsafeCell};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::task::{Context, Poll, Waker};
+
+use super::{JoinError, memory};
+
+/// What a task became.
+pub(crate) type Outcome<T> = Result<T, JoinError>;
+
+/// The part of a cell that does not depend on the future's type.
+pub(crate) struct Header {
+    vtable: &'static VTable,
+    /// Whether a handle will come for the result.
+    pub(crate) joined: Cell<bool>,
+    /// Whether the future is to be dropped instead of polled.
+    pub(crate) aborted: Cell<bool>,
+    /// Whether the future is gone and the result is here (or was taken).
+    pub(crate) finished: Cell<bool>,
+    /// Who awaits the handle.
+    pub(crate) waiter: Cell<Option<Waker>>,
+}
+
+struct VTable {
+    poll: unsafe fn(NonNull<Header>, &Waker) -> bool,
+    cancel: unsafe fn(NonNull<Header>),
+    take: unsafe fn(NonNull<Header>, NonNull<()>),
+    free: unsafe fn(NonNull<Header>),
+}
+
+#[repr(C)]
+struct Body<F: Future> {
+    /// First, so that a pointer to the cell is a pointer to its header.
+    header: Header,
+    stage: UnsafeCell<Stage<F>>,
+}
+
+enum Stage<F: Future> {
+    Live(F),
+    Finished(Outcome<F::Output>),
+    Empty,
+}
+
+/// Owns the memory of one task, on the thread that made it.
+#[derive(Debug)]
+pub(crate) struct TaskCell(NonNull<Header>);
+
+impl TaskCell {
+    pub(crate) fn new<F: Future>(future: F, joined: bool) -> Self {
+        let vtable: &'static VTable =
+            const { &VTable { poll: poll::<F>, cancel: cancel::<F>, take: take::<F>, free: free::<F> } };
+        let header = Header {
+            vtable,
+            joined: Cell::new(joined),
+            aborted: Cell::new(false),
+            finished: Cell::new(false),
+            waiter: Cell::new(None),
+        };
+        let cell = memory::allocate(Layout::new::<Body<F>>()).cast::<Body<F>>();
+        // SAFETY: freshly allocated with this type's layout.
+        unsafe { cell.write(Body { header, stage: UnsafeCell::new(Stage::Live(future)) }) };
+        TaskCell(cell.cast())
+    }
+
+    /// A second name for the same cell, valid until [`free`](Self::free); the executor's slot owns it.
+    pub(crate) fn alias(&self) -> TaskCell {
+        TaskCell(self.0)
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: the cell is valid until `free`, which takes the last name of it; headers are only shared, their
+        // fields are cells.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Polls the future; true when it is done, for better or worse. A panic becomes the result.
+    ///
+    /// # Safety
+    ///
+    /// The task is live and not being polled.
+    #[inline]
+    pub(crate) unsafe fn poll(&self, waker: &Waker) -> bool {
+        // SAFETY: the vtable is the one of this cell's type; the caller passes on the rest.
+        unsafe { (self.header().vtable.poll)(self.0, waker) }
+    }
+
+    /// Drops the future and makes "cancelled" the result (or a panic of its drop).
+    ///
+    /// # Safety
+    ///
+    /// The task is live and not being polled.
+    pub(crate) unsafe fn cancel(&self) {
+        // SAFETY: as in `poll`.
+        unsafe { (self.header().vtable.cancel)(self.0) }
+    }
+
+    /// Moves the result out.
+    ///
+    /// # Safety
+    ///
+    /// The task is finished, its result was not taken, and its future's output is `T`.
+    pub(crate) unsafe fn take<T>(&self) -> Outcome<T> {
+        let mut outcome = std::mem::MaybeUninit::<Outcome<T>>::uninit();
+        // SAFETY: the caller vouches for `T`; `take` of this cell's type writes an `Outcome<T>` to the pointer.
+        unsafe {
+            (self.header().vtable.take)(self.0, NonNull::from(&mut outcome).cast());
+            outcome.assume_init()
+        }
+    }
+
+    /// Drops what is left (a result nobody took) and gives the memory back.
+    ///
+    /// # Safety
+    ///
+    /// No other name of this cell is used after this, and the task is not being polled.
+    pub(crate) unsafe fn free(self) {
+        // SAFETY: as in `poll`.
+        unsafe { (self.header().vtable.free)(self.0) }
+    }
+}
+
+/// Puts the outcome where the future was.
+///
+/// # Safety
+///
+/// The cell is of type `F` and nobody refers to its stage.
+unsafe fn finish<F: Future>(cell: &Body<F>, outcome: Outcome<F::Output>) {
+    // The future is dropped in place before anything else is written: it may be pinned. Its drop may panic too.
+    // SAFETY: the caller's promise; the future is not touched after this, `Empty` takes its place.
+    let dropped = catch_unwind(AssertUnwindSafe(|| unsafe {
+        struct Vacate<F: Future>(*mut Stage<F>);
+        impl<F: Future> Drop for Vacate<F> {
+            fn drop(&mut self) {
+                // SAFETY: the stage's old content was dropped in place, or is being unwound out of.
+                unsafe { self.0.write(Stage::Empty) };
+            }
+        }
+        let vacate = Vacate(cell.stage.get());
+        std::ptr::drop_in_place(vacate.0);
+    }));
+    let outcome = match dropped {
+        Ok(()) => outcome,
+        Err(payload) => {
+            drop_quietly(outcome);
+            Err(JoinError::panicked(payload))
+        }
+    };
+    // SAFETY: the stage is `Empty` and nobody refers to it.
+    unsafe { cell.stage.get().write(Stage::Finished(outcome)) };
+    cell.header.finished.set(true);
+}
+
+/// Drops a value of the user's; a panic in its drop has nobody left to go to.
+fn drop_quietly<T>(value: T) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(value)));
+}
+
+unsafe fn poll<F: Future>(header: NonNull<Header>, waker: &Waker) -> bool {
+    // SAFETY: the header is the first field of a `Body<F>` (repr(C)).
+    let cell = unsafe { header.cast::<Body<F>>().as_ref() };
+    // SAFETY: the task is live and not being polled, so this is the only reference to the stage.
+    let Stage::Live(future) = (unsafe { &mut *cell.stage.get() }) else {
+        unreachable!("a live task holds its future")
+    };
+    // SAFETY: the future never moves: its cell is not moved, and it is dropped in place.
+    let future = unsafe { Pin::new_unchecked(future) };
+    let outcome = match catch_unwind(AssertUnwindSafe(|| future.poll(&mut Context::from_waker(waker)))) {
+        Ok(Poll::Pending) => return false,
+        Ok(Poll::Ready(value)) => Ok(value),
+        Err(payload) => Err(JoinError::panicked(payload)),
+    };
+    // SAFETY: the reference above is not used any more.
+    unsafe { finish(cell, outcome) };
+    true
+}
+
+unsafe fn cancel<F: Future>(header: NonNull<Header>) {
+    // SAFETY: as in `poll`.
+    unsafe { finish(header.cast::<Body<F>>().as_ref(), Err(JoinError::cancelled())) };
+}
+
+unsafe fn take<F: Future>(header: NonNull<Header>, to: NonNull<()>) {
+    // SAFETY: as in `poll`; a finished task is not polled, so this is the only reference to the stage.
+    let stage = unsafe { &mut *header.cast::<Body<F>>().as_ref().stage.get() };
+    match std::mem::replace(stage, Stage::Empty) {
+        // SAFETY: the caller passes room for an `Outcome<F::Output>`.
+        Stage::Finished(outcome) => unsafe { to.cast::<Outcome<F::Output>>().write(outcome) },
+        _ => unreachable!("the result of a finished task is taken once"),
+    }
+}
+
+unsafe fn free<F: Future>(header: NonNull<Header>) {
+    let mut cell = header.cast::<Body<F>>();
+    // SAFETY: nobody uses the cell any more.
+    let _ = catch_unwind(AssertUnwindSafe(|| unsafe { std::ptr::drop_in_place(cell.as_mut()) }));
+    // SAFETY: allocated with this layout in `TaskCell::new`.
+    unsafe { memory::free(cell.cast(), Layout::new::<Body<F>>()) };
+}

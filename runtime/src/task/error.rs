@@ -1,0 +1,78 @@
+//! Why a task gave no value.
+
+use std::any::Any;
+use std::fmt;
+
+/// Why awaiting a [`JoinHandle`](super::JoinHandle) gave no value: the task was aborted, or it panicked.
+pub struct JoinError {
+    kind: Kind,
+}
+
+enum Kind {
+    Cancelled,
+    Panicked(Box<dyn Any + Send + 'static>),
+}
+
+impl JoinError {
+    pub(crate) fn cancelled() -> Self {
+        JoinError { kind: Kind::Cancelled }
+    }
+
+    pub(crate) fn panicked(payload: Box<dyn Any + Send + 'static>) -> Self {
+        JoinError { kind: Kind::Panicked(payload) }
+    }
+
+    /// Whether the task was aborted, or its runtime ended first.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.kind, Kind::Cancelled)
+    }
+
+    /// Whether the task panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.kind, Kind::Panicked(_))
+    }
+
+    /// The value that the task panicked with, for [`std::panic::resume_unwind`].
+    ///
+    /// # Panics
+    ///
+    /// When the task did not panic; see [`is_panic`](Self::is_panic).
+    pub fn into_panic(self) -> Box<dyn Any + Send + 'static> {
+        match self.kind {
+            Kind::Panicked(payload) => payload,
+            Kind::Cancelled => panic!("the task was cancelled, it did not panic"),
+        }
+    }
+
+    fn message(&self) -> Option<&str> {
+        let Kind::Panicked(payload) = &self.kind else { return None };
+        payload
+            .downcast_ref::<&'static str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({self})")
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.kind, self.message()) {
+            (Kind::Cancelled, _) => f.write_str("the task was cancelled"),
+            (Kind::Panicked(_), Some(message)) => write!(f, "the task panicked: {message}"),
+            (Kind::Panicked(_), None) => f.write_str("the task panicked"),
+        }
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+impl From<JoinError> for std::io::Error {
+    fn from(error: JoinError) -> Self {
+        std::io::Error::other(error.to_string())
+    }
+}

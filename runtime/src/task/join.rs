@@ -1,0 +1,85 @@
+//! The handle that awaits a task.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::{JoinError, TaskId};
+use crate::shard::{self, Message, ShardKey};
+
+/// Awaits a task and gives its result; made by [`spawn`](crate::spawn).
+///
+/// Dropping the handle detaches the task: it goes on, and its result is dropped. The handle holds only the task's
+/// number, so it may be sent to another thread, aborted and dropped there; it can be awaited on the task's own core only.
+///
+/// # Examples
+///
+/// ```
+/// annulet::run(async {
+///     let task = annulet::spawn(async { 6 * 7 });
+///     assert_eq!(task.await.unwrap(), 42);
+/// });
+/// ```
+///
+/// # Cancel safety
+///
+/// Dropping the future of `&mut handle` loses nothing; the result stays until it is taken.
+///
+/// # Panics
+///
+/// Awaiting panics on another thread than the task's, and after the result was taken.
+pub struct JoinHandle<T> {
+    shard: ShardKey,
+    task: TaskId,
+    /// Set when the result was taken; the slot is free then.
+    taken: bool,
+    /// The handle yields a `T` but holds none.
+    result: PhantomData<fn() -> T>,
+}
+
+impl<T> JoinHandle<T> {
+    pub(crate) fn new(shard: ShardKey, task: TaskId) -> Self {
+        JoinHandle { shard, task, taken: false, result: PhantomData }
+    }
+
+    /// Asks the task to end: its future is dropped at its next turn instead of polled. Awaiting it then gives a
+    /// [`JoinError`] with [`is_cancelled`](JoinError::is_cancelled), unless it had finished before.
+    pub fn abort(&self) {
+        if !self.taken {
+            shard::send(self.shard, Message::Abort(self.task));
+        }
+    }
+
+    /// Whether the task has ended. False on another thread than the task's as long as its runtime lives.
+    pub fn is_finished(&self) -> bool {
+        self.taken || shard::is_finished(self.shard, self.task)
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(!self.taken, "a JoinHandle was awaited again after it gave its result");
+        // `T` is the output of this task: `new` is called by `spawn` only, with the same type.
+        let outcome = shard::poll_join::<T>(self.shard, self.task, cx);
+        self.taken = outcome.is_ready();
+        outcome
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        if !self.taken {
+            shard::send(self.shard, Message::Detach(self.task));
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").field("task", &self.task.slot).finish()
+    }
+}

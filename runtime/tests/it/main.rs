@@ -1,0 +1,7 @@
+//! The runtime from outside, on the real ring.
+
+mod net;
+mod shutdown;
+mod support;
+mod task;
+mod time;

@@ -1,0 +1,269 @@
+//! TCP streams and listeners.
+
+use std::io;
+use std::net::Shutdown;
+use std::time::Duration;
+
+use annulet::net::{TcpListener, TcpStream};
+use annulet::time::timeout;
+
+use crate::support::{pair, until};
+
+#[test]
+fn bytes_arrive_in_both_tiers() {
+    annulet::run(async {
+        let (client, server) = pair().await;
+        client.write_all(b"one").await.unwrap();
+        let lease = server.recv().await.unwrap().unwrap();
+        assert_eq!(&lease[..], b"one");
+        drop(lease);
+
+        let (sent, vector) = server.send(b"two".to_vec()).await;
+        sent.unwrap();
+        assert_eq!(vector, b"two", "the vector comes back");
+        let mut word = [0; 3];
+        client.read_exact(&mut word).await.unwrap();
+        assert_eq!(&word, b"two");
+    });
+}
+
+#[test]
+fn a_small_read_leaves_the_rest_for_the_next() {
+    annulet::run(async {
+        let (client, server) = pair().await;
+        client.write_all(b"abcdef").await.unwrap();
+        let mut two = [0; 2];
+        for expected in [b"ab", b"cd", b"ef"] {
+            assert_eq!(server.read(&mut two).await.unwrap(), 2);
+            assert_eq!(&two, expected);
+        }
+    });
+}
+
+#[test]
+fn the_end_of_the_stream_is_seen_after_the_last_byte() {
+    annulet::run(async {
+        let (client, server) = pair().await;
+        client.write_all(b"last").await.unwrap();
+        drop(client);
+        let mut all = Vec::new();
+        while let Some(lease) = server.recv().await.unwrap() {
+            all.extend_from_slice(&lease);
+        }
+        assert_eq!(all, b"last");
+        assert!(server.recv().await.unwrap().is_none(), "and it stays at its end");
+    });
+}
+
+/// Sends `total` patterned bytes one way while the reader dawdles, and checks each.
+async fn transfer(total: usize, dawdle: bool) {
+    let (client, server) = pair().await;
+    let pattern = |position: usize| (position * 31 + position / 251) as u8;
+    let writer = annulet::spawn(async move {
+        let mut position = 0;
+        while position < total {
+            let chunk: Vec<u8> = (position..total.min(position + 50_000)).map(pattern).collect();
+            client.write_all(&chunk).await.unwrap();
+            position += chunk.len();
+        }
+        client.flush().await.unwrap();
+    });
+    let mut position = 0;
+    while let Some(lease) = server.recv().await.unwrap() {
+        for byte in &lease[..] {
+            assert_eq!(*byte, pattern(position));
+            position += 1;
+        }
+        drop(lease);
+        if dawdle && position % 7 == 0 {
+            annulet::time::sleep(Duration::from_micros(300)).await;
+        }
+    }
+    assert_eq!(position, total);
+    writer.await.unwrap();
+}
+
+#[test]
+fn large_transfers_arrive_whole_and_in_order() {
+    annulet::run(transfer(8 << 20, false));
+}
+
+#[test]
+fn a_slow_reader_pauses_its_receive_and_loses_nothing() {
+    annulet::run(transfer(4 << 20, true));
+}
+
+#[test]
+fn an_empty_pool_makes_streams_wait_their_turn() {
+    let builder = annulet::Builder::new().receive_buffers_max(4);
+    builder
+        .run_local(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut clients = Vec::new();
+            let mut servers = Vec::new();
+            for index in 0..40_u8 {
+                let client = TcpStream::connect(address).await.unwrap();
+                let server = listener.accept().await.unwrap();
+                server.start_recv();
+                client.write_all(&[index; 100]).await.unwrap();
+                client.flush().await.unwrap();
+                clients.push(client);
+                servers.push(server);
+            }
+            for (index, server) in servers.iter().enumerate() {
+                let mut bytes = [0; 100];
+                let read = server.read_exact(&mut bytes);
+                timeout(Duration::from_secs(5), read).await.expect("each has its turn").unwrap();
+                assert_eq!(bytes, [index as u8; 100]);
+            }
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_dropped_stream_still_delivers_what_was_written() {
+    annulet::run(async {
+        let (client, server) = pair().await;
+        let writer = annulet::spawn(async move {
+            // More than a socket takes at once.
+            client.with_send_buffer(|buffer| buffer.resize(6 << 20, 7));
+        });
+        writer.await.unwrap();
+        let mut count = 0;
+        while let Some(lease) = server.recv().await.unwrap() {
+            assert!(lease.iter().all(|byte| *byte == 7));
+            count += lease.len();
+        }
+        assert_eq!(count, 6 << 20);
+    });
+}
+
+#[test]
+fn a_half_closed_peer_still_gets_its_answer() {
+    annulet::run(async {
+        let (client, server) = pair().await;
+        client.write_all(b"question").await.unwrap();
+        client.flush().await.unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut question = Vec::new();
+        while let Some(lease) = server.recv().await.unwrap() {
+            question.extend_from_slice(&lease);
+        }
+        assert_eq!(question, b"question");
+        server.write_all(b"answer").await.unwrap();
+        drop(server);
+        let mut answer = [0; 6];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"answer");
+    });
+}
+
+#[test]
+fn close_flushes_sends_a_fin_and_lingers() {
+    annulet::run(async {
+        let (client, server) = pair().await;
+        // Unread bytes at the server would turn its close into a reset without the lingering read.
+        client.write_all(&[1; 10_000]).await.unwrap();
+        client.flush().await.unwrap();
+        server.write_all(b"bye").await.unwrap();
+        let closing = annulet::spawn(server.close(Duration::from_secs(5)));
+        let mut bye = [0; 3];
+        client.read_exact(&mut bye).await.unwrap();
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0, "a FIN, not a reset");
+        drop(client);
+        closing.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_receive_deadline_fails_the_wait_and_nothing_else() {
+    annulet::run(async {
+        let (client, server) = pair().await;
+        server.set_recv_deadline(Some(annulet::time::now() + Duration::from_millis(20)));
+        let error = server.recv().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        server.set_recv_deadline(None);
+        client.write_all(b"late").await.unwrap();
+        assert_eq!(&server.recv().await.unwrap().unwrap()[..], b"late");
+    });
+}
+
+#[test]
+fn a_refused_connect_names_the_address() {
+    annulet::run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        until("the port is closed", || std::net::TcpStream::connect(address).is_err()).await;
+        let error = TcpStream::connect(address).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
+    });
+}
+
+#[test]
+fn ipv6_works_like_ipv4() {
+    annulet::run(async {
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = annulet::spawn(async move { TcpStream::connect(address).await.unwrap() });
+        let server = listener.accept().await.unwrap();
+        assert!(server.local_addr().unwrap().is_ipv6());
+        assert!(server.nodelay().unwrap(), "inherited from the listener");
+        drop(client);
+    });
+}
+
+#[test]
+fn many_connections_at_once() {
+    annulet::run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        annulet::spawn(async move {
+            loop {
+                let stream = listener.accept().await.unwrap();
+                annulet::spawn(async move {
+                    while let Ok(Some(bytes)) = stream.recv().await {
+                        stream.write_all(&bytes).await.unwrap();
+                    }
+                });
+            }
+        });
+        let clients: Vec<_> = (0..500_u32)
+            .map(|number| {
+                annulet::spawn(async move {
+                    let stream = TcpStream::connect(address).await.unwrap();
+                    for round in 0..10_u32 {
+                        let word = (number << 8 | round).to_be_bytes();
+                        stream.write_all(&word).await.unwrap();
+                        let mut echo = [0; 4];
+                        stream.read_exact(&mut echo).await.unwrap();
+                        assert_eq!(echo, word);
+                    }
+                })
+            })
+            .collect();
+        for client in clients {
+            client.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn halves_work_side_by_side() {
+    annulet::run(async {
+        let (client, server) = pair().await;
+        let (mut reading, mut writing) = client.into_split();
+        let reader = annulet::spawn(async move {
+            let mut word = [0; 4];
+            reading.read_exact(&mut word).await.unwrap();
+            word
+        });
+        writing.write_all(b"ping").await.unwrap();
+        let mut word = [0; 4];
+        server.read_exact(&mut word).await.unwrap();
+        server.write_all(&word).await.unwrap();
+        assert_eq!(&reader.await.unwrap(), b"ping");
+    });
+}
