@@ -27,3 +27,8 @@ pub use request::Request;
 pub use response::{Escape, IntoResponse, Response, escape};
 pub use router::Router;
 pub use server::{Drain, Server, serve};
+
+/// The program in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
