@@ -77,17 +77,24 @@ pub(crate) fn ask(stream: &mut TcpStream, path: &str) {
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).unwrap();
 }
 
-/// Reads one answer with a Content-Length: status line and body.
+/// Reads one answer with a Content-Length: status line and body. Nothing may follow it.
 pub(crate) fn answer(stream: &mut TcpStream) -> (String, String) {
-    let mut head = Vec::new();
-    let mut byte = [0; 1];
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
+    let mut bytes = [0; 4096];
+    let mut filled = 0;
+    loop {
+        // As few reads as there are packets: ten thousand clients are read one after the other.
+        let count = stream.read(&mut bytes[filled..]).unwrap();
+        assert_ne!(count, 0, "the connection ended after {:?}", String::from_utf8_lossy(&bytes[..filled]));
+        filled += count;
+        let text = std::str::from_utf8(&bytes[..filled]).unwrap();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head
+            .lines()
+            .find_map(|line| line.to_lowercase().strip_prefix("content-length: ").map(String::from));
+        let length: usize = length.expect("an answer with a length").parse().unwrap();
+        assert!(body.len() <= length, "{text:?}");
+        if body.len() == length {
+            return (head.lines().next().unwrap().to_owned(), body.to_owned());
+        }
     }
-    let head = String::from_utf8(head).unwrap();
-    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ").map(String::from));
-    let mut body = vec![0; length.unwrap().parse().unwrap()];
-    stream.read_exact(&mut body).unwrap();
-    (head.lines().next().unwrap().to_owned(), String::from_utf8(body).unwrap())
 }

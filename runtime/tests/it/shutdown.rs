@@ -137,7 +137,10 @@ fn loops_on_threads_start_and_stop() {
 #[test]
 fn a_thread_may_run_many_loops_one_after_the_other() {
     for _ in 0..40 {
-        assert!(annulet::run(async { annulet::capabilities() }).has(annulet::Feature::RingFd) || masked("ring_fd"));
+        assert!(
+            annulet::run(async { annulet::capabilities() }).has(annulet::Feature::RingFd)
+                || masked("ring_fd")
+        );
     }
 }
 
