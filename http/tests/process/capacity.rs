@@ -17,7 +17,8 @@ fn clients(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     // A refusal leaves the old limit, which is what counts then.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let room = getrlimit(Resource::Nofile).current.map_or(wanted, |most| usize::try_from(most).unwrap_or(wanted));
+    let room =
+        getrlimit(Resource::Nofile).current.map_or(wanted, |most| usize::try_from(most).unwrap_or(wanted));
     let fit = wanted.min(room.saturating_sub(200));
     if fit < wanted {
         println!("{fit} clients instead of {wanted}: the hard limit on descriptors (nofile) is {room}");
