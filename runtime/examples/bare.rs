@@ -3,6 +3,8 @@
 //!
 //! ```text
 //! cargo run --release -p annulet --example bare -- 127.0.0.1:8000 0
+//! cargo run --release -p annulet --example bare -- 127.0.0.1:8000 0 gather 60    # microseconds
+//! cargo run --release -p annulet --example bare -- 127.0.0.1:8000 0 spin
 //! ```
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: 14\r\n\
@@ -15,7 +17,13 @@ fn main() -> std::io::Result<()> {
     let mut policy = annulet::LoopPolicy::default();
     match arguments.next().as_deref() {
         Some("spin") => policy.spin = std::time::Duration::from_micros(100),
-        Some("gather") => policy.gather = Some(annulet::Gather::default()),
+        Some("gather") => {
+            let mut gather = annulet::Gather::default();
+            if let Some(micros) = arguments.next() {
+                gather.wait = std::time::Duration::from_micros(micros.parse().expect("microseconds"));
+            }
+            policy.gather = Some(gather);
+        }
         _ => {}
     }
     let builder = annulet::Builder::new().cores([core]).listen(address).policy(policy);

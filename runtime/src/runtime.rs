@@ -162,6 +162,7 @@ impl Builder {
     ///
     /// Inside of a loop.
     pub fn run_local<F: Future>(&self, future: F) -> io::Result<F::Output> {
+        crate::shard::assert_no_loop();
         let runtime = Runtime::new(Shard::new(&self.settings)?);
         let shard = Rc::clone(runtime.shard());
         Ok(shard.block_on(future))
@@ -197,6 +198,7 @@ impl Builder {
         let make = Arc::new(make);
         let mut threads = Vec::new();
         let (started, starts) = mpsc::channel();
+        let mut failed = None;
         for (index, (&core, listeners)) in cores.iter().zip(listeners).enumerate() {
             let (make, started, settings) = (Arc::clone(&make), started.clone(), self.settings.clone());
             let core = Core { index, core, listeners, stop: stop.clone() };
@@ -213,17 +215,29 @@ impl Builder {
                 let _ = started.send(Ok(*shard.io.borrow().driver.capabilities()));
                 drop(started);
                 shard.block_on(make(core));
-            })?;
-            threads.push(thread);
+            });
+            match thread {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
         }
         drop(started);
         let mut capabilities = None;
-        let mut failed = None;
+        let mut running = 0;
         for start in starts {
             match start {
-                Ok(has) => capabilities = Some(has),
+                Ok(has) => {
+                    capabilities = Some(has);
+                    running += 1;
+                }
                 Err(error) => failed = Some(error),
             }
+        }
+        if running < cores.len() && failed.is_none() {
+            failed = Some(io::Error::other("a loop panicked while it was being made"));
         }
         let loops = Loops { threads, stop, addresses, cores, capabilities };
         match failed {

@@ -71,6 +71,7 @@ impl Future for Stopped {
             return Poll::Ready(());
         }
         let state = Arc::clone(&self.stop.0);
+        let new = cx.waker().clone();
         let mut waiting = state.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         // Asked again under the lock: `stop` sets the flag first and takes the wakers after, so one of the two sees it.
         if self.is_stopped() {
@@ -80,10 +81,16 @@ impl Future for Stopped {
             waiting.next += 1;
             waiting.next
         });
-        match waiting.wakers.iter_mut().find(|(of, _)| *of == number) {
-            Some((_, waker)) => waker.clone_from(cx.waker()),
-            None => waiting.wakers.push((number, cx.waker().clone())),
-        }
+        let old = match waiting.wakers.iter_mut().find(|(of, _)| *of == number) {
+            Some((_, waker)) => Some(std::mem::replace(waker, new)),
+            None => {
+                waiting.wakers.push((number, new));
+                None
+            }
+        };
+        // Dropped without the lock: a waker may own another `Stopped`.
+        drop(waiting);
+        drop(old);
         Poll::Pending
     }
 }
@@ -92,7 +99,11 @@ impl Drop for Stopped {
     fn drop(&mut self) {
         if let Some(number) = self.number {
             let mut waiting = self.stop.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.wakers.retain(|(of, _)| *of != number);
+            let place = waiting.wakers.iter().position(|(of, _)| *of == number);
+            let old = place.map(|place| waiting.wakers.swap_remove(place));
+            // Dropped without the lock: a waker may own another `Stopped`.
+            drop(waiting);
+            drop(old);
         }
     }
 }

@@ -129,6 +129,13 @@ impl Driver {
         }
     }
 
+    /// Whether [`has_work`](Self::has_work) sees all there is without entering the kernel.
+    pub(crate) fn shows_work(&self) -> bool {
+        match self {
+            Driver::Uring(uring) => uring.shows_work(),
+        }
+    }
+
     /// What this kernel offers and the mask leaves.
     #[inline]
     pub(crate) fn capabilities(&self) -> &Capabilities {

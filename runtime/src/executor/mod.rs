@@ -43,7 +43,8 @@ pub(crate) struct Executor {
 struct Tasks {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Slots that are to be polled. Bounded by the number of tasks: each is in it at most once.
+    /// Slots that are to be polled. A task is in it at most once, so it is bounded by their number, and by that of the
+    /// tasks that were in it when they finished.
     queue: VecDeque<u32>,
 }
 
@@ -52,8 +53,18 @@ struct Slot {
     /// None while the slot is free.
     cell: Option<TaskCell>,
     generation: u32,
-    /// In the queue; also set while there is nothing to poll any more (finished, or free), so that waking is one test.
-    scheduled: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Waits to be woken, or is being polled.
+    Idle,
+    /// In the queue.
+    Queued,
+    /// Nothing to poll: finished, or free. Waking it does nothing; should its number still be in the queue, because it
+    /// was woken in its last poll, it is passed over there.
+    Done,
 }
 
 impl Tasks {
@@ -68,7 +79,7 @@ impl Tasks {
         let slot = self.find(task)?;
         let cell = slot.cell.take();
         slot.generation = slot.generation.wrapping_add(1) & TASK_GENERATION_MASK;
-        slot.scheduled = true;
+        slot.state = State::Done;
         self.free.push(task.slot);
         cell
     }
@@ -98,13 +109,13 @@ impl Executor {
             None => {
                 let slot = tasks.slots.len() as u32;
                 assert!(slot < MAIN.slot, "too many tasks: one core runs at most {} at a time", MAIN.slot);
-                tasks.slots.push(Slot { cell: None, generation: 0, scheduled: true });
+                tasks.slots.push(Slot { cell: None, generation: 0, state: State::Done });
                 slot
             }
         };
         let entry = &mut tasks.slots[slot as usize];
         entry.cell = Some(cell);
-        entry.scheduled = true;
+        entry.state = State::Queued;
         let generation = entry.generation;
         tasks.queue.push_back(slot);
         TaskId { slot, generation }
@@ -116,8 +127,8 @@ impl Executor {
         let mut tasks = self.tasks.borrow_mut();
         let tasks = &mut *tasks;
         match tasks.slots.get_mut(task.slot as usize) {
-            Some(slot) if slot.generation == task.generation && !slot.scheduled => {
-                slot.scheduled = true;
+            Some(slot) if slot.generation == task.generation && slot.state == State::Idle => {
+                slot.state = State::Queued;
                 tasks.queue.push_back(task.slot);
             }
             None if task == MAIN => self.main_ready.set(true),
@@ -146,9 +157,12 @@ impl Executor {
             let mut tasks = self.tasks.borrow_mut();
             let Some(index) = tasks.queue.pop_front() else { return };
             let slot = &mut tasks.slots[index as usize];
-            let Some(cell) = slot.cell.as_ref().map(TaskCell::alias) else { continue };
+            if slot.state != State::Queued {
+                continue;
+            }
+            slot.state = State::Idle;
+            let cell = slot.cell.as_ref().expect("a queued slot is not free").alias();
             let task = TaskId { slot: index, generation: slot.generation };
-            slot.scheduled = false;
             drop(tasks);
             self.poll(task, &cell);
             left -= 1;
@@ -161,7 +175,7 @@ impl Executor {
         self.polls.set(self.polls.get() + 1);
         let header = cell.header();
         let done = if header.aborted.get() {
-            // SAFETY: the task is live (finished tasks are never scheduled), and only `run` polls, not nested.
+            // SAFETY: the task is live (a slot that is `Done` is passed over), and only `run` polls, not nested.
             unsafe { cell.cancel() };
             true
         } else {
@@ -179,7 +193,7 @@ impl Executor {
     /// The future is gone; the result waits for its handle or is dropped.
     fn finished(&self, task: TaskId, cell: &TaskCell) {
         if let Some(slot) = self.tasks.borrow_mut().find(task) {
-            slot.scheduled = true;
+            slot.state = State::Done;
         }
         if cell.header().joined.get() {
             if let Some(waiter) = cell.header().waiter.take() {
@@ -263,8 +277,9 @@ impl Executor {
         }
     }
 
-    /// Drops every task's future, for shutdown. What their drops spawn is dropped as well.
-    pub(crate) fn cancel_all(&self) {
+    /// Drops every task's future, for shutdown. True when there was none left to drop: their drops may spawn others.
+    pub(crate) fn cancel_all(&self) -> bool {
+        let mut none = true;
         let mut index = 0;
         loop {
             let tasks = self.tasks.borrow();
@@ -274,13 +289,30 @@ impl Executor {
             if let Some((generation, cell)) = found
                 && !cell.header().finished.get()
             {
+                none = false;
                 // SAFETY: live, and nothing is being polled during shutdown.
                 unsafe { cell.cancel() };
                 self.finished(TaskId { slot: index as u32, generation }, &cell);
             }
             index += 1;
         }
-        self.tasks.borrow_mut().queue.clear();
+        none
+    }
+
+    /// Drops the results that nobody took, for shutdown: they may hold sockets. Their handles find nothing any more.
+    pub(crate) fn free_all(&self) {
+        let mut index = 0;
+        loop {
+            let tasks = self.tasks.borrow();
+            let Some(slot) = tasks.slots.get(index) else { break };
+            let task = TaskId { slot: index as u32, generation: slot.generation };
+            let finished = slot.cell.as_ref().is_some_and(|cell| cell.header().finished.get());
+            drop(tasks);
+            if finished {
+                self.free(task);
+            }
+            index += 1;
+        }
     }
 
     /// Live tasks, and finished ones whose result nobody took yet.
@@ -292,17 +324,5 @@ impl Executor {
     /// Polls so far.
     pub(crate) fn polls(&self) -> u64 {
         self.polls.get()
-    }
-}
-
-impl Drop for Executor {
-    fn drop(&mut self) {
-        self.cancel_all();
-        let cells: Vec<_> =
-            self.tasks.borrow_mut().slots.iter_mut().filter_map(|slot| slot.cell.take()).collect();
-        for cell in cells {
-            // SAFETY: taken out of its slot, so this is the last name; handles find the slot empty.
-            unsafe { cell.free() };
-        }
     }
 }

@@ -2,7 +2,6 @@
 
 #![allow(unsafe_code)]
 
-use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -19,7 +18,7 @@ use super::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::driver::Op;
 use crate::op::{Lease, OpId, Outcome, Payload};
 use crate::shard::{Shard, current};
-use crate::socket::{Received, SEND_HIGH_WATER, SocketId};
+use crate::socket::{NotLent, Received, SEND_HIGH_WATER, SocketId};
 
 /// Bytes that a lingering close reads and throws away at the most; a peer that sends more is cut off.
 const LINGER_BYTES_MAX: usize = 1 << 20;
@@ -30,7 +29,7 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 /// that polled last is woken.
 ///
 /// What is written is gathered and leaves in one send at the end of the loop's turn. Dropping the stream lets gathered
-/// bytes leave in the background (for half a minute at the most), then closes; [`close`](Self::close) does it with a
+/// bytes leave in the background (for half a minute at the most, for a second once the loop ends), then closes; [`close`](Self::close) does it with a
 /// FIN and a lingering read, and tells how it went.
 ///
 /// # Examples
@@ -55,8 +54,6 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 pub struct TcpStream {
     shard: Rc<Shard>,
     id: SocketId,
-    /// The part of a received buffer that a `read` left over.
-    rest: Cell<Option<Box<Lease>>>,
 }
 
 /// What every operation answers once its loop has ended.
@@ -80,7 +77,7 @@ impl TcpStream {
         let mut io = shard.io.borrow_mut();
         let id = io.sockets.insert(fd);
         drop(io);
-        TcpStream { shard, id, rest: Cell::new(None) }
+        TcpStream { shard, id }
     }
 
     /// Connects to the first address that answers.
@@ -124,7 +121,7 @@ impl TcpStream {
                     address_len: address.len(),
                 }
             })?
-            .await;
+            .await?;
         let Payload::Connect { socket, .. } = outcome.payload;
         match outcome.result {
             result if result >= 0 => Ok(Self::from_fd(shard, socket)),
@@ -169,9 +166,6 @@ impl TcpStream {
             return Poll::Ready(Err(ended()));
         }
         ready!(self.shard.executor.poll_share(cx));
-        if let Some(lease) = self.take_rest() {
-            return Poll::Ready(Ok(Some(lease)));
-        }
         let (waker, mut old) = (cx.waker().clone(), None);
         let mut io = self.shard.io.borrow_mut();
         let (sockets, mut context) = io.sockets(self.shard.clock.now());
@@ -184,9 +178,6 @@ impl TcpStream {
     /// Bytes that have been received already, without waiting.
     #[inline]
     pub fn try_recv(&self) -> Option<Lease> {
-        if let Some(lease) = self.take_rest() {
-            return Some(lease);
-        }
         if self.shard.is_closing() {
             return None;
         }
@@ -198,14 +189,9 @@ impl TcpStream {
     }
 
     #[inline]
-    fn take_rest(&self) -> Option<Lease> {
-        self.rest.take().map(|lease| *lease)
-    }
-
-    #[inline]
-    fn lease(&self, Received { buffer, len }: Received) -> Lease {
-        // SAFETY: the table took the buffer out of its list for us, with the length that the kernel reported.
-        unsafe { Lease::new(Rc::clone(&self.shard.pool), buffer, len) }
+    fn lease(&self, Received { buffer, start, end }: Received) -> Lease {
+        // SAFETY: the table took the buffer out of its list for us; the kernel reported that it wrote up to `end`.
+        unsafe { Lease::new(Rc::clone(&self.shard.pool), buffer, start, end) }
     }
 
     /// Asks the kernel for bytes before anybody waits for them, so that they are there when they are.
@@ -240,7 +226,10 @@ impl TcpStream {
         buffer[..count].copy_from_slice(&lease[..count]);
         if count < lease.len() {
             lease.advance(count);
-            self.rest.set(Some(Box::new(lease)));
+            let (buffer, start, end) = lease.into_parts();
+            let mut io = self.shard.io.borrow_mut();
+            let (sockets, mut context) = io.sockets(self.shard.clock.now());
+            sockets.put_back(self.id, &Received { buffer, start, end }, &mut context);
         }
         Poll::Ready(Ok(count))
     }
@@ -387,7 +376,7 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// What send(2) says.
+    /// What send(2) says; `ResourceBusy` while another `send` of this stream is under way.
     ///
     /// # Cancel safety
     ///
@@ -399,7 +388,8 @@ impl TcpStream {
         struct Lent<'a>(&'a TcpStream);
         impl Drop for Lent<'_> {
             fn drop(&mut self) {
-                self.0.shard.io.borrow_mut().sockets.forget_lent(self.0.id);
+                let waker = self.0.shard.io.borrow_mut().sockets.forget_lent(self.0.id);
+                drop(waker);
             }
         }
         let mut lent = None;
@@ -415,7 +405,14 @@ impl TcpStream {
                 let (sockets, mut context) = io.sockets(self.shard.clock.now());
                 match sockets.try_lend(self.id, owned, &mut context) {
                     Ok(()) => lent = Some(Lent(self)),
-                    Err(owned) => {
+                    Err(NotLent::Busy(owned)) => {
+                        let busy = io::Error::new(
+                            io::ErrorKind::ResourceBusy,
+                            "another send of this stream is under way",
+                        );
+                        return Poll::Ready((Err(busy), owned));
+                    }
+                    Err(NotLent::FlushFirst(owned)) => {
                         drop(io);
                         bytes = Some(owned);
                         if let Err(error) = ready!(self.poll_flush(cx)) {
@@ -461,19 +458,20 @@ impl TcpStream {
         borrow(self.as_raw_fd(), |socket| socket.shutdown(how))
     }
 
-    /// Ends the connection in order: what was written leaves, a FIN follows, then what the peer still sends is read and
-    /// thrown away for at most `linger` (and 1 MiB), so that the kernel does not reset the connection before the peer
+    /// Ends the connection in order: what was written leaves (`linger` is the limit for that too), a FIN follows, then
+    /// what the peer still sends is read and thrown away for at most `linger` (and 1 MiB), so that the kernel does not reset the connection before the peer
     /// has read the last answer (RFC 9112 section 9.6).
     ///
     /// # Errors
     ///
-    /// The error that ended sending. A peer that goes on sending is cut off without an error.
+    /// The error that ended sending; `TimedOut` when the peer does not take the last bytes. A peer that goes on sending is
+    /// cut off without an error.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection without the rest of the protocol.
     pub async fn close(self, linger: Duration) -> io::Result<()> {
-        self.flush().await?;
+        crate::time::timeout(linger, self.flush()).await??;
         self.shutdown(Shutdown::Write)?;
         self.set_recv_deadline(crate::time::now().checked_add(linger));
         let mut left = LINGER_BYTES_MAX;
@@ -579,9 +577,12 @@ impl Operation {
 }
 
 impl Future for Operation {
-    type Output = Outcome;
+    type Output = io::Result<Outcome>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.shard.is_closing() {
+            return Poll::Ready(Err(ended()));
+        }
         let id = self.id.expect("an operation is not polled after it was done");
         let (waker, mut old) = (cx.waker().clone(), None);
         let outcome = self.shard.io.borrow_mut().ops.poll(id, waker, &mut old);
@@ -589,7 +590,7 @@ impl Future for Operation {
         if outcome.is_ready() {
             self.id = None;
         }
-        outcome
+        outcome.map(Ok)
     }
 }
 

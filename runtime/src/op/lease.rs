@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::rc::Rc;
 
@@ -31,22 +32,31 @@ pub struct Lease {
     /// INVARIANT: held by this lease alone, outside the ring, until drop.
     buffer: u16,
     /// The first byte that is not consumed yet.
-    start: u32,
+    start: u16,
     /// One past the last byte that the kernel wrote.
     /// INVARIANT: start <= end <= BUFFER_BYTES, and the kernel wrote everything below `end`.
-    end: u32,
+    end: u16,
 }
 
 impl Lease {
-    /// Takes over `buffer`, of which the kernel filled `len` bytes.
+    /// Takes over the bytes `start..end` of `buffer`.
     ///
     /// # Safety
     ///
-    /// The buffer is outside the ring, in nobody else's hands, and its first `len` bytes were written.
+    /// The buffer is outside the ring, in nobody else's hands, and its first `end` bytes were written.
     #[inline]
-    pub(crate) unsafe fn new(pool: Rc<BufferPool>, buffer: u16, len: u32) -> Self {
-        debug_assert!(len as usize <= super::pool::BUFFER_BYTES);
-        Lease { pool, buffer, start: 0, end: len }
+    pub(crate) unsafe fn new(pool: Rc<BufferPool>, buffer: u16, start: u16, end: u16) -> Self {
+        debug_assert!(start <= end && usize::from(end) <= super::pool::BUFFER_BYTES);
+        Lease { pool, buffer, start, end }
+    }
+
+    /// Gives the buffer up without returning it to the pool.
+    pub(crate) fn into_parts(self) -> (u16, u16, u16) {
+        let mut this = ManuallyDrop::new(self);
+        let parts = (this.buffer, this.start, this.end);
+        // SAFETY: the lease is not used or dropped after this; its share of the pool is dropped here.
+        unsafe { std::ptr::drop_in_place(&raw mut this.pool) };
+        parts
     }
 
     /// Drops the first `count` bytes from view.
@@ -57,7 +67,7 @@ impl Lease {
     #[inline]
     pub fn advance(&mut self, count: usize) {
         assert!(count <= self.len(), "cannot advance by {count}: the lease holds {} bytes", self.len());
-        self.start += count as u32;
+        self.start += count as u16;
     }
 }
 
@@ -69,8 +79,8 @@ impl Deref for Lease {
         // SAFETY: by the invariants on the fields, the range was written, lies in the buffer, and neither the kernel
         // nor anybody else writes to it before drop.
         unsafe {
-            let first = self.pool.address(self.buffer).as_ptr().add(self.start as usize);
-            std::slice::from_raw_parts(first, (self.end - self.start) as usize)
+            let first = self.pool.address(self.buffer).as_ptr().add(usize::from(self.start));
+            std::slice::from_raw_parts(first, usize::from(self.end - self.start))
         }
     }
 }

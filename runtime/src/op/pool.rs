@@ -52,8 +52,9 @@ pub(crate) struct BufferPool {
 /// What is remembered of a buffer that waits in a socket's list.
 #[derive(Clone, Copy)]
 struct Note {
-    /// Bytes received.
-    len: u32,
+    /// The bytes that were received and not consumed are `start..end`.
+    start: u16,
+    end: u16,
     /// The next buffer of the same socket.
     next: u16,
 }
@@ -122,7 +123,7 @@ impl BufferPool {
         // SAFETY: `BufferPool` is not Sync and no reference into these vectors is kept across a call.
         unsafe {
             (*self.chunks.get()).push(chunk);
-            (*self.notes.get()).resize(total + count, Note { len: 0, next: NONE });
+            (*self.notes.get()).resize(total + count, Note { start: 0, end: 0, next: NONE });
         }
         self.total.set(total + count);
         self.held.set(self.held.get() + count);
@@ -207,13 +208,13 @@ impl BufferPool {
         self.max - self.held.get() < self.max / 4
     }
 
-    /// Remembers how many bytes `buffer` holds while it waits in a list.
+    /// Remembers which bytes `buffer` holds while it waits in a list, and what follows it there.
     #[inline]
-    pub(crate) fn note(&self, buffer: u16, len: u32) {
-        debug_assert!(len as usize <= BUFFER_BYTES);
+    pub(crate) fn note(&self, buffer: u16, start: u16, end: u16, next: u16) {
+        debug_assert!(start <= end && usize::from(end) <= BUFFER_BYTES);
         // SAFETY: no reference into the vector is kept across a call.
         let notes = unsafe { &mut *self.notes.get() };
-        notes[usize::from(buffer)] = Note { len, next: NONE };
+        notes[usize::from(buffer)] = Note { start, end, next };
     }
 
     /// Links `next` behind `buffer`.
@@ -224,12 +225,12 @@ impl BufferPool {
         notes[usize::from(buffer)].next = next;
     }
 
-    /// The bytes in `buffer` and the buffer behind it.
+    /// The bytes in `buffer`, as `start..end`, and the buffer behind it.
     #[inline]
-    pub(crate) fn noted(&self, buffer: u16) -> (u32, u16) {
+    pub(crate) fn noted(&self, buffer: u16) -> (u16, u16, u16) {
         // SAFETY: no reference into the vector is kept across a call.
         let note = unsafe { &*self.notes.get() }[usize::from(buffer)];
-        (note.len, note.next)
+        (note.start, note.end, note.next)
     }
 }
 

@@ -86,7 +86,8 @@ impl Ops {
 
     /// The future is gone. Returns its waker, to be dropped when nothing is borrowed.
     pub(crate) fn forget(&mut self, id: OpId, driver: &mut Driver) -> Option<Waker> {
-        let slot = self.find(id)?;
+        // Orphaned already: its loop ended while the future lived on.
+        let slot = self.find(id).filter(|slot| slot.lifecycle != Some(Lifecycle::Orphaned))?;
         let waker = slot.waiter.take();
         match slot.lifecycle.as_mut().expect("found slots are in use").handle_drop() {
             // SAFETY: a cancellation points to no memory.

@@ -25,13 +25,8 @@ impl Entered {
     ///
     /// When the thread is inside another one: a loop inside a loop would stop the outer one.
     pub(crate) fn new(shard: Rc<Shard>) -> Self {
-        CURRENT.with(|current| {
-            assert!(
-                current.get().is_null(),
-                "annulet::run was called from inside a running loop; await the future or spawn it instead"
-            );
-            current.set(Rc::as_ptr(&shard));
-        });
+        assert_no_loop();
+        CURRENT.set(Rc::as_ptr(&shard));
         Entered { shard }
     }
 
@@ -44,6 +39,16 @@ impl Drop for Entered {
     fn drop(&mut self) {
         CURRENT.with(|current| current.set(ptr::null()));
     }
+}
+
+/// # Panics
+///
+/// Inside of a loop.
+pub(crate) fn assert_no_loop() {
+    assert!(
+        CURRENT.get().is_null(),
+        "annulet::run was called from inside a running loop; await the future or spawn it instead"
+    );
 }
 
 /// Calls `f` with the thread's shard, if it has one.

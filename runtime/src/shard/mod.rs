@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-pub(crate) use current::{Entered, current, with_current};
+pub(crate) use current::{Entered, assert_no_loop, current, with_current};
 pub(crate) use io::Io;
 pub use policy::{Gather, LoopPolicy};
 pub(crate) use registry::{Message, Remote};
@@ -68,6 +68,8 @@ pub(crate) struct Shard {
     closing: Cell<bool>,
     /// Turns of the loop so far.
     turns: Cell<u64>,
+    /// Empty between two batches from the inbox; kept for its memory.
+    messages: RefCell<Vec<Message>>,
 }
 
 impl std::fmt::Debug for Shard {
@@ -103,6 +105,7 @@ impl Shard {
             policy: settings.policy,
             closing: Cell::new(false),
             turns: Cell::new(0),
+            messages: RefCell::default(),
         }))
     }
 

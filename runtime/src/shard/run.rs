@@ -70,7 +70,7 @@ impl Shard {
         self.take_inbox();
         let mut io = self.io.borrow_mut();
         io.flush(self.clock.now());
-        if self.executor.is_ready() || !io.wakes.is_empty() {
+        if self.executor.is_ready() || io.sockets.is_hungry(&io.pool) {
             io.driver.wait(Wait::No)?;
         } else if self.remote.inbox.prepare_sleep() {
             let waited = self.sleep(&mut io, busy);
@@ -104,7 +104,7 @@ impl Shard {
             return io.driver.wait(Wait::Until(grace));
         }
         let deadline = io.timers.next_deadline();
-        if !self.policy.spin.is_zero() && self.spin(io, deadline)? {
+        if !self.policy.spin.is_zero() && io.driver.shows_work() && self.spin(io, deadline)? {
             return Ok(());
         }
         let wait = match self.policy.gather {
@@ -157,8 +157,9 @@ impl Shard {
         if !self.remote.inbox.has_mail() {
             return;
         }
-        let mut messages = Vec::new();
+        let mut messages = self.messages.take();
         self.remote.inbox.take(&mut messages);
-        messages.into_iter().for_each(|message| self.handle_message(message));
+        messages.drain(..).for_each(|message| self.handle_message(message));
+        self.messages.replace(messages);
     }
 }

@@ -3,7 +3,11 @@
 //! Architecture invariant: a ring is dropped only when nothing is in flight. If the kernel does not answer in time, ring
 //! and tables are leaked, never freed: a leak is a loss, a buffer that is written to after its reuse is a catastrophe.
 
+use std::any::Any;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Duration;
 
 use super::{Entered, Shard, registry};
@@ -15,6 +19,9 @@ use crate::sys::{monotonic_ns, nanos};
 const REAP_DEADLINE: Duration = Duration::from_secs(2);
 /// After half of it, bytes that did not leave are given up.
 const ABANDON_AFTER: Duration = Duration::from_secs(1);
+
+/// How often the tasks are cancelled, because the drop of one may spawn another.
+const CANCEL_PASSES_MAX: usize = 1000;
 
 /// Ends the loop of the thread when it is dropped: after its main future is done, or while a panic unwinds.
 #[derive(Debug)]
@@ -32,30 +39,66 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        self.shard().shut_down();
-    }
-}
-
-impl Shard {
-    fn shut_down(&self) {
-        self.closing.set(true);
-        self.take_inbox();
-        self.executor.cancel_all();
-        registry::unregister(self.key);
-        self.release_all();
-        if !self.reap() {
-            // Ring, tables and buffers stay as they are, for ever: the kernel may still write to them.
-            let shard = super::current();
-            std::mem::forget(shard);
+        // Whatever happens on the way, panics of wakers and drops included: without the kernel's last word the shard and
+        // its memory stay.
+        let kept = ManuallyDrop::new(Rc::clone(self.shard()));
+        let mut panic = None;
+        let reaped = kept.shut_down(&mut panic);
+        if reaped {
+            drop(ManuallyDrop::into_inner(kept));
+        } else {
             eprintln!(
                 "annulet: the kernel did not answer every cancellation within {REAP_DEADLINE:?}; \
                  the memory of this loop is leaked on purpose"
             );
         }
+        if let Some(payload) = panic
+            && !std::thread::panicking()
+        {
+            resume_unwind(payload);
+        }
+    }
+}
+
+/// The first panic of the user's code during shutdown, to be passed on when all is done.
+type FirstPanic = Option<Box<dyn Any + Send>>;
+
+/// Runs code of the user's; keeps what it panics with.
+fn guarded<R>(panic: &mut FirstPanic, f: impl FnOnce() -> R) -> Option<R> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(result) => Some(result),
+        Err(payload) => {
+            panic.get_or_insert(payload);
+            None
+        }
+    }
+}
+
+impl Shard {
+    /// True when the kernel holds nothing any more.
+    fn shut_down(&self, panic: &mut FirstPanic) -> bool {
+        self.closing.set(true);
+        guarded(panic, || self.take_inbox());
+        // A pass that panics has still ended the task that it was at.
+        let done =
+            (0..CANCEL_PASSES_MAX).any(|_| guarded(panic, || self.executor.cancel_all()) == Some(true));
+        if !done {
+            eprintln!(
+                "annulet: tasks whose drop spawns tasks do not come to an end; the last ones are leaked"
+            );
+        }
+        while guarded(panic, || self.executor.free_all()).is_none() {}
+        registry::unregister(self.key);
+        let dropped = self.release_all();
+        for waker in dropped {
+            // One by one, while nothing is borrowed: they may be anybody's.
+            guarded(panic, || drop(waker));
+        }
+        self.reap()
     }
 
     /// Releases what handles that outlive the loop still hold.
-    fn release_all(&self) {
+    fn release_all(&self) -> Vec<Option<Waker>> {
         let now = self.clock.now();
         let mut dropped = Vec::new();
         let mut io = self.io.borrow_mut();
@@ -70,9 +113,7 @@ impl Shard {
         let (ops, driver, _) = io.ops();
         dropped.extend(ops.cancel_all(driver));
         io.stop_doorbell();
-        drop(io);
-        // Wakers are dropped while nothing is borrowed: they may be anybody's.
-        drop(dropped);
+        dropped
     }
 
     /// Turns the loop without polling anything until the kernel holds nothing. False if it takes too long.
@@ -85,7 +126,9 @@ impl Shard {
             io.flush(start);
             if io.is_quiet() {
                 // The last closes answer nothing; they only need to be handed over.
-                return io.driver.wait(Wait::No).is_ok() && io.driver.settled(io.driver.ticket());
+                let handed_over = io.driver.wait(Wait::No).is_ok();
+                io.drain(start);
+                return handed_over && io.driver.settled(io.driver.ticket());
             }
             let now = monotonic_ns();
             if now >= give_up_at

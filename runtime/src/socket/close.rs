@@ -18,10 +18,11 @@ const CLOSE_DRAIN_NS: u64 = 30_000_000_000;
 
 impl Sockets {
     /// The owner is gone. Returns its wakers, to be dropped when nothing is borrowed.
-    pub(crate) fn release(&mut self, id: SocketId, cx: &mut Context<'_>) -> [Option<Waker>; 2] {
-        let Some(socket) = self.find(id).filter(|socket| !socket.closing) else { return [None, None] };
+    pub(crate) fn release(&mut self, id: SocketId, cx: &mut Context<'_>) -> [Option<Waker>; 3] {
+        let Some(socket) = self.find(id).filter(|socket| !socket.closing) else { return [None, None, None] };
         socket.closing = true;
-        let wakers = [socket.reader.take(), socket.writer.take()];
+        let wakers = [socket.reader.take(), socket.writer.take(), self.forget_lent(id)];
+        let socket = self.socket(id);
         while let Some(received) = socket.pop(cx) {
             cx.pool.give_back(received.buffer);
         }
@@ -53,6 +54,7 @@ impl Sockets {
     pub(crate) fn abandon(&mut self, id: SocketId, cx: &mut Context<'_>) {
         let Some(socket) = self.find(id).filter(|socket| socket.closing) else { return };
         socket.gather.clear();
+        socket.abandoned = true;
         if socket.send != SendState::Idle {
             // SAFETY: a cancellation points to no memory.
             unsafe { cx.driver.push(Op::Cancel { target: id.key(Kind::Send) }, Key::IGNORED) };

@@ -33,6 +33,8 @@ pub(crate) struct ListenerId {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Accept {
+    /// The slot is free.
+    Free,
     Idle,
     Armed,
     Stopping,
@@ -67,6 +69,7 @@ impl Listeners {
         if let Some(slot) = self.free.pop() {
             let listener = &mut self.slots[slot as usize];
             listener.fd = Some(fd);
+            listener.accept = Accept::Idle;
             return ListenerId { slot, generation: listener.generation };
         }
         let slot = self.slots.len() as u32;
@@ -100,8 +103,8 @@ impl Listeners {
 
     /// Every listener that is not free, for shutdown.
     pub(crate) fn ids(&self) -> Vec<ListenerId> {
-        let all = self.slots.iter().enumerate();
-        all.map(|(slot, listener)| ListenerId { slot: slot as u32, generation: listener.generation })
+        let used = self.slots.iter().enumerate().filter(|(_, listener)| listener.accept != Accept::Free);
+        used.map(|(slot, listener)| ListenerId { slot: slot as u32, generation: listener.generation })
             .collect()
     }
 
@@ -235,7 +238,8 @@ impl Listeners {
 
     fn free_if_quiet(&mut self, id: ListenerId) {
         let listener = &mut self.slots[id.slot as usize];
-        if listener.fd.is_none() && listener.accept == Accept::Idle && !self.free.contains(&id.slot) {
+        if listener.fd.is_none() && listener.accept == Accept::Idle {
+            listener.accept = Accept::Free;
             listener.generation = listener.generation.wrapping_add(1) & GENERATION_MASK;
             listener.error = None;
             self.free.push(id.slot);

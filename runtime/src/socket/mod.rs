@@ -30,7 +30,7 @@ use crate::time::{TimerKey, Timers};
 
 pub(crate) use listener::{ListenerId, Listeners};
 pub(crate) use receive::Received;
-pub(crate) use send::SEND_HIGH_WATER;
+pub(crate) use send::{NotLent, SEND_HIGH_WATER};
 pub(crate) use table::{SocketId, Sockets};
 
 /// What a socket needs from the rest of its shard.

@@ -23,16 +23,19 @@ use super::Context;
 use super::table::{Socket, SocketId, Sockets};
 use crate::driver::uring::Feature;
 use crate::driver::{Event, Kind, Op};
-use crate::op::{BUFFER_BYTES, NO_BUFFER};
+use crate::op::{BUFFER_BYTES, BufferPool, NO_BUFFER};
 
 /// Buffers that may wait in one socket's queue before its receive is stopped: 128 KiB, about a default window. The
 /// kernel may deliver up to 33 more before the stop takes effect.
 const RECEIVE_QUOTA: u16 = 32;
 
 /// Bytes in a buffer of the pool, out of the ring and out of the socket's queue.
+#[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) buffer: u16,
-    pub(crate) len: u32,
+    /// The bytes are `start..end` of it.
+    pub(crate) start: u16,
+    pub(crate) end: u16,
 }
 
 /// See the diagram above.
@@ -103,6 +106,11 @@ impl Sockets {
         let received = self.socket(id).pop(cx)?;
         self.resume(id, cx);
         Some(received)
+    }
+
+    /// Puts bytes that were not consumed back to the front of the queue.
+    pub(crate) fn put_back(&mut self, id: SocketId, received: &Received, cx: &mut Context<'_>) {
+        self.socket(id).put_back(received, cx.pool);
     }
 
     /// Starts receiving before anybody waits, so that the first bytes are there when they are asked for.
@@ -236,12 +244,21 @@ impl Sockets {
         if cx.pool.available() == 0 {
             cx.pool.grow();
         }
-        for _ in 0..cx.pool.available().min(self.starved.len()) {
+        let mut left = cx.pool.available();
+        while left > 0 {
             let Some(id) = self.starved.pop_front() else { return };
             if let Some(socket) = self.find(id).filter(|socket| socket.receive == Receive::Starved) {
                 arm(socket, id, cx);
+                left -= 1;
             }
         }
+    }
+
+    /// Whether there are starved sockets and buffers for them. Those that were armed may have had no bytes waiting and
+    /// take no buffer, so the others must have their turn before the loop sleeps.
+    #[inline]
+    pub(crate) fn is_hungry(&self, pool: &BufferPool) -> bool {
+        !self.starved.is_empty() && pool.available() > 0
     }
 }
 
@@ -286,7 +303,7 @@ pub(super) fn stop(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
 impl Socket {
     #[inline]
     fn append(&mut self, buffer: u16, len: u32, cx: &Context<'_>) {
-        cx.pool.note(buffer, len);
+        cx.pool.note(buffer, 0, len as u16, NO_BUFFER);
         if self.queued == 0 {
             self.first = buffer;
         } else {
@@ -302,10 +319,21 @@ impl Socket {
             return None;
         }
         let buffer = self.first;
-        let (len, next) = cx.pool.noted(buffer);
+        let (start, end, next) = cx.pool.noted(buffer);
         self.first = next;
         self.queued -= 1;
-        Some(Received { buffer, len })
+        Some(Received { buffer, start, end })
+    }
+
+    /// Puts bytes that were not consumed back to the front of the queue.
+    fn put_back(&mut self, received: &Received, pool: &BufferPool) {
+        let next = if self.queued == 0 { NO_BUFFER } else { self.first };
+        pool.note(received.buffer, received.start, received.end, next);
+        if self.queued == 0 {
+            self.last = received.buffer;
+        }
+        self.first = received.buffer;
+        self.queued += 1;
     }
 
     /// Files the timer anew, earlier or for the first time.

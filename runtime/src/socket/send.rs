@@ -30,8 +30,18 @@ pub(crate) const SEND_HIGH_WATER: usize = 64 * 1024;
 const SPARE_BYTES_MAX: usize = 16 * 1024;
 /// Emptied buffers that are kept: 256 × 16 KiB = 4 MiB at the most.
 const SPARE_COUNT_MAX: usize = 256;
+/// What one request carries at the most: its length has 32 bits.
+const SEND_BYTES_MAX: usize = 1 << 30;
 /// The first allocation of a send buffer.
 const SPARE_BYTES_MIN: usize = 2048;
+
+/// Bytes that could not be lent.
+pub(crate) enum NotLent {
+    /// Other lent bytes are under way.
+    Busy(Vec<u8>),
+    /// Written bytes must leave first, or an error has ended sending.
+    FlushFirst(Vec<u8>),
+}
 
 /// See the diagram above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +75,10 @@ impl Sockets {
         if gather.is_empty() {
             return self.keep_spare(gather);
         }
-        debug_assert!(socket.gather.is_empty(), "the buffer was taken out");
+        // What was written to the same stream while the buffer was out follows.
+        gather.append(&mut socket.gather);
         socket.gather = gather;
-        if socket.send == SendState::Idle && !socket.dirty {
-            socket.dirty = true;
-            self.dirty.push(id);
-        }
+        self.mark_dirty(id);
     }
 
     /// Lends `bytes` to the kernel if nothing is gathered or in flight; gives them back otherwise.
@@ -79,20 +87,17 @@ impl Sockets {
         id: SocketId,
         bytes: Vec<u8>,
         cx: &mut Context<'_>,
-    ) -> Result<(), Vec<u8>> {
+    ) -> Result<(), NotLent> {
         let socket = self.socket(id);
-        if socket.send != SendState::Idle
-            || !socket.gather.is_empty()
-            || socket.lent
-            || socket.send_error != 0
-        {
-            return Err(bytes);
+        if socket.lent.is_some() {
+            return Err(NotLent::Busy(bytes));
         }
-        if bytes.is_empty() {
-            return Err(bytes);
+        if socket.send != SendState::Idle || !socket.gather.is_empty() || socket.send_error != 0 {
+            return Err(NotLent::FlushFirst(bytes));
         }
+        debug_assert!(!bytes.is_empty());
         socket.flying = bytes;
-        socket.lent = true;
+        socket.lent = Some(Box::default());
         socket.sent = 0;
         socket.send = SendState::Flying;
         submit(socket, id, cx);
@@ -107,23 +112,38 @@ impl Sockets {
         old: &mut Option<Waker>,
     ) -> Poll<(io::Result<()>, Vec<u8>)> {
         let socket = self.socket(id);
-        debug_assert!(socket.lent);
+        let lent = socket.lent.as_mut().expect("only who lent asks");
         if socket.send != SendState::Idle {
-            *old = socket.writer.replace(waker);
+            *old = lent.lender.replace(waker);
             return Poll::Pending;
         }
         *old = Some(waker);
-        socket.lent = false;
+        socket.lent = None;
         let bytes = std::mem::take(&mut socket.flying);
-        Poll::Ready((send_result(socket), bytes))
+        let result = send_result(socket);
+        self.mark_dirty(id);
+        Poll::Ready((result, bytes))
     }
 
-    /// Who lent the bytes does not want them back: they are freed when the kernel is done with them.
-    pub(crate) fn forget_lent(&mut self, id: SocketId) {
-        let Some(socket) = self.find(id).filter(|socket| socket.lent) else { return };
-        socket.lent = false;
+    /// Who lent the bytes does not want them back: they are freed when the kernel is done with them. Returns its waker.
+    pub(crate) fn forget_lent(&mut self, id: SocketId) -> Option<Waker> {
+        let socket = self.find(id)?;
+        let lent = socket.lent.take()?;
         if socket.send == SendState::Idle {
             socket.flying = Vec::new();
+            self.mark_dirty(id);
+        }
+        lent.lender
+    }
+
+    /// Puts a socket with gathered bytes among those that are flushed at the end of the turn.
+    #[inline]
+    fn mark_dirty(&mut self, id: SocketId) {
+        let socket = self.socket(id);
+        let may_send = socket.send == SendState::Idle && socket.lent.is_none();
+        if may_send && !socket.gather.is_empty() && !socket.dirty {
+            socket.dirty = true;
+            self.dirty.push(id);
         }
     }
 
@@ -131,8 +151,7 @@ impl Sockets {
     #[inline]
     pub(crate) fn unsent(&mut self, id: SocketId) -> usize {
         let socket = self.socket(id);
-        let flying =
-            if socket.send == SendState::Idle { 0 } else { socket.flying.len() - socket.sent as usize };
+        let flying = if socket.send == SendState::Idle { 0 } else { socket.flying.len() - socket.sent };
         socket.gather.len() + flying
     }
 
@@ -166,14 +185,15 @@ impl Sockets {
         for id in dirty.drain(..) {
             let Some(socket) = self.find(id) else { continue };
             socket.dirty = false;
-            if socket.send != SendState::Idle || socket.gather.is_empty() {
+            if socket.send != SendState::Idle || socket.lent.is_some() || socket.gather.is_empty() {
                 continue;
             }
             std::mem::swap(&mut socket.gather, &mut socket.flying);
             socket.sent = 0;
             // Where somebody waits for the outcome, a completion must end the loop's sleep; silence would not.
             let awaited = socket.closing || socket.writer.is_some();
-            socket.send = if skip && !awaited { SendState::Trying } else { SendState::Flying };
+            let whole = socket.flying.len() <= SEND_BYTES_MAX;
+            socket.send = if skip && whole && !awaited { SendState::Trying } else { SendState::Flying };
             submit(socket, id, cx);
             if socket.send == SendState::Trying {
                 self.trying.push(id);
@@ -206,9 +226,9 @@ impl Sockets {
         debug_assert_ne!(socket.send, SendState::Idle);
         match result {
             count if count >= 0 => {
-                socket.sent += count as u32;
-                debug_assert!(socket.sent as usize <= socket.flying.len());
-                if socket.sent as usize == socket.flying.len() {
+                socket.sent += count as usize;
+                debug_assert!(socket.sent <= socket.flying.len());
+                if socket.sent == socket.flying.len() {
                     return self.sent_all(id, cx);
                 }
             }
@@ -218,6 +238,9 @@ impl Sockets {
                 socket.gather.clear();
                 return self.sent_all(id, cx);
             }
+        }
+        if socket.abandoned {
+            return self.sent_all(id, cx);
         }
         socket.send = SendState::Flying;
         submit(socket, id, cx);
@@ -229,22 +252,20 @@ impl Sockets {
         let socket = self.socket(id);
         socket.send = SendState::Idle;
         let mut emptied = Vec::new();
-        if !socket.lent || socket.closing {
-            socket.lent = false;
-            emptied = std::mem::take(&mut socket.flying);
-            emptied.clear();
+        match &mut socket.lent {
+            Some(lent) => cx.wakes.push(&mut lent.lender),
+            None => {
+                emptied = std::mem::take(&mut socket.flying);
+                emptied.clear();
+            }
         }
-        if !socket.gather.is_empty() {
-            socket.dirty = true;
-            self.dirty.push(id);
-        }
-        let socket = self.socket(id);
         // Half of the high-water mark, so that a writer is not woken for every few bytes; a flush waits for zero.
-        if socket.writer.is_some() && socket.gather.len() < SEND_HIGH_WATER / 2 {
+        if socket.gather.len() < SEND_HIGH_WATER / 2 {
             cx.wakes.push(&mut socket.writer);
         }
         let closing = socket.closing;
         self.keep_spare(emptied);
+        self.mark_dirty(id);
         if closing {
             self.continue_close(id, cx);
         }
@@ -273,9 +294,9 @@ fn send_result(socket: &Socket) -> io::Result<()> {
 /// Hands the unsent part of `flying` to the kernel.
 #[inline]
 fn submit(socket: &Socket, id: SocketId, cx: &mut Context<'_>) {
-    let rest = &socket.flying[socket.sent as usize..];
-    // One request carries at most 1 GiB; the rest follows on its completion.
-    let (fd, bytes, len) = (socket.fd, rest.as_ptr(), rest.len().min(1 << 30) as u32);
+    let rest = &socket.flying[socket.sent..];
+    // The rest of more than that follows on the completion.
+    let (fd, bytes, len) = (socket.fd, rest.as_ptr(), rest.len().min(SEND_BYTES_MAX) as u32);
     let op = if socket.send == SendState::Trying {
         Op::SendNow { fd, bytes, len }
     } else {

@@ -38,8 +38,10 @@ pub(super) struct Socket {
     pub(super) dirty: bool,
     /// The owner is gone.
     pub(super) closing: bool,
+    /// The peer did not take the last bytes in time: the next event of the send is its last.
+    pub(super) abandoned: bool,
     /// `flying` came from the user and goes back to them.
-    pub(super) lent: bool,
+    pub(super) lent: Option<Box<Lent>>,
     /// The receive deadline passed.
     pub(super) timed_out: bool,
     /// Received and not yet taken: first and last buffer of the list in the pool, and how many.
@@ -62,13 +64,20 @@ pub(super) struct Socket {
     /// INVARIANT: neither moved in memory, changed nor freed while `send` is not `Idle`.
     pub(super) flying: Vec<u8>,
     /// How many of `flying` the kernel has taken.
-    pub(super) sent: u32,
+    pub(super) sent: usize,
     /// When waiting for bytes fails, in nanoseconds of the shard's clock; `u64::MAX` for never.
     pub(super) deadline: u64,
     /// The entry in the wheel; it may be earlier than `deadline` and is then set anew when it fires.
     pub(super) timer: ArmedTimer,
     /// When that entry fires.
     pub(super) timer_at: u64,
+}
+
+/// Bytes of the user's in `flying`, until they are taken back.
+#[derive(Debug, Default)]
+pub(super) struct Lent {
+    /// The lender, who waits apart from other writers.
+    pub(super) lender: Option<Waker>,
 }
 
 /// All sockets of a core.
@@ -178,7 +187,8 @@ impl Socket {
             send: SendState::Idle,
             dirty: false,
             closing: false,
-            lent: false,
+            abandoned: false,
+            lent: None,
             timed_out: false,
             first: NO_BUFFER,
             last: NO_BUFFER,

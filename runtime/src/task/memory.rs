@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 use std::ptr::NonNull;
 
 /// Size classes are multiples of this.
@@ -34,11 +34,11 @@ struct Class {
     count: Cell<usize>,
 }
 
-struct Classes(UnsafeCell<[Class; CLASSES]>);
+struct Classes([Class; CLASSES]);
 
 thread_local! {
     static FREE: Classes =
-        const { Classes(UnsafeCell::new([const { Class { first: Cell::new(None), count: Cell::new(0) } }; CLASSES])) };
+        const { Classes([const { Class { first: Cell::new(None), count: Cell::new(0) } }; CLASSES]) };
 }
 
 fn class_of(layout: Layout) -> Option<usize> {
@@ -56,8 +56,7 @@ fn class_layout(class: usize) -> Layout {
 pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
     let recycled = class_of(layout).map(|class| {
         let block = FREE.try_with(|free| {
-            // SAFETY: `Classes` is only reached from its thread, and no reference is kept across a call.
-            let class = &unsafe { &*free.0.get() }[class];
+            let class = &free.0[class];
             let block = class.first.get()?;
             // SAFETY: a block in the list is free memory of at least one class, whose first word holds the next.
             class.first.set(unsafe { block.as_ref() }.next);
@@ -95,8 +94,7 @@ pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
         return;
     };
     let kept = FREE.try_with(|free| {
-        // SAFETY: `Classes` is only reached from its thread, and no reference is kept across a call.
-        let list = &unsafe { &*free.0.get() }[class];
+        let list = &free.0[class];
         if list.count.get() * class_layout(class).size() >= KEPT_BYTES_MAX {
             return false;
         }
@@ -115,7 +113,7 @@ pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
 
 impl Drop for Classes {
     fn drop(&mut self) {
-        for (class, list) in self.0.get_mut().iter().enumerate() {
+        for (class, list) in self.0.iter().enumerate() {
             while let Some(block) = list.first.get() {
                 // SAFETY: as in `allocate` and `free`; the thread ends, nobody else has the list.
                 unsafe {

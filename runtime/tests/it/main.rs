@@ -1,5 +1,6 @@
 //! The runtime from outside, on the real ring.
 
+mod corners;
 mod net;
 mod shutdown;
 mod support;

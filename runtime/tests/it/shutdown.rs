@@ -9,7 +9,7 @@ use annulet::spawn;
 use crate::support::{descriptors, pair};
 
 /// Runs `body` a few times and checks that no descriptor is left over.
-fn leaves_nothing(body: impl Fn()) {
+pub(crate) fn leaves_nothing(body: impl Fn()) {
     body();
     let before = descriptors();
     for _ in 0..5 {

@@ -78,6 +78,18 @@ impl Uring {
         if let Some(mask) = settings.mask {
             capabilities.apply_mask(mask)?;
         }
+        let mut uring = Self::create(settings, capabilities)?;
+        if uring.capabilities.has(Feature::SkipSuccess) && !probe::sends_that_never_wait(&mut uring)? {
+            // A ring of its own again: the one that was tried may still answer.
+            let mut capabilities = uring.capabilities;
+            capabilities.remove(Feature::SkipSuccess);
+            return Self::create(settings, capabilities);
+        }
+        Ok(uring)
+    }
+
+    /// Creates a ring with all of `capabilities` that there is.
+    fn create(settings: &Settings, mut capabilities: Capabilities) -> io::Result<Self> {
         let ring = setup::create(settings, &mut capabilities)?;
         probe::features(&ring, &mut capabilities)?;
 
@@ -89,7 +101,7 @@ impl Uring {
         }
         let enter_flags =
             if capabilities.has(Feature::NoIowait) { EnterFlags::NO_IOWAIT } else { EnterFlags::empty() };
-        let mut uring = Uring {
+        Ok(Uring {
             submitter: ManuallyDrop::new(submitter),
             sq: ManuallyDrop::new(sq),
             cq: ManuallyDrop::new(cq),
@@ -99,11 +111,7 @@ impl Uring {
             enter_flags,
             pushed: 0,
             enters: 0,
-        };
-        if uring.capabilities.has(Feature::SkipSuccess) && !probe::sends_that_never_wait(&mut uring)? {
-            uring.capabilities.remove(Feature::SkipSuccess);
-        }
-        Ok(uring)
+        })
     }
 
     /// See [`super::Driver::push`].
@@ -150,6 +158,10 @@ impl Uring {
             if !self.backlog.is_empty() {
                 self.enter(0, EnterFlags::GETEVENTS, None)?;
                 self.refill();
+            }
+            if !self.backlog.is_empty() {
+                // What is not handed over will not complete: no sleep before it is.
+                return self.poll();
             }
         }
         self.cq.sync();
@@ -270,6 +282,13 @@ impl Uring {
     pub(crate) fn has_work(&mut self) -> bool {
         self.cq.sync();
         !self.cq.is_empty() || self.sq.taskrun() || self.sq.cq_overflow()
+    }
+
+    /// See [`super::Driver::shows_work`].
+    pub(crate) fn shows_work(&self) -> bool {
+        // In plain mode completion work interrupts the loop and posts by itself.
+        let has = |feature| self.capabilities.has(feature);
+        has(Feature::TaskrunFlag) || !(has(Feature::DeferTaskrun) || has(Feature::CoopTaskrun))
     }
 
     pub(crate) fn capabilities(&self) -> &Capabilities {

@@ -48,6 +48,9 @@ pub(super) fn create(settings: &Settings, wanted: &mut Capabilities) -> io::Resu
             Ok(ring) => {
                 wanted.sq_entries = ring.params().sq_entries();
                 wanted.cq_entries = ring.params().cq_entries();
+                if !wanted.has(Feature::DeferTaskrun) && !wanted.has(Feature::CoopTaskrun) {
+                    wanted.remove(Feature::TaskrunFlag);
+                }
                 return Ok(ring);
             }
             Err(error) => match error.raw_os_error() {
