@@ -2,7 +2,8 @@
 //!
 //! A buffer is in one of three places: in the ring (the kernel may write to it), with a socket (received, not yet taken),
 //! or with a [`Lease`](super::Lease). The pool starts small and grows by whole chunks when the kernel finds it empty, up
-//! to [`BUFFERS_MAX`]; beyond that sockets wait their turn.
+//! to [`BUFFERS_MAX`]. When all of them are held, by sockets whose bytes nobody takes, a socket with a waiting reader gets
+//! one from a reserve outside of the ring: so nobody's unread bytes can stop those who do read.
 //!
 //! Where the kernel has no buffer rings, the same memory is handed out by [`take`](BufferPool::take).
 
@@ -24,6 +25,10 @@ const BUFFER_STRIDE: usize = BUFFER_BYTES + 64;
 const CHUNK_BUFFERS: usize = 256;
 /// The most buffers of one core: 8192 × 4 KiB = 32 MiB.
 pub(crate) const BUFFERS_MAX: usize = 8192;
+/// The most buffers of the reserve: 4096 × 4 KiB = 16 MiB.
+const RESERVE_MAX: usize = 4096;
+/// Buffers from this number on are of the reserve.
+const RESERVE_FIRST: usize = BUFFERS_MAX;
 /// No buffer: the end of a list.
 pub(crate) const NONE: u16 = u16::MAX;
 
@@ -37,14 +42,18 @@ pub(crate) struct BufferPool {
     /// Memory, one allocation a chunk.
     /// INVARIANT: chunks are only added; buffer `b` is at `chunks[b / CHUNK_BUFFERS]` until the pool is dropped.
     chunks: UnsafeCell<Vec<NonNull<u8>>>,
+    /// Memory of the reserve, one allocation a chunk; INVARIANT as for `chunks`, from RESERVE_FIRST on.
+    reserve: UnsafeCell<Vec<NonNull<u8>>>,
     /// Received and not yet taken: each buffer's place in its socket's list.
     notes: UnsafeCell<Vec<Note>>,
-    /// Buffers that are free, where there is no ring to hold them.
+    /// Buffers that are free and not in a ring: the reserve's, and all where there is no ring.
     free: UnsafeCell<Vec<u16>>,
-    /// Buffers that exist.
+    /// Buffers that exist, without the reserve.
     total: Cell<usize>,
-    /// Buffers outside the ring and the free list.
+    /// Buffers outside the ring and the free list, without the reserve.
     held: Cell<usize>,
+    /// The same of the reserve.
+    reserve_held: Cell<usize>,
     /// The most that `total` may become.
     max: usize,
 }
@@ -82,6 +91,13 @@ const fn ring_layout() -> Layout {
     }
 }
 
+fn allocate_chunk() -> NonNull<u8> {
+    // SAFETY: the layout is not empty. The memory may be uninitialised: it is read only after the kernel wrote it, and
+    // only as far as it wrote (`Lease`).
+    let chunk = unsafe { alloc(chunk_layout()) };
+    NonNull::new(chunk).unwrap_or_else(|| handle_alloc_error(chunk_layout()))
+}
+
 impl BufferPool {
     /// A pool of at most `max` buffers, with or without a ring.
     pub(crate) fn new(with_ring: bool, max: usize) -> Self {
@@ -94,10 +110,12 @@ impl BufferPool {
             ring,
             tail: Cell::new(0),
             chunks: UnsafeCell::default(),
+            reserve: UnsafeCell::default(),
             notes: UnsafeCell::default(),
             free: UnsafeCell::default(),
             total: Cell::new(0),
             held: Cell::new(0),
+            reserve_held: Cell::new(0),
             max: max.clamp(1, BUFFERS_MAX),
         };
         pool.grow();
@@ -116,14 +134,12 @@ impl BufferPool {
         if count == 0 {
             return false;
         }
-        // SAFETY: the layout is not empty. The memory may be uninitialised: it is read only after the kernel wrote it,
-        // and only as far as it wrote (`Lease`).
-        let chunk = unsafe { alloc(chunk_layout()) };
-        let chunk = NonNull::new(chunk).unwrap_or_else(|| handle_alloc_error(chunk_layout()));
+        let chunk = allocate_chunk();
         // SAFETY: `BufferPool` is not Sync and no reference into these vectors is kept across a call.
         unsafe {
             (*self.chunks.get()).push(chunk);
-            (*self.notes.get()).resize(total + count, Note { start: 0, end: 0, next: NONE });
+            let notes = &mut *self.notes.get();
+            notes.resize(notes.len().max(total + count), Note { start: 0, end: 0, next: NONE });
         }
         self.total.set(total + count);
         self.held.set(self.held.get() + count);
@@ -137,17 +153,23 @@ impl BufferPool {
     #[inline]
     pub(crate) fn address(&self, buffer: u16) -> NonNull<u8> {
         let buffer = usize::from(buffer);
-        // SAFETY: no reference into the vector is kept across a call, so none is mutable now.
-        let chunk = unsafe { &*self.chunks.get() }[buffer / CHUNK_BUFFERS];
+        let (chunks, index) = match buffer.checked_sub(RESERVE_FIRST) {
+            None => (&self.chunks, buffer),
+            Some(index) => (&self.reserve, index),
+        };
+        // SAFETY: no reference into the vectors is kept across a call, so none is mutable now.
+        let chunk = unsafe { &*chunks.get() }[index / CHUNK_BUFFERS];
         // SAFETY: the offset stays inside the chunk's allocation: the remainder is below CHUNK_BUFFERS.
-        unsafe { chunk.add(buffer % CHUNK_BUFFERS * BUFFER_STRIDE) }
+        unsafe { chunk.add(index % CHUNK_BUFFERS * BUFFER_STRIDE) }
     }
 
     /// Puts a buffer back into the ring (or the free list); the kernel may write to it from here on.
     #[inline]
     pub(crate) fn give_back(&self, buffer: u16) {
-        self.held.set(self.held.get() - 1);
-        let Some(ring) = self.ring else {
+        let is_reserve = usize::from(buffer) >= RESERVE_FIRST;
+        let held = if is_reserve { &self.reserve_held } else { &self.held };
+        held.set(held.get() - 1);
+        let Some(ring) = self.ring.filter(|_| !is_reserve) else {
             // SAFETY: no reference into the vector is kept across a call.
             unsafe { &mut *self.free.get() }.push(buffer);
             return;
@@ -179,16 +201,36 @@ impl BufferPool {
         self.held.set(self.held.get() + 1);
     }
 
-    /// Takes a free buffer where there is no ring; none when all are out and the bound is reached.
+    /// Takes a buffer that is not in a ring: any where there is none, one of the reserve else. None at the bound.
     pub(crate) fn take(&self) -> Option<u16> {
-        debug_assert!(self.ring.is_none());
-        // SAFETY: no reference into the vector is kept across a call.
-        if unsafe { &*self.free.get() }.is_empty() && !self.grow() {
-            return None;
+        // SAFETY: no reference into the vectors is kept across a call.
+        if unsafe { &*self.free.get() }.is_empty() && !(self.ring.is_none() && self.grow()) {
+            self.grow_reserve();
         }
-        self.held.set(self.held.get() + 1);
         // SAFETY: as above.
-        unsafe { &mut *self.free.get() }.pop()
+        let buffer = unsafe { &mut *self.free.get() }.pop()?;
+        let held = if usize::from(buffer) >= RESERVE_FIRST { &self.reserve_held } else { &self.held };
+        held.set(held.get() + 1);
+        Some(buffer)
+    }
+
+    /// Adds a chunk to the reserve, unless it is at its bound.
+    #[cold]
+    fn grow_reserve(&self) {
+        // SAFETY: no reference into the vectors is kept across a call.
+        let (reserve, notes, free) =
+            unsafe { (&mut *self.reserve.get(), &mut *self.notes.get(), &mut *self.free.get()) };
+        let first = RESERVE_FIRST + reserve.len() * CHUNK_BUFFERS;
+        if first < RESERVE_FIRST + RESERVE_MAX {
+            reserve.push(allocate_chunk());
+            notes.resize(first + CHUNK_BUFFERS, Note { start: 0, end: 0, next: NONE });
+            free.extend((first..first + CHUNK_BUFFERS).map(|buffer| buffer as u16));
+        }
+    }
+
+    /// Whether [`take`](Self::take) would find one.
+    pub(crate) fn has_reserve(&self) -> bool {
+        self.reserve_held.get() < RESERVE_MAX
     }
 
     /// Buffers that the kernel could fill now.
@@ -199,7 +241,7 @@ impl BufferPool {
 
     /// Buffers with sockets and leases.
     pub(crate) fn held(&self) -> usize {
-        self.held.get()
+        self.held.get() + self.reserve_held.get()
     }
 
     /// Whether less than a quarter of all the buffers that there can be is left.
@@ -237,8 +279,8 @@ impl BufferPool {
 impl Drop for BufferPool {
     fn drop(&mut self) {
         // The ring that was registered with the kernel is closed by now, or its shard leaked its share of this pool.
-        for chunk in self.chunks.get_mut() {
-            // SAFETY: allocated in `grow` with this layout, freed once.
+        for chunk in self.chunks.get_mut().iter().chain(self.reserve.get_mut().iter()) {
+            // SAFETY: allocated by `allocate_chunk` with this layout, freed once.
             unsafe { dealloc(chunk.as_ptr(), chunk_layout()) };
         }
         if let Some(ring) = self.ring {
@@ -253,16 +295,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_ring_the_pool_grows_to_its_bound_and_then_says_no() {
+    fn without_a_ring_the_pool_grows_to_its_bound_and_then_by_its_reserve() {
         let pool = BufferPool::new(false, 300);
         let taken: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
-        assert_eq!((taken.len(), pool.available(), pool.held()), (300, 0, 300));
-        let mut distinct = taken.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        assert_eq!(distinct.len(), 300);
+        assert_eq!(taken.len(), 300 + RESERVE_MAX);
+        assert_eq!((pool.available(), pool.held(), pool.has_reserve()), (0, 300 + RESERVE_MAX, false));
+        let mut addresses: Vec<_> =
+            taken.iter().map(|buffer| pool.address(*buffer).as_ptr() as usize).collect();
+        addresses.sort_unstable();
+        assert!(addresses.windows(2).all(|pair| pair[1] - pair[0] >= BUFFER_BYTES));
         taken.into_iter().for_each(|buffer| pool.give_back(buffer));
-        assert_eq!((pool.available(), pool.held()), (300, 0));
+        assert_eq!((pool.available(), pool.held(), pool.has_reserve()), (300, 0, true));
+    }
+
+    #[test]
+    fn with_a_ring_only_the_reserve_is_handed_out() {
+        let pool = BufferPool::new(true, 100);
+        assert_eq!(pool.available(), 100);
+        let buffer = pool.take().unwrap();
+        assert!(usize::from(buffer) >= RESERVE_FIRST);
+        assert_eq!((pool.available(), pool.held()), (100, 1));
+        pool.give_back(buffer);
+        assert_eq!(pool.held(), 0);
     }
 
     #[test]

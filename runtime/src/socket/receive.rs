@@ -9,7 +9,8 @@
 //!    '----------------' '---> Stopping --- last completion ---> Idle
 //! ```
 //!
-//! Without buffer rings `Armed` is two steps: `Polling` (readiness), then `Reading` (into a buffer of the pool).
+//! Without buffer rings, and when every buffer of the ring is held, `Armed` is two steps: `Polling` (readiness), then
+//! `Reading` (into a buffer that is not in the ring).
 //!
 //! Back-pressure: a socket that holds [`RECEIVE_QUOTA`] buffers nobody has taken is stopped, and armed again when half
 //! of them are taken. When buffers are scarce the quota is one.
@@ -45,9 +46,9 @@ pub(super) enum Receive {
     Idle,
     /// A receive is with the kernel.
     Armed,
-    /// Waiting for readiness (no buffer ring).
+    /// Waiting for readiness.
     Polling,
-    /// A receive into `Socket::reading` is with the kernel (no buffer ring).
+    /// A receive into `Socket::reading` is with the kernel.
     Reading,
     /// Cancelled; the last completion is still to come.
     Stopping,
@@ -103,9 +104,9 @@ impl Sockets {
     /// Bytes that are already here.
     #[inline]
     pub(crate) fn try_receive(&mut self, id: SocketId, cx: &mut Context<'_>) -> Option<Received> {
-        let received = self.socket(id).pop(cx)?;
+        let received = self.socket(id).pop(cx);
         self.resume(id, cx);
-        Some(received)
+        received
     }
 
     /// Puts bytes that were not consumed back to the front of the queue.
@@ -236,7 +237,8 @@ impl Sockets {
         }
     }
 
-    /// Arms as many of the starved as there are buffers.
+    /// Lets the starved receive again, as many as there are buffers for. Those whose bytes nobody waits for are passed
+    /// over: they are armed again when they are asked for.
     pub(crate) fn feed_starved(&mut self, cx: &mut Context<'_>) {
         if self.starved.is_empty() {
             return;
@@ -245,20 +247,28 @@ impl Sockets {
             cx.pool.grow();
         }
         let mut left = cx.pool.available();
-        while left > 0 {
+        while left > 0 || cx.pool.has_reserve() {
             let Some(id) = self.starved.pop_front() else { return };
-            if let Some(socket) = self.find(id).filter(|socket| socket.receive == Receive::Starved) {
+            let Some(socket) = self.find(id).filter(|socket| socket.receive == Receive::Starved) else {
+                continue;
+            };
+            socket.receive = Receive::Idle;
+            if socket.reader.is_none() {
+                continue;
+            }
+            if left > 0 {
                 arm(socket, id, cx);
                 left -= 1;
+            } else {
+                arm_readiness(socket, id, cx);
             }
         }
     }
 
-    /// Whether there are starved sockets and buffers for them. Those that were armed may have had no bytes waiting and
-    /// take no buffer, so the others must have their turn before the loop sleeps.
+    /// Whether there are starved sockets that could be fed now.
     #[inline]
     pub(crate) fn is_hungry(&self, pool: &BufferPool) -> bool {
-        !self.starved.is_empty() && pool.available() > 0
+        !self.starved.is_empty() && (pool.available() > 0 || pool.has_reserve())
     }
 }
 
@@ -269,10 +279,17 @@ fn arm(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
         socket.receive = Receive::Armed;
         Op::ReceiveSelect { fd: socket.fd, multishot: capabilities.has(Feature::ReceiveMultishot) }
     } else {
-        socket.receive = Receive::Polling;
-        Op::Poll { fd: socket.fd, events: libc::POLLIN as u32, multishot: false }
+        return arm_readiness(socket, id, cx);
     };
-    // SAFETY: neither operation points to memory of ours; received bytes go into the registered pool.
+    // SAFETY: the operation points to no memory of ours; received bytes go into the registered pool.
+    unsafe { cx.driver.push(op, id.key(Kind::Receive)) };
+}
+
+/// Asks the kernel to say when there are bytes, to be received into a buffer that is not in the ring.
+fn arm_readiness(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
+    socket.receive = Receive::Polling;
+    let op = Op::Poll { fd: socket.fd, events: libc::POLLIN as u32, multishot: false };
+    // SAFETY: a poll points to no memory.
     unsafe { cx.driver.push(op, id.key(Kind::Receive)) };
 }
 
