@@ -183,7 +183,9 @@ fn futures_can_be_dropped_at_every_await_point() {
                         *dropped.entry("accept").or_default() += u64::from(accepted.is_none());
                     }
                     2 => {
-                        let time = Duration::from_micros(random.below(300));
+                        // Some would outlast the test: their timers must go with them.
+                        let time =
+                            Duration::from_micros([random.below(300), 60_000_000][random.below(2) as usize]);
                         let slept = attempt(sleep(time), random.below(4)).await;
                         *dropped.entry("sleep").or_default() += u64::from(slept.is_none());
                     }
@@ -254,4 +256,35 @@ fn futures_can_be_dropped_at_every_await_point() {
             "{what} was hardly ever dropped"
         );
     }
+}
+
+/// More than a socket takes at once, so that the kernel still reads it when its owner is gone.
+const TOO_MUCH: u64 = 12 << 20;
+
+#[test]
+fn bytes_in_flight_outlive_their_future_and_their_stream() {
+    annulet::run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        for drops_stream in [false, true] {
+            for polls in 1..4 {
+                let Link { client, server, .. } = Link::new(&listener, address).await;
+                assert!(attempt(client.send(stretch(0, TOO_MUCH)), polls).await.is_none(), "it does not fit");
+                let client = if drops_stream {
+                    drop(client);
+                    None
+                } else {
+                    Some(client)
+                };
+                let mut position = 0;
+                while position < TOO_MUCH {
+                    check(&server.recv().await.unwrap().expect("all of it arrives"), &mut position);
+                }
+                drop(client);
+                assert!(server.recv().await.unwrap().is_none());
+            }
+        }
+    });
+    let (_, damaged) = allocator::inspect();
+    assert_eq!(damaged, 0, "memory was written to after it was freed");
 }
