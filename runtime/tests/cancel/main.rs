@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -152,8 +153,16 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
+/// One test at a time: both count what the process holds.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn futures_can_be_dropped_at_every_await_point() {
+    let _alone = alone();
     let variable = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
     let rounds = variable("ANNULET_CANCEL_ROUNDS").unwrap_or(100_000);
     let seed = variable("ANNULET_SEED").unwrap_or_else(|| u64::from(std::process::id()) << 17 | 1);
@@ -263,6 +272,7 @@ const TOO_MUCH: u64 = 12 << 20;
 
 #[test]
 fn bytes_in_flight_outlive_their_future_and_their_stream() {
+    let _alone = alone();
     annulet::run(async {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
