@@ -15,7 +15,7 @@ use proc_macro::TokenStream;
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```text
 /// #[annulet::main]
 /// async fn main() -> std::io::Result<()> {
 ///     let listener = annulet::net::TcpListener::bind("127.0.0.1:8000").await?;
@@ -45,7 +45,7 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```text
 /// #[annulet::test(start_paused = true)]
 /// async fn an_hour_passes() {
 ///     annulet::time::sleep(std::time::Duration::from_secs(3600)).await;
