@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo run --release -p annulet --example bare -- 127.0.0.1:8000 0
-//! cargo run --release -p annulet --example bare -- 127.0.0.1:8000 0 gather 60    # microseconds
+//! cargo run --release -p annulet --example bare -- 127.0.0.1:8000 0 gather 60 64    # microseconds, completions
 //! cargo run --release -p annulet --example bare -- 127.0.0.1:8000 0 spin
 //! ```
 
@@ -21,6 +21,9 @@ fn main() -> std::io::Result<()> {
             let mut gather = annulet::Gather::default();
             if let Some(micros) = arguments.next() {
                 gather.wait = std::time::Duration::from_micros(micros.parse().expect("microseconds"));
+            }
+            if let Some(count) = arguments.next() {
+                gather.count = count.parse().expect("a count");
             }
             policy.gather = Some(gather);
         }
