@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::served::{Served, answer, ask};
+use crate::served::{Served, answer, ask, first_core};
 
 /// One of the two at a time: each needs the descriptors, and their figures need the machine.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -70,9 +70,4 @@ fn an_idle_connection_costs_less_than_a_kibibyte() {
     println!("{added} idle connections, each after one request: {each:.0} bytes of resident memory each");
     assert!(each <= 1024.0, "{each:.0} bytes");
     streams.iter_mut().for_each(|stream| stream.flush().unwrap());
-}
-
-/// A core that this process may use.
-fn first_core() -> String {
-    annulet::placement::available_cores().unwrap()[0].to_string()
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::served::{Served, answer, ask, command};
+use crate::served::{Served, answer, ask, command, first_core};
 
 /// Runs it with wrong arguments; gives what it says on stderr.
 fn refused(arguments: &[&str]) -> String {
@@ -59,6 +59,16 @@ fn wrong_arguments_are_refused_by_name() {
         let said = refused(arguments);
         assert!(said.contains(word), "{arguments:?}: {said}");
     }
+}
+
+#[test]
+fn a_lack_of_descriptors_is_named_with_its_cure() {
+    // Enough to start and to listen, not enough for a ring.
+    let program = env!("CARGO_BIN_EXE_annulet-serve");
+    let script = format!("ulimit -n 4; exec '{program}' --listen 127.0.0.1:0 --cores {}", first_core());
+    let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("nofile"), "{said}");
 }
 
 #[test]

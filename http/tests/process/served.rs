@@ -98,3 +98,8 @@ pub(crate) fn answer(stream: &mut TcpStream) -> (String, String) {
         }
     }
 }
+
+/// A core that this process may use.
+pub(crate) fn first_core() -> String {
+    annulet::placement::available_cores().unwrap()[0].to_string()
+}

@@ -80,7 +80,19 @@ impl std::fmt::Debug for Shard {
 
 impl Shard {
     /// Makes a shard for the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// When no ring can be had; the message names the likely cause and the cure.
     pub(crate) fn new(settings: &ShardSettings) -> std::io::Result<Rc<Self>> {
+        // A bare errno is of the descriptors beside the ring; the ring's own errors are sentences already.
+        Self::make(settings).map_err(|error| match error.raw_os_error() {
+            Some(_) => crate::driver::uring::explain(&error),
+            None => error,
+        })
+    }
+
+    fn make(settings: &ShardSettings) -> std::io::Result<Rc<Self>> {
         let mut driver = Driver::Uring(Uring::new(&settings.ring)?);
         let with_ring = driver.capabilities().has(crate::driver::uring::Feature::BufferRing);
         let buffers_max = settings.buffers_max.unwrap_or(crate::op::BUFFERS_MAX);

@@ -21,7 +21,7 @@ use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
 pub(crate) use capabilities::MASK_VARIABLE;
 pub use capabilities::{Capabilities, Feature};
-pub(crate) use setup::Settings;
+pub(crate) use setup::{Settings, explain};
 
 use super::{Event, Key, Op, Wait};
 

@@ -48,7 +48,10 @@ pub(super) fn create(settings: &Settings, wanted: &mut Capabilities) -> io::Resu
             Ok(ring) => {
                 wanted.sq_entries = ring.params().sq_entries();
                 wanted.cq_entries = ring.params().cq_entries();
-                if !wanted.has(Feature::DeferTaskrun) && !wanted.has(Feature::CoopTaskrun) {
+                // What `build` did not use, the ring has not got.
+                if wanted.has(Feature::DeferTaskrun) {
+                    wanted.remove(Feature::CoopTaskrun);
+                } else if !wanted.has(Feature::CoopTaskrun) {
                     wanted.remove(Feature::TaskrunFlag);
                 }
                 return Ok(ring);
