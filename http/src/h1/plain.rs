@@ -1,13 +1,16 @@
 //! The head that nearly everybody sends, found in one pass: origin-form target, HTTP/1.1, fields one to a line.
 //!
-//! Says only "this is one" or "not mine". What is not plain, not whole or not right is looked at again by [`super::head`], which alone
-//! refuses anything. So this may be narrow, but what it takes it must read exactly as httparse does; the test below compares
+//! Says only "this is one" or "not mine". What is not plain, not whole or not right is looked at again by [`super::lines`], which
+//! alone refuses anything. So this may be narrow, but what it takes it must read exactly as httparse does; the test below compares
 //! the two on mutated heads.
 use http::Version;
 
 use super::Limits;
-use super::head::{Field, Gathered, Lines, Span, Target};
+use super::gathered::Gathered;
+use super::head::{Field, Span};
+use super::lines::Lines;
 use super::syntax::{CLASS, PATH, PATH_PLAIN, QUERY, TOKEN, VALUE, escapes_are_whole};
+use super::target::Target;
 
 /// Longer methods are not plain, in bytes.
 const METHOD_BYTES_MAX: usize = 16;
@@ -155,7 +158,8 @@ fn trim_end(mut value: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::head::{Parse, scan_lines};
+    use super::super::head::Parse;
+    use super::super::lines::scan_lines;
     use super::*;
 
     /// What this lane takes, httparse and the checks beside it must read in the same way; and it must take what is common.
