@@ -7,7 +7,6 @@ use std::rc::Rc;
 use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::h1::Refusal;
-use crate::h1::head::Head;
 use crate::handler::{AnyHandler, Called, Handler, erase};
 use crate::request::Request;
 use crate::response::{IntoResponse, Response};
@@ -156,17 +155,20 @@ impl Router {
         }
     }
 
-    /// Finds the handler for a request and puts the parameters into it, or answers itself. `bytes` are the head's.
+    /// Finds the handler for a request and puts the parameters into it, or answers itself. `input` is what the request was parsed
+    /// of: the path is read there.
     #[inline]
-    pub(crate) fn find(&self, head: &Head, bytes: &[u8], request: &mut Request) -> Result<Target, Response> {
-        let path = &bytes[head.path.range()];
+    pub(crate) fn find(&self, input: &[u8], request: &mut Request) -> Result<Target, Response> {
+        let head = request.head();
+        let path = &head.bytes(input)[head.path.range()];
+        let is_get = head.is_get;
         if let Some(&(_, index)) = self.literal.iter().find(|(literal, _)| literal.as_bytes() == path) {
-            return self.find_handler(index, head.is_get, request.method());
+            return self.find_handler(index, is_get, request.method());
         }
         if self.is_simple {
-            return self.find_prefixed(path, head.is_get, request);
+            return self.find_prefixed(path, is_get, request);
         }
-        self.find_in_tree(path, head.is_get, request)
+        self.find_in_tree(path, is_get, request)
     }
 
     /// In a simple table the bytes before the last segment decide: at most one prefix fits.
@@ -378,11 +380,10 @@ mod tests {
     fn check(line: &str, expected: &str) {
         let input = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
         let mut request = Request::take();
-        let parsed = Parser::new(Limits::default()).parse(input.as_bytes(), request.fields_mut());
-        let Parse::Complete(head) = parsed else { panic!("{line}") };
-        request.fill(&head, input.as_bytes());
+        let parsed = request.parse(&mut Parser::new(Limits::default()), input.as_bytes());
+        assert_eq!(parsed, Parse::Complete(()), "{line}");
         let router = router();
-        let answer = router.find(&head, input.as_bytes(), &mut request).map(|target| {
+        let answer = router.find(input.as_bytes(), &mut request).map(|target| {
             match router.call(target, request, &mut Context::from_waker(Waker::noop())) {
                 Called::Ready(answer) => answer,
                 Called::Pending(_) => panic!("pending"),
@@ -454,11 +455,9 @@ mod tests {
                 router.is_simple = is_simple;
                 let mut request = Request::take();
                 let input = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
-                let parsed = Parser::new(Limits::default()).parse(input.as_bytes(), request.fields_mut());
-                let Parse::Complete(head) = parsed else { panic!("{path}") };
-                request.fill(&head, input.as_bytes());
-                let found =
-                    router.find(&head, input.as_bytes(), &mut request).map_err(|answer| answer.status());
+                let parsed = request.parse(&mut Parser::new(Limits::default()), input.as_bytes());
+                assert_eq!(parsed, Parse::Complete(()), "{path}");
+                let found = router.find(input.as_bytes(), &mut request).map_err(|answer| answer.status());
                 (found, request.param("x").map(str::to_owned))
             });
             assert_eq!(outcomes[0], outcomes[1], "{path}");

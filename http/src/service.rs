@@ -9,7 +9,7 @@ use http::{Method, Version};
 use crate::date::DateCache;
 use crate::h1::encode::{self, Answer};
 use crate::h1::framing::Framing;
-use crate::h1::head::{Head, Parse, Parser};
+use crate::h1::head::{Parse, Parser};
 use crate::h1::{Limits, Refusal};
 use crate::handler::{Called, PendingCall};
 use crate::request::Request;
@@ -61,7 +61,6 @@ pub(crate) struct WithBody {
     pub(crate) request: Request,
     /// Where it is routed to, or the answer there is already.
     pub(crate) target: Result<Target, Response>,
-    pub(crate) head: Head,
     pub(crate) facts: Facts,
 }
 
@@ -104,24 +103,25 @@ impl Service {
             }
             let mut request = Request::take();
             let rest = &input[used..];
-            let head = match self.parser.borrow_mut().parse(rest, request.fields_mut()) {
-                Parse::Complete(head) => head,
+            match request.parse(&mut self.parser.borrow_mut(), rest) {
+                Parse::Complete(()) => {}
                 Parse::Partial => break,
                 Parse::Error(why) => {
                     self.refuse(why, now, sink);
                     return (input.len(), Stop::Close);
                 }
-            };
+            }
+            let head = request.head();
             used += head.used();
-            request.fill(&head, rest);
             let facts = Facts {
                 is_head: !head.is_get && *request.method() == Method::HEAD,
                 is_old: head.version == Version::HTTP_10,
                 keep_alive: head.keep_alive,
             };
-            let found = self.router.find(&head, head.bytes(rest), &mut request);
-            if head.framing != Framing::None {
-                return (used, stop_for_body(&head, request, found, facts));
+            let has_body = head.framing != Framing::None;
+            let found = self.router.find(rest, &mut request);
+            if has_body {
+                return (used, stop_for_body(request, found, facts));
             }
             let answer = match found {
                 Ok(target) => match self.router.call(target, request, cx) {
@@ -164,8 +164,8 @@ impl Service {
     }
 }
 
-fn stop_for_body(head: &Head, request: Request, target: Result<Target, Response>, facts: Facts) -> Stop {
-    Stop::Body(Box::new(WithBody { request, target, head: *head, facts }))
+fn stop_for_body(request: Request, target: Result<Target, Response>, facts: Facts) -> Stop {
+    Stop::Body(Box::new(WithBody { request, target, facts }))
 }
 
 #[cfg(test)]
@@ -206,7 +206,7 @@ mod tests {
         trace.push(match stop {
             Stop::NeedInput => "need input".into(),
             Stop::Wait(..) => "wait".into(),
-            Stop::Body(begun) => format!("body {:?}", begun.head.framing),
+            Stop::Body(begun) => format!("body {:?}", begun.request.head().framing),
             Stop::Full => "full".into(),
             Stop::Close => "close".into(),
         });

@@ -149,18 +149,19 @@ impl Parser {
         &self.limits
     }
 
-    /// Looks for a whole request head at the beginning of `input` and puts its fields into `fields`.
+    /// Looks for a whole request head at the beginning of `input` and puts it into `head`, its fields into `fields`. `head` changes
+    /// only if one is complete.
     #[inline]
-    pub fn parse(&mut self, input: &[u8], fields: &mut Vec<Field>) -> Parse<Head> {
+    pub fn parse(&mut self, input: &[u8], head: &mut Head, fields: &mut Vec<Field>) -> Parse<()> {
         match plain::scan(input, &self.limits, fields) {
-            Some(lines) => self.judge(&input[..lines.len], &lines, fields),
-            None => self.parse_any(input, fields),
+            Some(lines) => self.judge(&input[..lines.len], &lines, head, fields),
+            None => self.parse_any(input, head, fields),
         }
     }
 
     /// Everything that is not plain: other forms, parts of heads, and whatever has to be refused.
     #[inline(never)]
-    fn parse_any(&mut self, input: &[u8], fields: &mut Vec<Field>) -> Parse<Head> {
+    fn parse_any(&mut self, input: &[u8], head: &mut Head, fields: &mut Vec<Field>) -> Parse<()> {
         // RFC 9112 section 2.2: empty lines before the request line are ignored.
         let skipped = match skip_empty_lines(input) {
             Parse::Complete(skipped) => skipped,
@@ -171,12 +172,15 @@ impl Parser {
         let rest = &input[skipped..];
         let window = &rest[..rest.len().min(self.limits.head_bytes)];
         let judged = match scan_lines(window, window, &self.limits, fields) {
-            Parse::Complete(lines) => self.judge(&window[..lines.len], &lines, fields),
+            Parse::Complete(lines) => self.judge(&window[..lines.len], &lines, head, fields),
             Parse::Partial => Parse::Partial,
             Parse::Error(why) => Parse::Error(why),
         };
         match judged {
-            Parse::Complete(head) => Parse::Complete(Head { start: skipped, ..head }),
+            Parse::Complete(()) => {
+                head.start = skipped;
+                Parse::Complete(())
+            }
             Parse::Partial if target_is_too_long(window, &self.limits) => {
                 Parse::Error(Refusal::TargetTooLong)
             }
@@ -191,7 +195,7 @@ impl Parser {
 
     /// The rules about what the lines say.
     #[inline(always)]
-    fn judge(&mut self, bytes: &[u8], lines: &Lines, fields: &[Field]) -> Parse<Head> {
+    fn judge(&mut self, bytes: &[u8], lines: &Lines, head: &mut Head, fields: &[Field]) -> Parse<()> {
         let gathered = &lines.gathered;
         let version = lines.version;
         let host = match gathered.hosts {
@@ -214,7 +218,7 @@ impl Parser {
         }
         let expect_continue =
             gathered.expects_continue && version == Version::HTTP_11 && framing != Framing::None;
-        Parse::Complete(Head {
+        *head = Head {
             start: 0,
             len: lines.len,
             method: lines.method,
@@ -228,7 +232,8 @@ impl Parser {
             keep_alive: !gathered.says_close && (version == Version::HTTP_11 || gathered.says_keep_alive),
             expect_continue,
             path_is_escaped: lines.target.path_is_escaped,
-        })
+        };
+        Parse::Complete(())
     }
 
     #[inline]
@@ -296,9 +301,9 @@ mod tests {
 
     /// Everything that matters about a head, as one line.
     fn describe(input: &[u8]) -> Result<String, Parse<()>> {
-        let mut fields = Vec::new();
-        match Parser::new(limits()).parse(input, &mut fields) {
-            Parse::Complete(head) => {
+        let (mut head, mut fields) = (Head::default(), Vec::new());
+        match Parser::new(limits()).parse(input, &mut head, &mut fields) {
+            Parse::Complete(()) => {
                 let bytes = head.bytes(input);
                 let show = |span: Span| String::from_utf8_lossy(&bytes[span.range()]);
                 let mut text = format!("{} {}", show(head.method), show(head.path));

@@ -203,10 +203,10 @@ impl Connection {
 
     /// Calls the handler of a request with a body, writes its answer and clears what it left of the body.
     async fn answer_with_body(self: &Rc<Self>, begun: Box<WithBody>) -> Option<End> {
-        let WithBody { mut request, target, head, facts } = *begun;
+        let WithBody { mut request, target, facts } = *begun;
         let shared = &self.shared;
         let mut exchange = Exchange::new();
-        if let Err(why) = exchange.begin(&head, &shared.limits) {
+        if let Err(why) = exchange.begin(request.head(), &shared.limits) {
             return Some(self.refuse(why));
         }
         self.reading.replace(Some(Box::new(Reading { exchange, is_waiting: false })));
