@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use http::{HeaderValue, Method, StatusCode, header};
 
-use crate::h1::Refusal;
+use crate::h1::{Refusal, same};
 use crate::handler::{AnyHandler, Called, Handler, erase};
 use crate::request::Request;
 use crate::response::{IntoResponse, Response};
@@ -162,7 +162,7 @@ impl Router {
         let head = request.head();
         let path = &head.bytes(input)[head.path.range()];
         let is_get = head.is_get;
-        if let Some(&(_, index)) = self.literal.iter().find(|(literal, _)| literal.as_bytes() == path) {
+        if let Some(&(_, index)) = self.literal.iter().find(|(literal, _)| same(literal.as_bytes(), path)) {
             return self.find_handler(index, is_get, request.method());
         }
         if self.is_simple {
@@ -175,8 +175,8 @@ impl Router {
     #[inline]
     fn find_prefixed(&self, path: &[u8], is_get: bool, request: &mut Request) -> Result<Target, Response> {
         let fits = |prefix: &str| {
-            let last = path.strip_prefix(prefix.as_bytes())?;
-            (!last.is_empty() && !last.contains(&b'/')).then_some(last)
+            let (start, last) = path.split_at_checked(prefix.len())?;
+            (same(start, prefix.as_bytes()) && !last.is_empty() && !last.contains(&b'/')).then_some(last)
         };
         let found = self.prefixed.iter().find_map(|(prefix, index)| Some((fits(prefix)?, *index)));
         let Some((value, index)) = found else {

@@ -7,6 +7,8 @@ use super::syntax;
 pub(super) struct Gathered {
     pub(super) host: Field,
     pub(super) hosts: u8,
+    /// `host` needs no check.
+    pub(super) host_is_known: bool,
     /// A Content-Length or a Transfer-Encoding was seen.
     pub(super) is_framed: bool,
     pub(super) says_close: bool,
@@ -16,12 +18,21 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
+    /// Takes a Host line whose value is the one that passed before.
+    #[inline(always)]
+    pub(super) fn take_known_host(&mut self, field: Field) {
+        self.host = field;
+        self.host_is_known = true;
+        self.hosts = self.hosts.saturating_add(1);
+    }
+
     /// The length alone rules out most names before a byte is compared.
     #[inline(always)]
     pub(super) fn take(&mut self, name: &[u8], value: &[u8], field: Field) {
         match name.len() {
             4 if is_host_name(name) => {
                 self.host = field;
+                self.host_is_known = false;
                 self.hosts = self.hosts.saturating_add(1);
             }
             6 if name.eq_ignore_ascii_case(b"expect") => self.take_expect(value),

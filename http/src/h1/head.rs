@@ -11,6 +11,7 @@ use http::Version;
 
 use super::framing::{self, Framing};
 use super::lines::{Lines, scan_lines};
+use super::plain::KnownHost;
 use super::target::target_is_too_long;
 use super::{Limits, Refusal, plain, syntax};
 
@@ -131,15 +132,14 @@ impl Head {
 #[derive(Clone, Debug)]
 pub struct Parser {
     limits: Limits,
-    /// The last Host that passed its check: the next one is nearly always the same.
-    host_known: Vec<u8>,
+    host_known: KnownHost,
 }
 
 impl Parser {
     /// A parser for these limits, which are [`clamped`](Limits::clamped).
     #[must_use]
     pub fn new(limits: Limits) -> Parser {
-        Parser { limits: limits.clamped(), host_known: Vec::new() }
+        Parser { limits: limits.clamped(), host_known: KnownHost::default() }
     }
 
     /// The limits.
@@ -153,7 +153,7 @@ impl Parser {
     /// only if one is complete.
     #[inline]
     pub fn parse(&mut self, input: &[u8], head: &mut Head, fields: &mut Vec<Field>) -> Parse<()> {
-        match plain::scan(input, &self.limits, fields) {
+        match plain::scan(input, &self.limits, &self.host_known, fields) {
             Some(lines) => self.judge(&input[..lines.len], &lines, head, fields),
             None => self.parse_any(input, head, fields),
         }
@@ -199,7 +199,9 @@ impl Parser {
         let gathered = &lines.gathered;
         let version = lines.version;
         let host = match gathered.hosts {
-            1 if self.is_host(gathered.host.value(bytes)) => gathered.host.value_span(),
+            1 if gathered.host_is_known || self.is_host(gathered.host.value(bytes)) => {
+                gathered.host.value_span()
+            }
             1 => return Parse::Error(Refusal::HostMalformed),
             0 if version == Version::HTTP_10 => Span::default(),
             0 => return Parse::Error(Refusal::HostMissing),
@@ -238,21 +240,17 @@ impl Parser {
 
     #[inline]
     fn is_host(&mut self, value: &[u8]) -> bool {
-        value == self.host_known || self.is_new_host(value)
+        self.host_known.is(value) || self.is_new_host(value)
     }
 
     fn is_new_host(&mut self, value: &[u8]) -> bool {
         let is_host = syntax::is_host(value);
-        if is_host && value.len() <= HOST_KNOWN_BYTES_MAX {
-            self.host_known.clear();
-            self.host_known.extend_from_slice(value);
+        if is_host {
+            self.host_known.set(value);
         }
         is_host
     }
 }
-
-/// A DNS name has 253 bytes at most; a port follows.
-const HOST_KNOWN_BYTES_MAX: usize = 260;
 
 fn decide_framing(version: Version, bytes: &[u8], fields: &[Field]) -> Result<Framing, Refusal> {
     let named = |name: &'static [u8]| {

@@ -19,3 +19,4 @@ mod version;
 
 pub use error::Refusal;
 pub use limits::Limits;
+pub(crate) use syntax::same;
