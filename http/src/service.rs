@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use http::{Method, Version};
 
 use crate::date::DateCache;
-use crate::h1::encode::{self, Answer};
+use crate::h1::encode::{self, Answer, DATE_END_BYTES};
 use crate::h1::framing::Framing;
 use crate::h1::head::{Parse, Parser};
 use crate::h1::{Limits, Refusal};
@@ -96,6 +96,7 @@ impl Service {
         cx: &mut Context<'_>,
         sink: &mut impl Sink,
     ) -> (usize, Stop) {
+        let date = *self.date.borrow_mut().line(now, SystemTime::now);
         let mut used = 0;
         while used < input.len() {
             if sink.is_full() {
@@ -130,7 +131,7 @@ impl Service {
                 },
                 Err(answer) => answer,
             };
-            if !self.write(&answer, facts, now, sink) {
+            if !self.write_dated(&answer, facts, &date, sink) {
                 return (used, Stop::Close);
             }
         }
@@ -140,8 +141,19 @@ impl Service {
     /// Writes an answer; says whether the connection persists.
     #[inline]
     pub(crate) fn write(&self, answer: &Response, facts: Facts, now: Instant, sink: &mut impl Sink) -> bool {
+        let date = *self.date.borrow_mut().line(now, SystemTime::now);
+        self.write_dated(answer, facts, &date, sink)
+    }
+
+    #[inline]
+    fn write_dated(
+        &self,
+        answer: &Response,
+        facts: Facts,
+        date: &[u8; DATE_END_BYTES],
+        sink: &mut impl Sink,
+    ) -> bool {
         let persists = facts.keep_alive && !answer.closes && !self.drains.get();
-        let mut date = self.date.borrow_mut();
         let answer = Answer {
             status: answer.status,
             content_type: answer.content_type,
@@ -150,7 +162,7 @@ impl Service {
             is_head: facts.is_head,
             version: if facts.is_old { Version::HTTP_10 } else { Version::HTTP_11 },
             persists,
-            date: date.line(now, SystemTime::now),
+            date,
         };
         sink.append(|out| encode::response(out, &answer));
         persists
