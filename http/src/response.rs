@@ -29,8 +29,9 @@ pub struct Response {
     pub(crate) status: StatusCode,
     pub(crate) content_type: Option<ContentType>,
     pub(crate) closes: bool,
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) body: Body,
+    /// `None` for most: to see that is all that dropping them costs.
+    headers: Option<Vec<(HeaderName, HeaderValue)>>,
+    body: Body,
 }
 
 /// The content of an answer.
@@ -56,7 +57,7 @@ impl Response {
     /// An answer without content.
     #[must_use]
     pub const fn new(status: StatusCode) -> Response {
-        Response { status, content_type: None, closes: false, headers: Vec::new(), body: Body::Static(b"") }
+        Response { status, content_type: None, closes: false, headers: None, body: Body::Static(b"") }
     }
 
     /// A page in HTML, from a `&'static str` or a `String`; neither is copied.
@@ -103,11 +104,12 @@ impl Response {
     /// With one more header field. A `Content-Type` replaces the one there is.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Response {
+        let headers = self.headers.get_or_insert_default();
         if name == header::CONTENT_TYPE {
             self.content_type = None;
-            self.headers.retain(|(name, _)| *name != header::CONTENT_TYPE);
+            headers.retain(|(name, _)| *name != header::CONTENT_TYPE);
         }
-        self.headers.push((name, value));
+        headers.push((name, value));
         self
     }
 
@@ -125,9 +127,10 @@ impl Response {
     }
 
     /// The header fields that were set.
+    #[inline]
     #[must_use]
     pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
-        &self.headers
+        self.headers.as_deref().unwrap_or_default()
     }
 
     /// The content.

@@ -48,7 +48,7 @@ pub const DATE_END_BYTES: usize = b"date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n"
 const HTML_OK: &[u8; 73] = b"HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: ";
 
 /// Appends the answer.
-#[inline]
+#[inline(always)]
 pub fn response(out: &mut Vec<u8>, answer: &Answer<'_>) {
     out.reserve(HEAD_ROOM + answer.body.len());
     let is_plain = answer.headers.is_empty() && answer.persists && answer.version == Version::HTTP_11;
