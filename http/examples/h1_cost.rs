@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use annulet_http::offline::{Offline, Outcome};
-use annulet_http::{IntoResponse, Limits, Request, Response, Router, escape};
+use annulet_http::{IntoResponse, Limits, Page, Request, Response, Router};
 
 /// As many as a client with 16-deep pipelining sends at once.
 const REQUESTS_PER_BATCH: usize = 16;
@@ -22,7 +22,9 @@ async fn index(_: Request) -> impl IntoResponse {
 
 async fn hello(request: Request) -> impl IntoResponse {
     let name = request.param("name").unwrap_or_default();
-    Response::html_fmt(format_args!("<h1>hello, {}!</h1>", escape(name)))
+    let mut page = Page::new();
+    page.push("<h1>hello, ").push_escaped(name).push("!</h1>");
+    page
 }
 
 #[inline(never)]

@@ -4,12 +4,12 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::h1::encode::DATE_LINE_BYTES;
+use crate::h1::encode::DATE_END_BYTES;
 
 /// The last line written, and until when it is good.
 #[derive(Clone, Debug)]
 pub struct DateCache {
-    line: [u8; DATE_LINE_BYTES],
+    line: [u8; DATE_END_BYTES],
     /// `None` before the first use.
     good_until: Option<Instant>,
 }
@@ -18,12 +18,12 @@ impl DateCache {
     /// A cache that asks for the time of day at its first use.
     #[must_use]
     pub const fn new() -> DateCache {
-        DateCache { line: *b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n", good_until: None }
+        DateCache { line: *b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n", good_until: None }
     }
 
-    /// The line for `now`. `time_of_day` is called when a new second has begun.
+    /// The line for `now`, and the empty line that ends a head. `time_of_day` is called when a new second has begun.
     #[inline]
-    pub fn line(&mut self, now: Instant, time_of_day: impl FnOnce() -> SystemTime) -> &[u8; DATE_LINE_BYTES] {
+    pub fn line(&mut self, now: Instant, time_of_day: impl FnOnce() -> SystemTime) -> &[u8; DATE_END_BYTES] {
         if self.good_until.is_none_or(|until| now >= until) {
             self.renew(now, time_of_day());
         }
@@ -63,7 +63,7 @@ mod tests {
                 asked += 1;
                 UNIX_EPOCH + Duration::from_millis(epoch_ms + after_ms)
             });
-            assert_eq!(std::str::from_utf8(&line), Ok(format!("date: {expected} GMT\r\n").as_str()));
+            assert_eq!(std::str::from_utf8(&line), Ok(format!("date: {expected} GMT\r\n\r\n").as_str()));
             assert_eq!(asked, expected_asked, "after {after_ms} ms");
         };
         check(0, "Sun, 06 Nov 1994 08:49:37", 1);

@@ -61,16 +61,16 @@ where
 /// A call that has to wait.
 pub(crate) type PendingCall = Pin<Box<dyn Future<Output = Response>>>;
 
-/// What came of the first poll.
-pub(crate) enum Called {
-    Ready(Response),
-    Pending(PendingCall),
-}
-
 /// A handler whose types are forgotten.
 pub(crate) trait AnyHandler {
-    /// Calls the handler and polls it once. A panic becomes the answer 500.
-    fn start(&self, request: Request, cx: &mut Context<'_>) -> Called;
+    /// Calls the handler and polls it once: it puts its answer into `answer`, which is empty, or has to wait. Passes on its panic;
+    /// the next call is none the worse for that.
+    fn start(
+        &self,
+        request: Request,
+        cx: &mut Context<'_>,
+        answer: &mut Option<Response>,
+    ) -> Option<PendingCall>;
 }
 
 pub(crate) fn erase<H: Handler>(handler: H) -> Box<dyn AnyHandler> {
@@ -83,8 +83,9 @@ pub(crate) fn poll_call(call: &mut PendingCall, cx: &mut Context<'_>) -> Poll<Re
     catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))).unwrap_or_else(|_| Poll::Ready(panic_answer()))
 }
 
+/// The answer in place of one that a handler's panic prevented.
 #[cold]
-fn panic_answer() -> Response {
+pub(crate) fn panic_answer() -> Response {
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 
@@ -99,21 +100,26 @@ struct Slotted<H: Handler> {
 
 impl<H: Handler> AnyHandler for Slotted<H> {
     #[inline]
-    fn start(&self, request: Request, cx: &mut Context<'_>) -> Called {
-        // See `poll_call`.
-        catch_unwind(AssertUnwindSafe(|| {
-            let mut slot = self.spare.take().unwrap_or_else(|| Box::pin(Slot { future: None }));
-            slot.as_mut().project().future.set(Some(self.handler.call(request)));
-            match slot.as_mut().poll(cx) {
-                Poll::Ready(answer) => {
-                    slot.as_mut().project().future.set(None);
-                    self.spare.set(Some(slot));
-                    Called::Ready(answer)
+    fn start(
+        &self,
+        request: Request,
+        cx: &mut Context<'_>,
+        answer: &mut Option<Response>,
+    ) -> Option<PendingCall> {
+        let mut slot = self.spare.take().unwrap_or_else(|| Box::pin(Slot { future: None }));
+        slot.as_mut().project().future.set(Some(self.handler.call(request)));
+        match slot.as_mut().poll(cx) {
+            Poll::Ready(ready) => {
+                // Where it stays: a return value would be moved once more. To know that it is empty saves the drop of what was there.
+                if answer.is_none() {
+                    *answer = Some(ready);
                 }
-                Poll::Pending => Called::Pending(slot),
+                slot.as_mut().project().future.set(None);
+                self.spare.set(Some(slot));
+                None
             }
-        }))
-        .unwrap_or_else(|_| Called::Ready(panic_answer()))
+            Poll::Pending => Some(slot),
+        }
     }
 }
 
@@ -137,18 +143,22 @@ impl<F: Future<Output: IntoResponse>> Future for Slot<F> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::{pending, poll_fn, ready};
+    use std::future::{poll_fn, ready};
     use std::rc::Rc;
     use std::task::Waker;
 
     use super::*;
 
-    fn start(handler: &dyn AnyHandler) -> Called {
-        handler.start(Request::take(), &mut Context::from_waker(Waker::noop()))
+    fn start(handler: &dyn AnyHandler) -> Result<Response, PendingCall> {
+        let mut answer = None;
+        match handler.start(Request::take(), &mut Context::from_waker(Waker::noop()), &mut answer) {
+            Some(call) => Err(call),
+            None => Ok(answer.unwrap()),
+        }
     }
 
     fn check_ready(handler: &dyn AnyHandler, status: u16, body: &str) {
-        let Called::Ready(answer) = start(handler) else { panic!("not ready") };
+        let Ok(answer) = start(handler) else { panic!("not ready") };
         assert_eq!((answer.status().as_u16(), std::str::from_utf8(answer.body())), (status, Ok(body)));
     }
 
@@ -183,23 +193,27 @@ mod tests {
                 if polls.get() == 1 { Poll::Pending } else { Poll::Ready("done") }
             })
         });
-        let Called::Pending(mut call) = start(&*handler) else { panic!("ready") };
+        let Err(mut call) = start(&*handler) else { panic!("ready") };
         check_ready(&*handler, 200, "done");
         let answer = poll_call(&mut call, &mut Context::from_waker(Waker::noop()));
         assert!(matches!(answer, Poll::Ready(answer) if answer.body() == b"done"));
     }
 
     #[test]
-    fn a_panic_is_one_answer() {
-        let handler = erase(|request: Request| async move {
-            assert!(request.query().is_some(), "on purpose");
+    fn a_panic_leaves_the_handler_whole() {
+        let panics = Rc::new(Cell::new(true));
+        let seen = panics.clone();
+        let handler = erase(move |_| {
+            let panics = seen.replace(false);
+            async move { assert!(!panics, "on purpose") }
         });
-        check_ready(&*handler, 500, "Internal Server Error");
-        check_ready(&*handler, 500, "Internal Server Error");
-        let handler = erase(|request: Request| {
-            assert!(request.query().is_some(), "on purpose, before there is a future");
-            pending::<()>()
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(start(&*handler)))).is_err());
+        check_ready(&*handler, 200, "");
+        let handler = erase(move |_| {
+            assert!(panics.replace(true), "on purpose, before there is a future");
+            ready(())
         });
-        check_ready(&*handler, 500, "Internal Server Error");
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(start(&*handler)))).is_err());
+        check_ready(&*handler, 200, "");
     }
 }

@@ -24,7 +24,7 @@ pub use h1::{Limits, Refusal};
 pub use handler::Handler;
 pub use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 pub use request::Request;
-pub use response::{Escape, IntoResponse, Response, escape};
+pub use response::{Escape, IntoResponse, Page, Response, escape};
 pub use router::Router;
 pub use server::{Drain, Server, serve};
 

@@ -14,7 +14,7 @@ use percent_encoding::percent_decode;
 use crate::Error;
 use crate::body::{Body, Chunk, Collector};
 use crate::h1::Refusal;
-use crate::h1::head::{Field, Head, Span};
+use crate::h1::head::{Field, Head, Parse, Parser, Span};
 
 /// Blocks kept per thread; one per request at work is needed. A thousand slow requests at a time leave so many behind.
 const BLOCKS_FREE_MAX: usize = 256;
@@ -172,25 +172,28 @@ impl Request {
         Request { block: Some(block.unwrap_or_default()) }
     }
 
-    /// Where the parser is to put the fields.
+    /// Takes over the head at the beginning of `input`, parsed to where it stays.
     #[inline]
-    pub(crate) fn fields_mut(&mut self) -> &mut Vec<Field> {
-        &mut self.block_mut().fields
+    pub(crate) fn parse(&mut self, parser: &mut Parser, input: &[u8]) -> Parse<()> {
+        let block = self.block_mut();
+        let was_get = block.head.is_get;
+        let parsed = parser.parse(input, &mut block.head, &mut block.fields);
+        if let Parse::Complete(()) = parsed {
+            let bytes = block.head.bytes(input);
+            block.bytes.clear();
+            block.bytes.extend_from_slice(bytes);
+            // Most requests are GET, and so was the one before in this block.
+            if !(block.head.is_get && was_get) {
+                block.method = Method::from_bytes(&bytes[block.head.method.range()]).unwrap_or_default();
+            }
+        }
+        parsed
     }
 
-    /// Takes over what was parsed of `input`; the fields are already here.
+    /// What was parsed.
     #[inline]
-    pub(crate) fn fill(&mut self, head: &Head, input: &[u8]) {
-        let block = self.block_mut();
-        let bytes = head.bytes(input);
-        let was_get = block.head.is_get;
-        block.bytes.clear();
-        block.bytes.extend_from_slice(bytes);
-        block.head = *head;
-        // Most requests are GET, and so was the one before in this block.
-        if !(head.is_get && was_get) {
-            block.method = Method::from_bytes(&bytes[head.method.range()]).unwrap_or_default();
-        }
+    pub(crate) fn head(&self) -> &Head {
+        &self.block().head
     }
 
     /// Adds the next parameter, a piece of the path.
@@ -279,13 +282,11 @@ fn text(checked: &[u8]) -> &str {
 mod tests {
     use super::*;
     use crate::h1::Limits;
-    use crate::h1::head::{Parse, Parser};
 
     fn request(input: &str) -> Request {
         let mut request = Request::take();
-        let parsed = Parser::new(Limits::default()).parse(input.as_bytes(), request.fields_mut());
-        let Parse::Complete(head) = parsed else { panic!("{input:?}") };
-        request.fill(&head, input.as_bytes());
+        let parsed = request.parse(&mut Parser::new(Limits::default()), input.as_bytes());
+        assert_eq!(parsed, Parse::Complete(()), "{input:?}");
         request
     }
 

@@ -6,9 +6,8 @@ use std::rc::Rc;
 
 use http::{HeaderValue, Method, StatusCode, header};
 
-use crate::h1::Refusal;
-use crate::h1::head::Head;
-use crate::handler::{AnyHandler, Called, Handler, erase};
+use crate::h1::{Refusal, same};
+use crate::handler::{AnyHandler, Handler, PendingCall, erase};
 use crate::request::Request;
 use crate::response::{IntoResponse, Response};
 
@@ -60,6 +59,20 @@ struct Route {
 pub(crate) struct Target {
     route: u32,
     handler: u32,
+}
+
+/// Why there is no handler: small, where an answer is large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Miss {
+    status: StatusCode,
+    /// The route whose methods the answer is to name.
+    allow: Option<u32>,
+}
+
+impl Miss {
+    fn new(status: StatusCode) -> Miss {
+        Miss { status, allow: None }
+    }
 }
 
 impl Router {
@@ -156,29 +169,32 @@ impl Router {
         }
     }
 
-    /// Finds the handler for a request and puts the parameters into it, or answers itself. `bytes` are the head's.
+    /// Finds the handler for a request and puts the parameters into it. `input` is what the request was parsed
+    /// of: the path is read there.
     #[inline]
-    pub(crate) fn find(&self, head: &Head, bytes: &[u8], request: &mut Request) -> Result<Target, Response> {
-        let path = &bytes[head.path.range()];
-        if let Some(&(_, index)) = self.literal.iter().find(|(literal, _)| literal.as_bytes() == path) {
-            return self.find_handler(index, head.is_get, request.method());
+    pub(crate) fn find(&self, input: &[u8], request: &mut Request) -> Result<Target, Miss> {
+        let head = request.head();
+        let path = &head.bytes(input)[head.path.range()];
+        let is_get = head.is_get;
+        if let Some(&(_, index)) = self.literal.iter().find(|(literal, _)| same(literal.as_bytes(), path)) {
+            return self.find_handler(index, is_get, request.method());
         }
         if self.is_simple {
-            return self.find_prefixed(path, head.is_get, request);
+            return self.find_prefixed(path, is_get, request);
         }
-        self.find_in_tree(path, head.is_get, request)
+        self.find_in_tree(path, is_get, request)
     }
 
     /// In a simple table the bytes before the last segment decide: at most one prefix fits.
     #[inline]
-    fn find_prefixed(&self, path: &[u8], is_get: bool, request: &mut Request) -> Result<Target, Response> {
+    fn find_prefixed(&self, path: &[u8], is_get: bool, request: &mut Request) -> Result<Target, Miss> {
         let fits = |prefix: &str| {
-            let last = path.strip_prefix(prefix.as_bytes())?;
-            (!last.is_empty() && !last.contains(&b'/')).then_some(last)
+            let (start, last) = path.split_at_checked(prefix.len())?;
+            (same(start, prefix.as_bytes()) && !last.is_empty() && !last.contains(&b'/')).then_some(last)
         };
         let found = self.prefixed.iter().find_map(|(prefix, index)| Some((fits(prefix)?, *index)));
         let Some((value, index)) = found else {
-            return Err(self.answer_unrouted(path, request.method()));
+            return Err(self.miss_unrouted(path, request.method()));
         };
         let target = self.find_handler(index, is_get, request.method())?;
         self.fill_params(index, std::iter::once(text_of(value)), request)?;
@@ -191,62 +207,77 @@ impl Router {
         index: u32,
         values: impl Iterator<Item = &'p str>,
         request: &mut Request,
-    ) -> Result<(), Response> {
+    ) -> Result<(), Miss> {
         let names = &self.routes[index as usize].param_names;
         if !names.is_empty() {
             for value in values {
-                request.push_param(value).map_err(|why| why.status().into_response())?;
+                request.push_param(value).map_err(|why| Miss::new(why.status()))?;
             }
             request.set_param_names(names);
         }
         Ok(())
     }
 
-    fn find_in_tree(&self, path: &[u8], is_get: bool, request: &mut Request) -> Result<Target, Response> {
+    fn find_in_tree(&self, path: &[u8], is_get: bool, request: &mut Request) -> Result<Target, Miss> {
         let Ok(found) = self.tree.at(text_of(path)) else {
-            return Err(self.answer_unrouted(path, request.method()));
+            return Err(self.miss_unrouted(path, request.method()));
         };
         let target = self.find_handler(*found.value, is_get, request.method())?;
         self.fill_params(*found.value, found.params.iter().map(|(_, value)| value), request)?;
         Ok(target)
     }
 
-    #[inline]
-    fn find_handler(&self, index: u32, is_get: bool, method: &Method) -> Result<Target, Response> {
+    #[inline(always)]
+    fn find_handler(&self, index: u32, is_get: bool, method: &Method) -> Result<Target, Miss> {
         let route = &self.routes[index as usize];
         let found = if is_get { route.get } else { route.find(method).map(|at| at as u32) };
         match found {
             Some(handler) => Ok(Target { route: index, handler }),
-            None => Err(self.answer_unhandled(route, method)),
+            None => Err(self.miss_unhandled(index, method)),
         }
     }
 
-    /// Calls the handler and polls it once.
+    /// Calls the handler and polls it once, see [`AnyHandler::start`].
     #[inline]
-    pub(crate) fn call(&self, target: Target, request: Request, cx: &mut std::task::Context<'_>) -> Called {
+    pub(crate) fn call(
+        &self,
+        target: Target,
+        request: Request,
+        cx: &mut std::task::Context<'_>,
+        answer: &mut Option<Response>,
+    ) -> Option<PendingCall> {
         let route = &self.routes[target.route as usize];
-        route.handlers[target.handler as usize].1.start(request, cx)
+        route.handlers[target.handler as usize].1.start(request, cx, answer)
     }
 
+    /// The answer in place of a handler's.
     #[cold]
-    fn answer_unrouted(&self, path: &[u8], method: &Method) -> Response {
-        match (self.knows(method), path) {
-            (false, _) => Refusal::MethodUnknown.status().into_response(),
-            // RFC 9110 section 9.3.7: the server as a whole is asked.
-            (true, b"*") => Response::new(StatusCode::NO_CONTENT),
-            (true, _) => StatusCode::NOT_FOUND.into_response(),
+    pub(crate) fn answer(&self, miss: Miss) -> Response {
+        let answer = miss.status.into_response();
+        match miss.allow {
+            Some(route) => answer.with_header(header::ALLOW, self.routes[route as usize].allow.clone()),
+            None => answer,
         }
     }
 
     #[cold]
-    fn answer_unhandled(&self, route: &Route, method: &Method) -> Response {
-        let answer = match *method {
-            Method::OPTIONS => Response::new(StatusCode::NO_CONTENT),
-            _ if self.knows(method) => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+    fn miss_unrouted(&self, path: &[u8], method: &Method) -> Miss {
+        Miss::new(match (self.knows(method), path) {
+            (false, _) => Refusal::MethodUnknown.status(),
+            // RFC 9110 section 9.3.7: the server as a whole is asked.
+            (true, b"*") => StatusCode::NO_CONTENT,
+            (true, _) => StatusCode::NOT_FOUND,
+        })
+    }
+
+    #[cold]
+    fn miss_unhandled(&self, route: u32, method: &Method) -> Miss {
+        match *method {
+            Method::OPTIONS => Miss { status: StatusCode::NO_CONTENT, allow: Some(route) },
+            _ if self.knows(method) => Miss { status: StatusCode::METHOD_NOT_ALLOWED, allow: Some(route) },
             // RFC 9110 section 15.6.2.
-            _ => return Refusal::MethodUnknown.status().into_response(),
-        };
-        answer.with_header(header::ALLOW, route.allow.clone())
+            _ => Miss::new(Refusal::MethodUnknown.status()),
+        }
     }
 
     fn knows(&self, method: &Method) -> bool {
@@ -378,17 +409,17 @@ mod tests {
     fn check(line: &str, expected: &str) {
         let input = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
         let mut request = Request::take();
-        let parsed = Parser::new(Limits::default()).parse(input.as_bytes(), request.fields_mut());
-        let Parse::Complete(head) = parsed else { panic!("{line}") };
-        request.fill(&head, input.as_bytes());
+        let parsed = request.parse(&mut Parser::new(Limits::default()), input.as_bytes());
+        assert_eq!(parsed, Parse::Complete(()), "{line}");
         let router = router();
-        let answer = router.find(&head, input.as_bytes(), &mut request).map(|target| {
-            match router.call(target, request, &mut Context::from_waker(Waker::noop())) {
-                Called::Ready(answer) => answer,
-                Called::Pending(_) => panic!("pending"),
+        let answer = match router.find(input.as_bytes(), &mut request) {
+            Ok(target) => {
+                let (mut cx, mut answer) = (Context::from_waker(Waker::noop()), None);
+                assert!(router.call(target, request, &mut cx, &mut answer).is_none(), "pending");
+                answer.unwrap()
             }
-        });
-        let answer = answer.unwrap_or_else(|answer| answer);
+            Err(miss) => router.answer(miss),
+        };
         let mut text = answer.status().as_str().to_owned();
         for (name, value) in answer.headers() {
             text += &format!(" {name}: {}", value.to_str().unwrap());
@@ -454,11 +485,9 @@ mod tests {
                 router.is_simple = is_simple;
                 let mut request = Request::take();
                 let input = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
-                let parsed = Parser::new(Limits::default()).parse(input.as_bytes(), request.fields_mut());
-                let Parse::Complete(head) = parsed else { panic!("{path}") };
-                request.fill(&head, input.as_bytes());
-                let found =
-                    router.find(&head, input.as_bytes(), &mut request).map_err(|answer| answer.status());
+                let parsed = request.parse(&mut Parser::new(Limits::default()), input.as_bytes());
+                assert_eq!(parsed, Parse::Complete(()), "{path}");
+                let found = router.find(input.as_bytes(), &mut request).map_err(|miss| miss.status);
                 (found, request.param("x").map(str::to_owned))
             });
             assert_eq!(outcomes[0], outcomes[1], "{path}");

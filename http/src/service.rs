@@ -1,20 +1,21 @@
 //! From received bytes to answers, without I/O: parse, route, call, encode, request after request until something has to be
 //! waited for. This is the hot path; the server's pump and the offline tools both run it.
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Context;
 use std::time::{Instant, SystemTime};
 
 use http::{Method, Version};
 
 use crate::date::DateCache;
-use crate::h1::encode::{self, Answer};
+use crate::h1::encode::{self, Answer, DATE_END_BYTES};
 use crate::h1::framing::Framing;
-use crate::h1::head::{Head, Parse, Parser};
+use crate::h1::head::{Parse, Parser};
 use crate::h1::{Limits, Refusal};
-use crate::handler::{Called, PendingCall};
+use crate::handler::{PendingCall, panic_answer};
 use crate::request::Request;
 use crate::response::{IntoResponse, Response};
-use crate::router::{Router, Target};
+use crate::router::{Miss, Router, Target};
 
 /// What one core serves: its routes, its limits, the date.
 #[derive(Debug)]
@@ -59,10 +60,18 @@ pub(crate) enum Stop {
 /// A request whose body follows.
 pub(crate) struct WithBody {
     pub(crate) request: Request,
-    /// Where it is routed to, or the answer there is already.
-    pub(crate) target: Result<Target, Response>,
-    pub(crate) head: Head,
+    /// Where it is routed to.
+    pub(crate) target: Result<Target, Miss>,
     pub(crate) facts: Facts,
+}
+
+/// How far a batch of requests has come, for who goes on behind a handler's panic.
+struct Batch {
+    /// Bytes of the input.
+    used: usize,
+    /// Set while a handler is called.
+    at_work: Option<Facts>,
+    date: [u8; DATE_END_BYTES],
 }
 
 impl Service {
@@ -77,6 +86,22 @@ impl Service {
 
     pub(crate) fn router(&self) -> &Router {
         &self.router
+    }
+
+    /// Calls one handler and polls it once: its answer, or what has to be waited for. A panic becomes the answer 500.
+    pub(crate) fn call(
+        &self,
+        target: Target,
+        request: Request,
+        cx: &mut Context<'_>,
+    ) -> Result<Response, PendingCall> {
+        let mut answer = None;
+        // See `serve`.
+        match catch_unwind(AssertUnwindSafe(|| self.router.call(target, request, cx, &mut answer))) {
+            Ok(Some(call)) => Err(call),
+            Ok(None) => Ok(answer.expect("who does not wait has answered")),
+            Err(_) => Ok(panic_answer()),
+        }
     }
 
     /// From now on every answer is the last of its connection.
@@ -97,60 +122,107 @@ impl Service {
         cx: &mut Context<'_>,
         sink: &mut impl Sink,
     ) -> (usize, Stop) {
-        let mut used = 0;
-        while used < input.len() {
+        let date = *self.date.borrow_mut().line(now, SystemTime::now);
+        let mut batch = Batch { used: 0, at_work: None, date };
+        loop {
+            // Once a batch and not once a call: then an answer can be made where it stays.
+            let served =
+                catch_unwind(AssertUnwindSafe(|| self.serve_until_panic(input, now, cx, sink, &mut batch)));
+            match (served, batch.at_work.take()) {
+                (Ok(stop), _) => return (batch.used, stop),
+                // What the handler was doing is dropped: nothing broken can be seen afterwards.
+                (Err(_), Some(facts)) => {
+                    if !self.write_dated(&panic_answer(), facts, &batch.date, sink) {
+                        return (batch.used, Stop::Close);
+                    }
+                }
+                // Not a handler's panic.
+                (Err(panic), None) => resume_unwind(panic),
+            }
+        }
+    }
+
+    #[inline]
+    fn serve_until_panic(
+        &self,
+        input: &[u8],
+        now: Instant,
+        cx: &mut Context<'_>,
+        sink: &mut impl Sink,
+        batch: &mut Batch,
+    ) -> Stop {
+        while batch.used < input.len() {
             if sink.is_full() {
-                return (used, Stop::Full);
+                return Stop::Full;
             }
             let mut request = Request::take();
-            let rest = &input[used..];
-            let head = match self.parser.borrow_mut().parse(rest, request.fields_mut()) {
-                Parse::Complete(head) => head,
+            let rest = &input[batch.used..];
+            match request.parse(&mut self.parser.borrow_mut(), rest) {
+                Parse::Complete(()) => {}
                 Parse::Partial => break,
                 Parse::Error(why) => {
                     self.refuse(why, now, sink);
-                    return (input.len(), Stop::Close);
+                    batch.used = input.len();
+                    return Stop::Close;
                 }
-            };
-            used += head.used();
-            request.fill(&head, rest);
+            }
+            let head = request.head();
+            batch.used += head.used();
             let facts = Facts {
                 is_head: !head.is_get && *request.method() == Method::HEAD,
                 is_old: head.version == Version::HTTP_10,
                 keep_alive: head.keep_alive,
             };
-            let found = self.router.find(&head, head.bytes(rest), &mut request);
-            if head.framing != Framing::None {
-                return (used, stop_for_body(&head, request, found, facts));
+            let has_body = head.framing != Framing::None;
+            let target = self.router.find(rest, &mut request);
+            if has_body {
+                return stop_for_body(request, target, facts);
             }
-            let answer = match found {
-                Ok(target) => match self.router.call(target, request, cx) {
-                    Called::Ready(answer) => answer,
-                    Called::Pending(call) => return (used, Stop::Wait(call, facts)),
-                },
-                Err(answer) => answer,
-            };
-            if !self.write(&answer, facts, now, sink) {
-                return (used, Stop::Close);
+            let mut answer = None;
+            match target {
+                Ok(target) => {
+                    batch.at_work = Some(facts);
+                    let waits = self.router.call(target, request, cx, &mut answer);
+                    batch.at_work = None;
+                    if let Some(call) = waits {
+                        return Stop::Wait(call, facts);
+                    }
+                }
+                Err(miss) => answer = Some(self.router.answer(miss)),
+            }
+            let answer = answer.as_ref().expect("who does not wait has answered");
+            if !self.write_dated(answer, facts, &batch.date, sink) {
+                return Stop::Close;
             }
         }
-        (used, Stop::NeedInput)
+        Stop::NeedInput
     }
 
     /// Writes an answer; says whether the connection persists.
     #[inline]
     pub(crate) fn write(&self, answer: &Response, facts: Facts, now: Instant, sink: &mut impl Sink) -> bool {
+        let date = *self.date.borrow_mut().line(now, SystemTime::now);
+        self.write_dated(answer, facts, &date, sink)
+    }
+
+    #[inline]
+    fn write_dated(
+        &self,
+        answer: &Response,
+        facts: Facts,
+        date: &[u8; DATE_END_BYTES],
+        sink: &mut impl Sink,
+    ) -> bool {
         let persists = facts.keep_alive && !answer.closes && !self.drains.get();
-        let mut date = self.date.borrow_mut();
         let answer = Answer {
             status: answer.status,
             content_type: answer.content_type,
-            headers: &answer.headers,
+            headers: answer.headers(),
             body: answer.body(),
             is_head: facts.is_head,
             version: if facts.is_old { Version::HTTP_10 } else { Version::HTTP_11 },
             persists,
-            date: date.line(now, SystemTime::now),
+            date,
         };
         sink.append(|out| encode::response(out, &answer));
         persists
@@ -164,8 +236,8 @@ impl Service {
     }
 }
 
-fn stop_for_body(head: &Head, request: Request, target: Result<Target, Response>, facts: Facts) -> Stop {
-    Stop::Body(Box::new(WithBody { request, target, head: *head, facts }))
+fn stop_for_body(request: Request, target: Result<Target, Miss>, facts: Facts) -> Stop {
+    Stop::Body(Box::new(WithBody { request, target, facts }))
 }
 
 #[cfg(test)]
@@ -195,6 +267,7 @@ mod tests {
         let router = Router::new()
             .get("/", async |_: Request| Response::html("<h1>Index</h1>"))
             .get("/close", async |_: Request| Response::html("").with_close())
+            .get("/panic", async |request: Request| assert!(request.query().is_some(), "on purpose"))
             .get("/wait", |_| pending::<()>());
         let service = Service::new(router, Limits { body_bytes: 100, ..Limits::default() });
         let mut out = Out { bytes: Vec::new(), bytes_max: 400 };
@@ -206,7 +279,7 @@ mod tests {
         trace.push(match stop {
             Stop::NeedInput => "need input".into(),
             Stop::Wait(..) => "wait".into(),
-            Stop::Body(begun) => format!("body {:?}", begun.head.framing),
+            Stop::Body(begun) => format!("body {:?}", begun.request.head().framing),
             Stop::Full => "full".into(),
             Stop::Close => "close".into(),
         });
@@ -224,6 +297,10 @@ mod tests {
         check(&GET.repeat(9), "200 200 200 200 full +135");
         check(&format!("{GET}GET /wait HTTP/1.1\r\nHost: a\r\n\r\n{GET}"), "200 wait +27");
         check(&format!("{GET}GET /close HTTP/1.1\r\nHost: a\r\n\r\n{GET}"), "200 200 close +27");
+        const PANIC: &str = "GET /panic HTTP/1.1\r\nHost: a\r\n\r\n";
+        check(&format!("{PANIC}{PANIC}{GET}"), "500 500 200 need input +0");
+        check(&format!("{GET}{PANIC}{GET}"), "200 500 200 need input +0");
+        check("GET /panic HTTP/1.0\r\n\r\n", "500 close +0");
         check(&format!("{GET}GET /none HTTP/1.1\r\nHost: a\r\n\r\n{GET}"), "200 404 200 need input +0");
         check(&format!("GET / HTTP/1.1\r\n\r\n{GET}"), "400 close +0");
         check(&format!("GET / HTTP/1.0\r\n\r\n{GET}"), "200 close +27");

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use annulet::net::{TcpListener, TcpStream};
 use annulet_http::offline::{Offline, Outcome};
-use annulet_http::{IntoResponse, Limits, Request, Response, Router, Server, escape};
+use annulet_http::{IntoResponse, Limits, Page, Request, Response, Router, Server};
 
 struct Counting;
 
@@ -42,7 +42,9 @@ async fn index(_: Request) -> impl IntoResponse {
 
 async fn hello(request: Request) -> impl IntoResponse {
     let name = request.param("name").unwrap_or_default();
-    Response::html_fmt(format_args!("<h1>hello, {}!</h1>", escape(name)))
+    let mut page = Page::new();
+    page.push("<h1>hello, ").push_escaped(name).push("!</h1>");
+    page
 }
 
 fn check(target: &str, expected: u64) {

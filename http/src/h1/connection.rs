@@ -196,7 +196,9 @@ mod tests {
 
     fn begin(fields: &str) -> (Exchange, Result<(), Refusal>) {
         let input = format!("POST / HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
-        let Parse::Complete(head) = Parser::new(limits()).parse(input.as_bytes(), &mut Vec::new()) else {
+        let mut head = Head::default();
+        let parsed = Parser::new(limits()).parse(input.as_bytes(), &mut head, &mut Vec::new());
+        let Parse::Complete(()) = parsed else {
             panic!("{input:?}");
         };
         let mut exchange = Exchange::new();

@@ -1,19 +1,19 @@
 //! The request head: request line and header fields, from bytes to facts in one pass over the fields.
 //!
-//! httparse finds the lines. What it lets through is refused here: a bare LF as line end, characters that no target may hold,
-//! a missing, second or malformed Host. The fields that decide about framing and persistence are gathered on the way; nothing is
-//! copied, fields become offsets. Before httparse, [`plain`] takes the heads that nearly everybody sends, at a third of the cost;
-//! a test holds the two to the same outcome.
+//! `plain` finds the lines of the heads that nearly everybody sends, `lines` those of all others, with httparse, at
+//! three times the cost; a test holds the two to the same outcome. What the lines say together is judged here: a missing, second
+//! or malformed Host, the framing, persistence. Nothing is copied, fields become offsets.
 //!
 //! The outcome does not depend on how the bytes arrived: whatever is an error in the whole is never complete in a part.
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use http::Version;
 
 use super::framing::{self, Framing};
-use super::syntax::{self, PATH, QUERY};
-use super::{Limits, Refusal, plain};
+use super::lines::{Lines, scan_lines};
+use super::plain::KnownHost;
+use super::target::target_is_too_long;
+use super::{Limits, Refusal, plain, syntax};
 
 /// What came of a look at the bytes received so far.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Field {
     }
 
     #[inline]
-    fn value_span(self) -> Span {
+    pub(super) fn value_span(self) -> Span {
         Span { start: self.value_start, len: self.value_len }
     }
 
@@ -132,15 +132,14 @@ impl Head {
 #[derive(Clone, Debug)]
 pub struct Parser {
     limits: Limits,
-    /// The last Host that passed its check: the next one is nearly always the same.
-    host_known: Vec<u8>,
+    host_known: KnownHost,
 }
 
 impl Parser {
     /// A parser for these limits, which are [`clamped`](Limits::clamped).
     #[must_use]
     pub fn new(limits: Limits) -> Parser {
-        Parser { limits: limits.clamped(), host_known: Vec::new() }
+        Parser { limits: limits.clamped(), host_known: KnownHost::default() }
     }
 
     /// The limits.
@@ -150,18 +149,19 @@ impl Parser {
         &self.limits
     }
 
-    /// Looks for a whole request head at the beginning of `input` and puts its fields into `fields`.
+    /// Looks for a whole request head at the beginning of `input` and puts it into `head`, its fields into `fields`. `head` changes
+    /// only if one is complete.
     #[inline]
-    pub fn parse(&mut self, input: &[u8], fields: &mut Vec<Field>) -> Parse<Head> {
-        match plain::scan(input, &self.limits, fields) {
-            Some(lines) => self.judge(&input[..lines.len], &lines, fields),
-            None => self.parse_any(input, fields),
+    pub fn parse(&mut self, input: &[u8], head: &mut Head, fields: &mut Vec<Field>) -> Parse<()> {
+        match plain::scan(input, &self.limits, &self.host_known, fields) {
+            Some(lines) => self.judge(&input[..lines.len], &lines, head, fields),
+            None => self.parse_any(input, head, fields),
         }
     }
 
     /// Everything that is not plain: other forms, parts of heads, and whatever has to be refused.
     #[inline(never)]
-    fn parse_any(&mut self, input: &[u8], fields: &mut Vec<Field>) -> Parse<Head> {
+    fn parse_any(&mut self, input: &[u8], head: &mut Head, fields: &mut Vec<Field>) -> Parse<()> {
         // RFC 9112 section 2.2: empty lines before the request line are ignored.
         let skipped = match skip_empty_lines(input) {
             Parse::Complete(skipped) => skipped,
@@ -172,12 +172,15 @@ impl Parser {
         let rest = &input[skipped..];
         let window = &rest[..rest.len().min(self.limits.head_bytes)];
         let judged = match scan_lines(window, window, &self.limits, fields) {
-            Parse::Complete(lines) => self.judge(&window[..lines.len], &lines, fields),
+            Parse::Complete(lines) => self.judge(&window[..lines.len], &lines, head, fields),
             Parse::Partial => Parse::Partial,
             Parse::Error(why) => Parse::Error(why),
         };
         match judged {
-            Parse::Complete(head) => Parse::Complete(Head { start: skipped, ..head }),
+            Parse::Complete(()) => {
+                head.start = skipped;
+                Parse::Complete(())
+            }
             Parse::Partial if target_is_too_long(window, &self.limits) => {
                 Parse::Error(Refusal::TargetTooLong)
             }
@@ -192,11 +195,13 @@ impl Parser {
 
     /// The rules about what the lines say.
     #[inline(always)]
-    fn judge(&mut self, bytes: &[u8], lines: &Lines, fields: &[Field]) -> Parse<Head> {
+    fn judge(&mut self, bytes: &[u8], lines: &Lines, head: &mut Head, fields: &[Field]) -> Parse<()> {
         let gathered = &lines.gathered;
         let version = lines.version;
         let host = match gathered.hosts {
-            1 if self.is_host(gathered.host.value(bytes)) => gathered.host.value_span(),
+            1 if gathered.host_is_known || self.is_host(gathered.host.value(bytes)) => {
+                gathered.host.value_span()
+            }
             1 => return Parse::Error(Refusal::HostMalformed),
             0 if version == Version::HTTP_10 => Span::default(),
             0 => return Parse::Error(Refusal::HostMissing),
@@ -215,7 +220,7 @@ impl Parser {
         }
         let expect_continue =
             gathered.expects_continue && version == Version::HTTP_11 && framing != Framing::None;
-        Parse::Complete(Head {
+        *head = Head {
             start: 0,
             len: lines.len,
             method: lines.method,
@@ -229,42 +234,29 @@ impl Parser {
             keep_alive: !gathered.says_close && (version == Version::HTTP_11 || gathered.says_keep_alive),
             expect_continue,
             path_is_escaped: lines.target.path_is_escaped,
-        })
+        };
+        Parse::Complete(())
     }
 
     #[inline]
     fn is_host(&mut self, value: &[u8]) -> bool {
-        value == self.host_known || self.is_new_host(value)
+        self.host_known.is(value) || self.is_new_host(value)
     }
 
     fn is_new_host(&mut self, value: &[u8]) -> bool {
         let is_host = syntax::is_host(value);
-        if is_host && value.len() <= HOST_KNOWN_BYTES_MAX {
-            self.host_known.clear();
-            self.host_known.extend_from_slice(value);
+        if is_host {
+            self.host_known.set(value);
         }
         is_host
     }
 }
-
-/// A DNS name has 253 bytes at most; a port follows.
-const HOST_KNOWN_BYTES_MAX: usize = 260;
 
 fn decide_framing(version: Version, bytes: &[u8], fields: &[Field]) -> Result<Framing, Refusal> {
     let named = |name: &'static [u8]| {
         fields.iter().filter(|f| f.name(bytes).eq_ignore_ascii_case(name)).map(|f| f.value(bytes))
     };
     framing::decide(version, named(b"content-length"), named(b"transfer-encoding"))
-}
-
-/// The lines of a head: well-formed each for itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Lines {
-    pub(super) len: usize,
-    pub(super) method: Span,
-    pub(super) target: Target,
-    pub(super) version: Version,
-    pub(super) gathered: Gathered,
 }
 
 /// The error that would have come first, had the bytes come one by one: a target may be too long before or after its first bad
@@ -284,184 +276,6 @@ fn first_error(window: &[u8], last: Refusal, limits: &Limits, fields: &mut Vec<F
     why
 }
 
-/// Finds the lines with httparse. `text` is what it reads, `window` what is kept. They are the same, except for the digit of a
-/// future minor version.
-pub(super) fn scan_lines(
-    text: &[u8],
-    window: &[u8],
-    limits: &Limits,
-    fields: &mut Vec<Field>,
-) -> Parse<Lines> {
-    let mut table = [const { MaybeUninit::uninit() }; Limits::HEADERS_MAX];
-    let mut request = httparse::Request::new(&mut []);
-    let len = match request.parse_with_uninit_headers(text, &mut table[..limits.headers]) {
-        Ok(httparse::Status::Complete(len)) => len,
-        Ok(httparse::Status::Partial) => return Parse::Partial,
-        Err(error) => return handle_parse_error(error, text, window, limits, fields),
-    };
-    // All three are set by a complete parse.
-    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
-        return Parse::Error(Refusal::RequestLine);
-    };
-    // Every line end but the last two stands right before a field name, the last two at the end.
-    if !text[..len].ends_with(b"\r\n\r\n") {
-        return Parse::Error(Refusal::LineEnd);
-    }
-    fields.clear();
-    let mut gathered = Gathered::default();
-    for header in request.headers.iter() {
-        let name = Span::of(header.name.as_bytes(), text);
-        if text[usize::from(name.start) - 2] != b'\r' {
-            return Parse::Error(Refusal::LineEnd);
-        }
-        // An empty value is a slice of anywhere, so its place has to be brought into the head.
-        let value = if header.value.is_empty() { Span::default() } else { Span::of(header.value, text) };
-        let field = Field::new(name, value);
-        fields.push(field);
-        gathered.take(header.name.as_bytes(), header.value, field);
-    }
-    let method = Span::of(method.as_bytes(), text);
-    if target.len() > limits.target_bytes {
-        return Parse::Error(Refusal::TargetTooLong);
-    }
-    let target_span = Span::of(target.as_bytes(), text);
-    match split_target(&window[method.range()], &window[target_span.range()], target_span.start) {
-        Ok(target) => {
-            let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
-            Parse::Complete(Lines { len, method, target, version, gathered })
-        }
-        Err(why) => Parse::Error(why),
-    }
-}
-
-/// What the fields said, gathered while they pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Gathered {
-    host: Field,
-    hosts: u8,
-    /// A Content-Length or a Transfer-Encoding was seen.
-    is_framed: bool,
-    says_close: bool,
-    says_keep_alive: bool,
-    expects_continue: bool,
-    expects_unknown: bool,
-}
-
-impl Gathered {
-    /// The length alone rules out most names before a byte is compared.
-    #[inline(always)]
-    pub(super) fn take(&mut self, name: &[u8], value: &[u8], field: Field) {
-        match name.len() {
-            4 if is_host_name(name) => {
-                self.host = field;
-                self.hosts = self.hosts.saturating_add(1);
-            }
-            6 if name.eq_ignore_ascii_case(b"expect") => self.take_expect(value),
-            10 if name.eq_ignore_ascii_case(b"connection") => self.take_connection(value),
-            14 if name.eq_ignore_ascii_case(b"content-length") => self.is_framed = true,
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.is_framed = true,
-            _ => {}
-        }
-    }
-
-    /// RFC 9112 section 9.3. Options other than these two are for proxies.
-    fn take_connection(&mut self, value: &[u8]) {
-        for option in syntax::list_members(value) {
-            self.says_close |= option.eq_ignore_ascii_case(b"close");
-            self.says_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-
-    #[cold]
-    fn take_expect(&mut self, value: &[u8]) {
-        for expectation in syntax::list_members(value) {
-            if expectation.eq_ignore_ascii_case(b"100-continue") {
-                self.expects_continue = true;
-            } else {
-                self.expects_unknown = true;
-            }
-        }
-    }
-}
-
-/// `host` in any case of letters, as one word: every request has it.
-#[inline(always)]
-fn is_host_name(name: &[u8]) -> bool {
-    // Setting the case bit makes two letters equal and maps nothing else to a letter of this word.
-    const CASE: u32 = 0x2020_2020;
-    name.first_chunk::<4>()
-        .is_some_and(|word| u32::from_le_bytes(*word) | CASE == u32::from_le_bytes(*b"host"))
-}
-
-/// The parts of a request target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) path: Span,
-    pub(super) query: Option<Span>,
-    /// Only of the absolute form.
-    pub(super) authority: Option<Span>,
-    pub(super) path_is_escaped: bool,
-}
-
-/// The four forms of RFC 9112 section 3.2. `start` is where the target stands in the head.
-fn split_target(method: &[u8], target: &[u8], start: u16) -> Result<Target, Refusal> {
-    if method == b"CONNECT" {
-        return Err(Refusal::MethodUnknown);
-    }
-    if target.first() == Some(&b'/') {
-        return split_path(target, start);
-    }
-    if target == b"*" && method == b"OPTIONS" {
-        let path = Span { start, len: 1 };
-        return Ok(Target { path, query: None, authority: None, path_is_escaped: false });
-    }
-    split_absolute(target, start)
-}
-
-/// Path and query, each character checked.
-fn split_path(target: &[u8], start: u16) -> Result<Target, Refusal> {
-    let path_len = memchr::memchr(b'?', target).unwrap_or(target.len());
-    let (path, query) = target.split_at(path_len);
-    let query = query.get(1..);
-    if !syntax::all(path, PATH) || !syntax::all(query.unwrap_or_default(), QUERY) {
-        return Err(Refusal::Target);
-    }
-    // Not in the query: the URL standard lets browsers send "100%" there as it was typed.
-    let path_is_escaped = memchr::memchr(b'%', path).is_some();
-    if path_is_escaped && !syntax::escapes_are_whole(path) {
-        return Err(Refusal::Escape);
-    }
-    Ok(Target {
-        path: Span { start, len: path_len as u16 },
-        query: query.map(|query| Span { start: start + path_len as u16 + 1, len: query.len() as u16 }),
-        authority: None,
-        path_is_escaped,
-    })
-}
-
-/// RFC 9112 section 3.2.2.
-#[cold]
-fn split_absolute(target: &[u8], start: u16) -> Result<Target, Refusal> {
-    let scheme_len = [&b"http://"[..], b"https://"]
-        .into_iter()
-        .find(|scheme| target.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)))
-        .map(<[u8]>::len)
-        .ok_or(Refusal::Target)?;
-    let rest = &target[scheme_len..];
-    let (authority, rest) = rest.split_at(rest.iter().position(|b| b"/?".contains(b)).unwrap_or(rest.len()));
-    // RFC 9110 section 4.2.1: an http URI without a host is invalid. User information is no host either.
-    if authority.is_empty() || authority[0] == b':' || !syntax::is_host(authority) {
-        return Err(Refusal::HostMalformed);
-    }
-    let authority = Span { start: start + scheme_len as u16, len: authority.len() as u16 };
-    let mut split = split_path(rest, authority.start + authority.len)?;
-    if split.path.len == 0 {
-        // An empty path means "/", and there is one right before the authority.
-        split.path = Span { start: authority.start - 1, len: 1 };
-    }
-    Ok(Target { authority: Some(authority), ..split })
-}
-
 #[cold]
 fn skip_empty_lines(input: &[u8]) -> Parse<usize> {
     let mut skipped = 0;
@@ -475,60 +289,6 @@ fn skip_empty_lines(input: &[u8]) -> Parse<usize> {
     }
 }
 
-#[cold]
-fn target_is_too_long(window: &[u8], limits: &Limits) -> bool {
-    let line = &window[..memchr::memchr(b'\n', window).unwrap_or(window.len())];
-    line.splitn(3, |&b| b == b' ').nth(1).is_some_and(|target| target.len() > limits.target_bytes)
-}
-
-#[cold]
-fn handle_parse_error(
-    error: httparse::Error,
-    text: &[u8],
-    window: &[u8],
-    limits: &Limits,
-    fields: &mut Vec<Field>,
-) -> Parse<Lines> {
-    use httparse::Error;
-    match error {
-        // httparse knows 1.0 and 1.1 only. The patched text has a version that it knows, so this ends after one more turn.
-        Error::Version => match look_at_version(text) {
-            Parse::Complete(minor_at) => {
-                let mut patched = text.to_vec();
-                patched[minor_at] = b'1';
-                scan_lines(&patched, window, limits, fields)
-            }
-            Parse::Partial => Parse::Partial,
-            Parse::Error(why) => Parse::Error(why),
-        },
-        Error::TooManyHeaders => Parse::Error(Refusal::TooManyFields),
-        Error::HeaderName => Parse::Error(Refusal::FieldName),
-        Error::HeaderValue => Parse::Error(Refusal::FieldValue),
-        Error::NewLine => Parse::Error(Refusal::LineEnd),
-        Error::Token | Error::Status => Parse::Error(Refusal::RequestLine),
-    }
-}
-
-/// Where the digit of a future minor version stands (RFC 9110 section 2.5: processed as the highest that we know), or why there is
-/// none.
-fn look_at_version(text: &[u8]) -> Parse<usize> {
-    let mut spaces = memchr::memchr_iter(b' ', text);
-    let Some(at) = spaces.nth(1).map(|space| space + 1) else {
-        return Parse::Error(Refusal::RequestLine);
-    };
-    let version = &text[at..text.len().min(at + b"HTTP/1.1".len())];
-    let is_good = version.iter().zip(b"HTTP/0.0").all(|(&b, &pattern)| match pattern {
-        b'0' => b.is_ascii_digit(),
-        _ => b == pattern,
-    });
-    match (is_good, version) {
-        (true, [_, _, _, _, _, b'1', _, _]) => Parse::Complete(at + 7),
-        (true, [_, _, _, _, _, _, _, _]) => Parse::Error(Refusal::Version),
-        (true, _) => Parse::Partial,
-        (false, _) => Parse::Error(Refusal::RequestLine),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -539,9 +299,9 @@ mod tests {
 
     /// Everything that matters about a head, as one line.
     fn describe(input: &[u8]) -> Result<String, Parse<()>> {
-        let mut fields = Vec::new();
-        match Parser::new(limits()).parse(input, &mut fields) {
-            Parse::Complete(head) => {
+        let (mut head, mut fields) = (Head::default(), Vec::new());
+        match Parser::new(limits()).parse(input, &mut head, &mut fields) {
+            Parse::Complete(()) => {
                 let bytes = head.bytes(input);
                 let show = |span: Span| String::from_utf8_lossy(&bytes[span.range()]);
                 let mut text = format!("{} {}", show(head.method), show(head.path));

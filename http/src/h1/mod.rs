@@ -8,10 +8,15 @@ pub mod connection;
 pub mod encode;
 mod error;
 pub mod framing;
+mod gathered;
 pub mod head;
 mod limits;
+mod lines;
 mod plain;
 mod syntax;
+mod target;
+mod version;
 
 pub use error::Refusal;
 pub use limits::Limits;
+pub(crate) use syntax::same;

@@ -1,20 +1,28 @@
 //! The head that nearly everybody sends, found in one pass: origin-form target, HTTP/1.1, fields one to a line.
 //!
-//! Says only "this is one" or "not mine". What is not plain, not whole or not right is looked at again by [`super::head`], which alone
-//! refuses anything. So this may be narrow, but what it takes it must read exactly as httparse does; the test below compares
+//! Says only "this is one" or "not mine". What is not plain, not whole or not right is looked at again by [`super::lines`], which
+//! alone refuses anything. So this may be narrow, but what it takes it must read exactly as httparse does; the test below compares
 //! the two on mutated heads.
 use http::Version;
 
 use super::Limits;
-use super::head::{Field, Gathered, Lines, Span, Target};
-use super::syntax::{CLASS, PATH, PATH_PLAIN, QUERY, TOKEN, VALUE, escapes_are_whole};
+use super::gathered::Gathered;
+use super::head::{Field, Span};
+use super::lines::Lines;
+use super::syntax::{CLASS, PATH, PATH_PLAIN, QUERY, TOKEN, VALUE, escapes_are_whole, same};
+use super::target::Target;
 
 /// Longer methods are not plain, in bytes.
 const METHOD_BYTES_MAX: usize = 16;
 
 /// The lines of a whole plain head at the beginning of `input`.
 #[inline]
-pub(super) fn scan(input: &[u8], limits: &Limits, fields: &mut Vec<Field>) -> Option<Lines> {
+pub(super) fn scan(
+    input: &[u8],
+    limits: &Limits,
+    known: &KnownHost,
+    fields: &mut Vec<Field>,
+) -> Option<Lines> {
     let method_len = scan_method(input)?;
     let target_start = method_len + 1;
     let (target, at) = scan_target(input, target_start, limits)?;
@@ -32,6 +40,15 @@ pub(super) fn scan(input: &[u8], limits: &Limits, fields: &mut Vec<Field>) -> Op
         }
         if fields.len() == limits.headers || at > limits.head_bytes {
             return None;
+        }
+        if let Some(len) = known.line_len(rest) {
+            // The line that the request before had. Nothing in it has to be looked at again.
+            let name = Span { start: at as u16, len: 4 };
+            let field = Field::new(name, Span { start: at as u16 + 6, len: len as u16 - 8 });
+            fields.push(field);
+            gathered.take_known_host(field);
+            at += len;
+            continue;
         }
         let name_len = class_len(rest, TOKEN);
         if name_len == 0 || rest.get(name_len) != Some(&b':') {
@@ -53,6 +70,48 @@ pub(super) fn scan(input: &[u8], limits: &Limits, fields: &mut Vec<Field>) -> Op
         fields.push(field);
         gathered.take(&rest[..name_len], value, field);
         at += value_start + line_len + 2;
+    }
+}
+
+/// The last Host line that passed its check: the next one is nearly always the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KnownHost {
+    /// The value and its line end; empty before the first.
+    rest: Vec<u8>,
+}
+
+impl KnownHost {
+    /// A DNS name has 253 bytes at most; a port follows.
+    const BYTES_MAX: usize = 260;
+
+    /// Remembers a value that passed.
+    pub(super) fn set(&mut self, value: &[u8]) {
+        self.rest.clear();
+        // An empty value has no place in the head, so it is never the known one.
+        if (1..=KnownHost::BYTES_MAX).contains(&value.len()) {
+            self.rest.extend_from_slice(value);
+            self.rest.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Whether this is the value.
+    #[inline]
+    pub(super) fn is(&self, value: &[u8]) -> bool {
+        self.rest.len() == value.len() + 2 && self.rest.starts_with(value)
+    }
+
+    /// The length of the known line at the beginning of `bytes`, written as nearly everybody writes it.
+    #[inline(always)]
+    fn line_len(&self, bytes: &[u8]) -> Option<usize> {
+        // Setting the case bit makes two letters equal and maps nothing else to a letter of this word.
+        const CASE: u64 = 0x2020_2020;
+        const NAME: u64 = u64::from_le_bytes(*b"host: \0\0");
+        let word = u64::from_le_bytes(*bytes.first_chunk()?) | CASE;
+        if word << 16 != NAME << 16 || self.rest.is_empty() {
+            return None;
+        }
+        let len = 6 + self.rest.len();
+        same(bytes.get(6..len)?, &self.rest).then_some(len)
     }
 }
 
@@ -155,14 +214,28 @@ fn trim_end(mut value: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::head::{Parse, scan_lines};
+    use super::super::head::Parse;
+    use super::super::lines::scan_lines;
     use super::*;
 
     /// What this lane takes, httparse and the checks beside it must read in the same way; and it must take what is common.
     fn check(input: &[u8], is_plain: bool) {
         let limits = Limits { head_bytes: 300, target_bytes: 40, headers: 5, ..Limits::default() };
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        let plain = scan(input, &limits, &mut ours);
+        let plain = scan(input, &limits, &KnownHost::default(), &mut ours);
+        // With a host that is known, be it this one, nothing changes.
+        for known in ["a", "127.0.0.1:8000"] {
+            let (mut host, mut fields) = (KnownHost::default(), Vec::new());
+            host.set(known.as_bytes());
+            let lines = scan(input, &limits, &host, &mut fields).map(|mut lines| {
+                let host = lines.gathered.host.value(input);
+                assert!(!lines.gathered.host_is_known || host == known.as_bytes());
+                lines.gathered.host_is_known = false;
+                lines
+            });
+            assert_eq!(lines, plain, "{:?}", String::from_utf8_lossy(input));
+            assert!(lines.is_none() || fields == ours);
+        }
         let window = &input[..input.len().min(limits.head_bytes)];
         let shown = String::from_utf8_lossy(input);
         assert!(plain.is_some() || !is_plain, "not taken: {shown:?}");

@@ -68,6 +68,20 @@ pub(super) fn all(bytes: &[u8], class: u8) -> bool {
     bytes.iter().all(|&b| CLASS[usize::from(b)] & class != 0)
 }
 
+/// Whether two slices are equal: without a call, for such as are short.
+#[inline(always)]
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    if one.len() < 8 {
+        return one.iter().zip(other).all(|(a, b)| a == b);
+    }
+    // Eight bytes are compared as one word. The last word overlaps the one before it.
+    let words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+    words.into_iter().all(|(a, b)| a == b) && one.last_chunk::<8>() == other.last_chunk::<8>()
+}
+
 /// Whether two hexadecimal digits follow every `%`.
 pub(super) fn escapes_are_whole(bytes: &[u8]) -> bool {
     let mut rest = bytes;
@@ -158,6 +172,20 @@ mod tests {
         check("[zz]", false);
         check("ex%4", false);
         check("a\u{e9}", false);
+    }
+
+    #[test]
+    fn sameness() {
+        let bytes: Vec<u8> = (0..40).collect();
+        for len in 0..bytes.len() {
+            assert!(same(&bytes[..len], &bytes[..len]));
+            assert!(!same(&bytes[..len], &bytes[..=len]));
+            for at in 0..len {
+                let mut other = bytes[..len].to_vec();
+                other[at] ^= 0x80;
+                assert!(!same(&bytes[..len], &other), "{len} bytes, differing at {at}");
+            }
+        }
     }
 
     #[test]

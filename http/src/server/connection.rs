@@ -21,7 +21,7 @@ use crate::body::{Body, Chunk, Piece, Source};
 use crate::h1::Refusal;
 use crate::h1::connection::{Exchange, Stage};
 use crate::h1::encode::CONTINUE;
-use crate::handler::{Called, PendingCall, poll_call};
+use crate::handler::{PendingCall, poll_call};
 use crate::recycle::Buffer;
 use crate::response::Response;
 use crate::service::{Facts, Sink, Stop, WithBody};
@@ -203,10 +203,10 @@ impl Connection {
 
     /// Calls the handler of a request with a body, writes its answer and clears what it left of the body.
     async fn answer_with_body(self: &Rc<Self>, begun: Box<WithBody>) -> Option<End> {
-        let WithBody { mut request, target, head, facts } = *begun;
+        let WithBody { mut request, target, facts } = *begun;
         let shared = &self.shared;
         let mut exchange = Exchange::new();
-        if let Err(why) = exchange.begin(&head, &shared.limits) {
+        if let Err(why) = exchange.begin(request.head(), &shared.limits) {
             return Some(self.refuse(why));
         }
         self.reading.replace(Some(Box::new(Reading { exchange, is_waiting: false })));
@@ -217,14 +217,14 @@ impl Connection {
                 let mut request = Some(request);
                 let called = poll_fn(|cx| {
                     let request = request.take().expect("the closure is polled once: it is ready at once");
-                    Poll::Ready(shared.service.router().call(target, request, cx))
+                    Poll::Ready(shared.service.call(target, request, cx))
                 });
                 match called.await {
-                    Called::Ready(answer) => answer,
-                    Called::Pending(mut call) => poll_fn(|cx| poll_call(&mut call, cx)).await,
+                    Ok(answer) => answer,
+                    Err(mut call) => poll_fn(|cx| poll_call(&mut call, cx)).await,
                 }
             }
-            Err(answer) => answer,
+            Err(miss) => shared.service.router().answer(miss),
         };
         self.claim.set(self.claim.get().wrapping_add(1));
         let reading = self.reading.take().expect("it was put there above and is taken here only");

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::served::{Served, answer, ask, command, first_core};
 
@@ -54,6 +54,7 @@ fn wrong_arguments_are_refused_by_name() {
         (&["--no-such-flag"][..], "--no-such-flag"),
         (&["--listen", "nonsense"], "nonsense"),
         (&["--delay", "5 parsecs"], "parsecs"),
+        (&["--drain", "soon"], "soon"),
         (&["--cores", "2-1"], "2-1"),
     ] {
         let said = refused(arguments);
@@ -98,5 +99,23 @@ fn a_signal_finishes_what_is_in_flight_and_exits_with_zero() {
         assert_eq!(busy.read(&mut [0; 1]).unwrap(), 0, "then the connection ends");
         assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0, "an idle one at once");
         assert!(served.wait(Duration::from_secs(5)).success());
+        assert!(!served.said().contains("cut"));
+    }
+}
+
+#[test]
+fn what_takes_longer_than_the_drain_is_cut_and_counted() {
+    let mut served = Served::start(&["--delay", "1m", "--drain", "200ms"]);
+    let mut streams = [(); 2].map(|()| TcpStream::connect(served.address).unwrap());
+    streams.iter_mut().for_each(|stream| ask(stream, "/"));
+    std::thread::sleep(Duration::from_millis(100));
+    let start = Instant::now();
+    served.signal("TERM");
+    assert!(served.wait(Duration::from_secs(10)).success());
+    assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
+    assert!(served.said().contains("2 connections cut after 200ms\n"));
+    for mut stream in streams {
+        // FIN or RST, but no answer.
+        assert!(matches!(stream.read(&mut [0; 1]), Ok(0) | Err(_)));
     }
 }

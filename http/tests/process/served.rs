@@ -26,6 +26,7 @@ impl Served {
         let mut child = command(&["--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("annulet-serve starts");
         let mut greeting = String::new();
@@ -49,6 +50,13 @@ impl Served {
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// What it said on stderr, once it has ended.
+    pub(crate) fn said(&mut self) -> String {
+        let mut said = String::new();
+        self.child.stderr.as_mut().expect("piped").read_to_string(&mut said).unwrap();
+        said
     }
 
     /// Waits until it has ended.

@@ -8,7 +8,7 @@ use clap::Parser;
 
 /// Serves GET / and GET /hello/{name} over HTTP/1.1, with one io_uring loop per core and nothing shared between them.
 ///
-/// Stop it with SIGINT or SIGTERM: requests in flight are answered first.
+/// Stop it with SIGINT or SIGTERM: requests in flight are answered first, for as long as --drain allows.
 #[derive(Debug, Parser)]
 #[command(name = "annulet-serve", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Options {
@@ -32,6 +32,10 @@ pub(crate) struct Options {
     /// Look for completions so long before sleeping, e.g. 50us: a fraction of the latency for a busy core.
     #[arg(long, value_name = "TIME", default_value = "0us", value_parser = parse_duration)]
     pub(crate) spin: Duration,
+
+    /// When asked to stop, give requests in flight so long, e.g. 5s. Connections still open then are cut.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) drain: Duration,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -143,17 +147,20 @@ mod tests {
         let options = parse("").unwrap();
         assert_eq!(options.listen, ["127.0.0.1:8000".parse().unwrap()]);
         assert_eq!((options.cores, options.delay), (Cores::All, Duration::ZERO));
+        assert_eq!(options.drain, Duration::from_secs(30));
         assert_eq!(parse("").unwrap().policy(), LoopPolicy::default());
     }
 
     #[test]
     fn everything_at_once() {
-        let options =
-            parse("--listen 0.0.0.0:1 --listen [::1]:2 --cores 3,0-1 --delay 500ms --batch --spin 50us")
-                .unwrap();
+        let options = parse(
+            "--listen 0.0.0.0:1 --listen [::1]:2 --cores 3,0-1 --delay 500ms --batch --spin 50us --drain 5s",
+        )
+        .unwrap();
         assert_eq!(options.listen, ["0.0.0.0:1".parse().unwrap(), "[::1]:2".parse().unwrap()]);
         assert_eq!(options.cores.chosen(), Some(&[3, 0, 1][..]));
         assert_eq!(options.delay, Duration::from_millis(500));
+        assert_eq!(options.drain, Duration::from_secs(5));
         let policy = LoopPolicy { spin: Duration::from_micros(50), gather: Some(Gather::default()) };
         assert_eq!(options.policy(), policy);
     }
@@ -188,6 +195,7 @@ mod tests {
         check("--cores 0-99999999999", "is no core");
         check("--listen 8000", "such as 127.0.0.1:8000");
         check("--delay 5", "is no time");
+        check("--drain soon", "is no time");
         check("--speed", "unexpected argument");
     }
 

@@ -6,6 +6,9 @@ mod pages;
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use annulet::signal::Termination;
 use annulet::{Builder, Core};
@@ -35,7 +38,11 @@ fn run(options: &Options) -> io::Result<()> {
         builder = builder.listen(*address);
     }
     let delay = options.delay;
-    let loops = builder.start(move |core| serve(core, Server::new(pages::router(delay))))?;
+    let drain = options.drain;
+    let cut = Arc::new(AtomicUsize::new(0));
+    let cut_here = cut.clone();
+    let loops =
+        builder.start(move |core| serve(core, Server::new(pages::router(delay)), drain, cut_here.clone()))?;
     for address in loops.addresses() {
         println!("listening on http://{address}/");
     }
@@ -47,11 +54,18 @@ fn run(options: &Options) -> io::Result<()> {
     let signal = termination.wait()?;
     eprintln!("annulet-serve: {signal}: finishing what is in flight");
     loops.stop();
-    loops.join()
+    loops.join()?;
+    match cut.load(Ordering::Relaxed) {
+        0 => {}
+        1 => eprintln!("annulet-serve: 1 connection cut after {drain:?}"),
+        count => eprintln!("annulet-serve: {count} connections cut after {drain:?}"),
+    }
+    Ok(())
 }
 
-/// One core: serves until it is asked to stop, then answers what is in flight.
-async fn serve(mut core: Core, server: Server) {
+/// One core: serves until it is asked to stop, then answers what is in flight. Connections that are still open after `at_most` are
+/// added to `cut`.
+async fn serve(mut core: Core, server: Server, at_most: Duration, cut: Arc<AtomicUsize>) {
     for listener in core.take_listeners() {
         let server = server.clone();
         // Detached: it ends when the server drains.
@@ -64,5 +78,7 @@ async fn serve(mut core: Core, server: Server) {
     core.stopped().await;
     let drain = server.drain_handle();
     drain.start();
-    drain.finished().await;
+    if annulet::time::timeout(at_most, drain.finished()).await.is_err() {
+        cut.fetch_add(drain.connections(), Ordering::Relaxed);
+    }
 }

@@ -1,7 +1,7 @@
 //! The two pages.
 use std::time::Duration;
 
-use annulet_http::{Request, Response, Router, escape};
+use annulet_http::{IntoResponse, Page, Request, Response, Router};
 
 /// The routes; every answer waits for `delay` first.
 pub(crate) fn router(delay: Duration) -> Router {
@@ -27,5 +27,7 @@ fn index() -> Response {
 
 fn hello(request: &Request) -> Response {
     let name = request.param("name").unwrap_or_default();
-    Response::html_fmt(format_args!("<h1>hello, {}!</h1>", escape(name)))
+    let mut page = Page::new();
+    page.push("<h1>hello, ").push_escaped(name).push("!</h1>");
+    page.into_response()
 }
