@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Accept = 4,
     /// The doorbell of the remote inbox.
     Doorbell = 5,
+    /// The alarm for a far deadline.
+    Alarm = 6,
 }
 
 /// Kind, generation and slot in the 64 bits that io_uring carries as `user_data`: 4 + 28 + 32 bits.
@@ -35,6 +37,9 @@ impl Key {
     pub(crate) const IGNORED: Key = Key(0);
     /// The key of the doorbell's poll; there is one a shard.
     pub(crate) const DOORBELL: Key = Key((Kind::Doorbell as u64) << 60);
+
+    /// The key of the alarm; there is at most one a shard.
+    pub(crate) const ALARM: Key = Key((Kind::Alarm as u64) << 60);
 
     #[inline]
     pub(crate) fn new(kind: Kind, slot: u32, generation: u32) -> Self {
@@ -60,6 +65,7 @@ impl Key {
             3 => Kind::Send,
             4 => Kind::Accept,
             5 => Kind::Doorbell,
+            6 => Kind::Alarm,
             _ => Kind::Ignored,
         }
     }
@@ -81,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_key_comes_back_as_it_went_in() {
-        for kind in [Kind::Op, Kind::Receive, Kind::Send, Kind::Accept, Kind::Doorbell] {
+        for kind in [Kind::Op, Kind::Receive, Kind::Send, Kind::Accept, Kind::Doorbell, Kind::Alarm] {
             for (slot, generation) in [(0, 0), (7, 3), (u32::MAX, GENERATION_MASK)] {
                 let key = Key::from_bits(Key::new(kind, slot, generation).bits());
                 assert_eq!((key.kind(), key.slot(), key.generation()), (kind, slot, generation));

@@ -36,6 +36,8 @@ pub(crate) enum Op {
     SendNow { fd: RawFd, bytes: *const u8, len: u32 },
     /// Wait for readiness (poll(2) bits), once or again and again.
     Poll { fd: RawFd, events: u32, multishot: bool },
+    /// Answer at a time, in nanoseconds of CLOCK_MONOTONIC.
+    Alarm { deadline: u64 },
     /// Close a descriptor.
     Close { fd: RawFd },
     /// Cancel the operation submitted under `target`.

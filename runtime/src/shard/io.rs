@@ -24,6 +24,8 @@ pub(crate) struct Io {
     doorbell: RawFd,
     /// Whether the poll of the doorbell is with the kernel.
     pub(crate) doorbell_armed: bool,
+    /// When the alarm rings, if one is with the kernel.
+    alarm: Option<u64>,
     /// Completions so far.
     pub(crate) completions: u64,
 }
@@ -40,6 +42,7 @@ impl Io {
             wakes: Wakes::default(),
             doorbell,
             doorbell_armed: false,
+            alarm: None,
             completions: 0,
         };
         io.arm_doorbell();
@@ -100,6 +103,7 @@ impl Io {
                 listeners.handle_event(event, &mut cx);
             }
             Kind::Op => self.ops.handle_event(event, &mut self.driver, &mut self.wakes),
+            Kind::Alarm => self.alarm = None,
             Kind::Doorbell => self.doorbell_armed = event.more,
             Kind::Ignored => {}
         }
@@ -133,8 +137,29 @@ impl Io {
         self.doorbell_armed = true;
     }
 
-    /// Ends the watch, for shutdown.
-    pub(crate) fn stop_doorbell(&mut self) {
+    /// How to wait for the next deadline. A far one is given to the kernel once, as an alarm, and not with every wait:
+    /// most deadlines are those of connections, which are put off before they pass, and setting a timer up and taking it
+    /// down costs more than a system call.
+    #[inline]
+    pub(crate) fn deadline_of_wait(&mut self, now: u64) -> Option<u64> {
+        let deadline = self.timers.next_deadline()?;
+        match self.alarm {
+            Some(alarm) if alarm <= deadline => return None,
+            None if deadline > now.saturating_add(ALARM_AFTER_NS) => {}
+            _ => return Some(deadline),
+        }
+        // SAFETY: the alarm points to no memory of ours.
+        unsafe { self.driver.push(Op::Alarm { deadline }, Key::ALARM) };
+        self.alarm = Some(deadline);
+        None
+    }
+
+    /// Ends the watch of the doorbell and the alarm, for shutdown.
+    pub(crate) fn stop_watching(&mut self) {
+        if self.alarm.is_some() {
+            // SAFETY: a cancellation points to no memory.
+            unsafe { self.driver.push(Op::Cancel { target: Key::ALARM }, Key::IGNORED) };
+        }
         if self.doorbell_armed {
             // SAFETY: a cancellation points to no memory.
             unsafe { self.driver.push(Op::Cancel { target: Key::DOORBELL }, Key::IGNORED) };
@@ -143,6 +168,13 @@ impl Io {
 
     /// Whether the kernel holds nothing of ours and will answer nothing more.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.sockets.len() == 0 && self.listeners.len() == 0 && self.ops.len() == 0 && !self.doorbell_armed
+        self.sockets.len() == 0
+            && self.listeners.len() == 0
+            && self.ops.len() == 0
+            && !self.doorbell_armed
+            && self.alarm.is_none()
     }
 }
+
+/// Deadlines beyond this are waited for by an alarm. Arbitrary: far above a turn, far below a connection's deadlines.
+const ALARM_AFTER_NS: u64 = 20_000_000;

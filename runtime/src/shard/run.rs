@@ -103,7 +103,7 @@ impl Shard {
             let grace = io.timers.next_deadline().map(|_| monotonic_ns() + VIRTUAL_GRACE_NS);
             return io.driver.wait(Wait::Until(grace));
         }
-        let deadline = io.timers.next_deadline();
+        let deadline = io.deadline_of_wait(self.clock.now());
         if !self.policy.spin.is_zero() && io.driver.shows_work() && self.spin(io, deadline)? {
             return Ok(());
         }

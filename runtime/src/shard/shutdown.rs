@@ -112,7 +112,7 @@ impl Shard {
         }
         let (ops, driver, _) = io.ops();
         dropped.extend(ops.cancel_all(driver));
-        io.stop_doorbell();
+        io.stop_watching();
         dropped
     }
 

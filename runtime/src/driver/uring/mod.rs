@@ -17,6 +17,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
+use io_uring::types::Timespec;
 use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
 pub(crate) use capabilities::MASK_VARIABLE;
@@ -45,6 +46,9 @@ pub(crate) struct Uring {
     /// Submissions that found the queue full while the kernel would not take any (EAGAIN, EBUSY). Bounded by the
     /// operations that the tables above can have in flight.
     backlog: VecDeque<squeue::Entry>,
+    /// When the alarm is to ring.
+    /// INVARIANT: not moved or changed while the alarm's submission is queued; it is read when that is consumed.
+    alarm: Box<Timespec>,
     /// What this ring has.
     capabilities: Capabilities,
     /// Flags of every enter: NO_IOWAIT where there is one.
@@ -107,6 +111,7 @@ impl Uring {
             cq: ManuallyDrop::new(cq),
             ring,
             backlog: VecDeque::new(),
+            alarm: Box::default(),
             capabilities,
             enter_flags,
             pushed: 0,
@@ -121,7 +126,7 @@ impl Uring {
     /// As there.
     #[inline]
     pub(crate) unsafe fn push(&mut self, op: Op, key: Key) {
-        let entry = sqe::entry(op, key, &self.capabilities);
+        let entry = sqe::entry(op, key, &self.capabilities, &mut self.alarm);
         self.pushed += 1;
         // SAFETY: the caller promises that what the entry points to stays valid until its last completion.
         if self.backlog.is_empty() && unsafe { self.sq.push(&entry) }.is_ok() {
@@ -182,9 +187,9 @@ impl Uring {
         if let Some(deadline) = deadline {
             timespec = if self.capabilities.has(Feature::AbsTimer) {
                 flags |= EnterFlags::ABS_TIMER;
-                Timespec::from_nanos(deadline)
+                sqe::timespec(deadline)
             } else {
-                Timespec::from_nanos(deadline.saturating_sub(crate::sys::monotonic_ns()))
+                sqe::timespec(deadline.saturating_sub(crate::sys::monotonic_ns()))
             };
             arguments.timespec = std::ptr::from_ref(&timespec) as u64;
         }
@@ -335,17 +340,4 @@ struct GetEventsArgument {
     sigmask_len: u32,
     min_wait_us: u32,
     timespec: u64,
-}
-
-/// `struct __kernel_timespec`.
-#[repr(C)]
-struct Timespec {
-    seconds: i64,
-    nanoseconds: i64,
-}
-
-impl Timespec {
-    fn from_nanos(nanos: u64) -> Self {
-        Timespec { seconds: (nanos / 1_000_000_000) as i64, nanoseconds: (nanos % 1_000_000_000) as i64 }
-    }
 }

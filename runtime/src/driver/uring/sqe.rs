@@ -1,6 +1,7 @@
 //! From an [`Op`] to a submission entry.
 
-use io_uring::{opcode, squeue, types::Fd};
+use io_uring::types::{Fd, TimeoutFlags, Timespec};
+use io_uring::{opcode, squeue};
 
 use super::{Capabilities, Feature, RECEIVE_GROUP};
 use crate::driver::{Key, Op};
@@ -9,7 +10,7 @@ use crate::driver::{Key, Op};
 const SEND_ALL: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 
 #[inline]
-pub(super) fn entry(op: Op, key: Key, capabilities: &Capabilities) -> squeue::Entry {
+pub(super) fn entry(op: Op, key: Key, capabilities: &Capabilities, alarm: &mut Timespec) -> squeue::Entry {
     // Cancellations and closes are fire and forget: their success is seen in the operation they end.
     let quiet = if capabilities.has(Feature::SkipSuccess) {
         squeue::Flags::SKIP_SUCCESS
@@ -44,8 +45,17 @@ pub(super) fn entry(op: Op, key: Key, capabilities: &Capabilities) -> squeue::En
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS),
         Op::Poll { fd, events, multishot } => opcode::PollAdd::new(Fd(fd), events).multi(multishot).build(),
+        Op::Alarm { deadline } => {
+            *alarm = timespec(deadline);
+            opcode::Timeout::new(alarm).flags(TimeoutFlags::ABS).build()
+        }
         Op::Close { fd } => opcode::Close::new(Fd(fd)).build().flags(quiet),
         Op::Cancel { target } => opcode::AsyncCancel::new(target.bits()).build().flags(quiet),
     };
     entry.user_data(key.bits())
+}
+
+/// Nanoseconds as the kernel's `struct __kernel_timespec`.
+pub(super) fn timespec(nanos: u64) -> Timespec {
+    Timespec::new().sec(nanos / 1_000_000_000).nsec((nanos % 1_000_000_000) as u32)
 }
