@@ -108,15 +108,17 @@ impl Shard {
             return Ok(());
         }
         let wait = match self.policy.gather {
-            Some(gather) if busy.completions_per_turn() >= gather.threshold => self.gather(gather, deadline),
+            Some(gather) if busy.completions_per_turn() >= gather.threshold => {
+                Self::gather(gather, io.timers.next_deadline(), deadline)
+            }
             _ => Wait::Until(deadline),
         };
         io.driver.wait(wait)
     }
 
-    /// Gathering, but never past the next deadline.
-    fn gather(&self, gather: Gather, deadline: Option<u64>) -> Wait {
-        let left = deadline.map_or(u64::MAX, |deadline| deadline.saturating_sub(monotonic_ns()));
+    /// Gathering, but never past the next deadline, which an alarm may stand for in `deadline`.
+    fn gather(gather: Gather, next: Option<u64>, deadline: Option<u64>) -> Wait {
+        let left = next.map_or(u64::MAX, |next| next.saturating_sub(monotonic_ns()));
         let gather_us = nanos(gather.wait).min(left) / 1000;
         if gather_us == 0 {
             return Wait::Until(deadline);
