@@ -21,6 +21,7 @@ use crate::body::{Body, Chunk, Piece, Source};
 use crate::h1::Refusal;
 use crate::h1::connection::{Exchange, Stage};
 use crate::h1::encode::CONTINUE;
+use crate::h1::head::is_empty_lines;
 use crate::handler::{PendingCall, poll_call};
 use crate::recycle::Buffer;
 use crate::response::Response;
@@ -54,6 +55,8 @@ struct Reading {
 enum Progress {
     /// Nothing: they have not been looked at.
     New,
+    /// They are empty lines before a request, a few bytes: for its clocks and its end the connection is idle.
+    EmptyLines,
     /// They are the beginning of a head; more is needed.
     HeadBegun,
     /// As `HeadBegun`, and more has come.
@@ -126,16 +129,22 @@ impl Connection {
     fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<Turn> {
         loop {
             let rest = self.rest.take();
-            let turn = if rest.is_empty() || self.progress.get() == Progress::HeadBegun {
+            let progress = self.progress.get();
+            let turn = if rest.is_empty() || matches!(progress, Progress::HeadBegun | Progress::EmptyLines) {
                 self.rest.replace(rest);
-                match ready!(self.poll_input(cx)) {
-                    Err(end) => Some(Turn::End(end)),
-                    Ok(lease) if self.progress.get() == Progress::HeadBegun => {
+                match (ready!(self.poll_input(cx)), progress) {
+                    (Err(end), _) => Some(Turn::End(end)),
+                    (Ok(lease), Progress::HeadBegun) => {
                         self.rest.borrow_mut().push(&lease);
                         self.progress.set(Progress::HeadGrown);
                         None
                     }
-                    Ok(lease) => self.serve(lease, cx),
+                    (Ok(lease), Progress::EmptyLines) => {
+                        self.rest.borrow_mut().push(&lease);
+                        self.progress.set(Progress::New);
+                        None
+                    }
+                    (Ok(lease), Progress::New | Progress::HeadGrown) => self.serve(lease, cx),
                 }
             } else {
                 self.serve(rest, cx)
@@ -151,7 +160,7 @@ impl Connection {
     fn poll_input(&self, cx: &mut Context<'_>) -> Poll<Result<Lease, End>> {
         Poll::Ready(match self.stream.poll_recv(cx) {
             Poll::Ready(Ok(Some(lease))) => Ok(lease),
-            Poll::Pending if self.shared.service.drains() && self.progress.get() == Progress::New => {
+            Poll::Pending if self.shared.service.drains() && self.progress.get() != Progress::HeadBegun => {
                 Err(End::Finished)
             }
             Poll::Pending => return Poll::Pending,
@@ -168,7 +177,7 @@ impl Connection {
     #[cold]
     fn end_input(&self, why: Refusal) -> End {
         match self.progress.get() {
-            Progress::New => End::Gone,
+            Progress::New | Progress::EmptyLines => End::Gone,
             Progress::HeadBegun | Progress::HeadGrown => self.refuse(why),
         }
     }
@@ -186,6 +195,13 @@ impl Connection {
         let before = self.progress.replace(Progress::New);
         match stop {
             Stop::NeedInput if is_used_up => self.wait_at_most(self.shared.limits.keep_alive_timeout),
+            Stop::NeedInput if is_empty_lines(&self.rest.borrow()) => {
+                self.progress.set(Progress::EmptyLines);
+                // They do not wind the clock up that the last answer started.
+                if used > 0 {
+                    self.wait_at_most(self.shared.limits.keep_alive_timeout);
+                }
+            }
             Stop::NeedInput => {
                 self.progress.set(Progress::HeadBegun);
                 // The time for a head counts from its first byte.

@@ -31,6 +31,16 @@ fn pipelines() {
 }
 
 #[test]
+fn empty_lines_before_a_request() {
+    check(&format!("\r\n{GET}\r\n\r\n\r\n\r\n{GET}"), &format!("{INDEX} {INDEX}"));
+    check(&format!("{GET}\r\n"), INDEX);
+    check(&format!("{GET}\r"), INDEX);
+    check("\r\n\r\n", "");
+    check(&format!("{GET}{}", "\r\n".repeat(5)), &format!("{INDEX} 400 close [Bad Request]"));
+    check(&"\r\n".repeat(5000), "400 close [Bad Request]");
+}
+
+#[test]
 fn statuses() {
     check("GET /none HTTP/1.1\r\nHost: a\r\n\r\n", "404 [Not Found]");
     check("POST / HTTP/1.1\r\nHost: a\r\n\r\n", "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]");

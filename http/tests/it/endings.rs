@@ -19,6 +19,8 @@ fn check_timeout(input: &str, expected: &str) {
 fn time_limits() {
     check_timeout("", "");
     check_timeout(GET, "200 [<h1>Index</h1>]");
+    check_timeout(&format!("{GET}\r\n"), "200 [<h1>Index</h1>]");
+    check_timeout("\r\nGET", "408 close [Request Timeout]");
     check_timeout("GET", "408 close [Request Timeout]");
     check_timeout(&format!("{GET}GET"), "200 [<h1>Index</h1>] 408 close [Request Timeout]");
     check_timeout(
