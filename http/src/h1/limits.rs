@@ -33,6 +33,9 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Between the last answer (or the accept) and the first byte of a head. Beyond: the connection is closed without a word.
     pub keep_alive_timeout: Duration,
+    /// How long answers may wait for a client that takes none of them. Beyond: the connection is closed. Any progress starts it
+    /// again; progress is seen in steps of at most 256 KiB, so a client must read about 9 KB/s at the default.
+    pub write_timeout: Duration,
     /// How long a closing connection goes on reading, so that the last answer is not lost to a reset (RFC 9112 section 9.6).
     pub linger: Duration,
 }
@@ -66,6 +69,7 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             keep_alive_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
             linger: Duration::from_secs(2),
         }
     }

@@ -63,6 +63,9 @@ enum Progress {
     HeadGrown,
 }
 
+/// Ready when enough of what was written has left.
+type PollWritten = fn(&TcpStream, &mut Context<'_>) -> Poll<io::Result<()>>;
+
 /// Why a connection is over.
 enum End {
     /// The last answer has been written, or the connection was idle when it had to end: FIN, and read on a while.
@@ -116,7 +119,7 @@ impl Connection {
                     Some(end) => return end,
                 },
                 Turn::Full => {
-                    if self.stream.write_ready().await.is_err() {
+                    if !Box::pin(self.wait_written(TcpStream::poll_write_ready)).await {
                         return End::Gone;
                     }
                 }
@@ -283,6 +286,29 @@ impl Connection {
         End::Finished
     }
 
+    /// Waits until what was written has left, as far as `poll` says. `false` if the client does not take it: nothing left for the
+    /// length of the write timeout, or of the linger time once the server drains.
+    async fn wait_written(&self, poll: PollWritten) -> bool {
+        let Shared { service, limits, .. } = &*self.shared;
+        loop {
+            let drains = service.drains();
+            let patience =
+                if drains { limits.write_timeout.min(limits.linger) } else { limits.write_timeout };
+            let before = self.stream.send_buffered();
+            let written = poll_fn(|cx| match poll(&self.stream, cx) {
+                Poll::Ready(written) => Poll::Ready(Some(written.is_ok())),
+                Poll::Pending if service.drains() != drains => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            match annulet::time::timeout(patience, written).await {
+                Ok(Some(is_written)) => return is_written,
+                Ok(None) => {}
+                Err(_) if self.stream.send_buffered() < before => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
     fn wait_at_most(&self, timeout: Duration) {
         self.stream.set_recv_deadline(annulet::time::now().checked_add(timeout));
     }
@@ -372,6 +398,9 @@ impl Source for Connection {
 /// What was written leaves, and the peer gets time to read it.
 async fn finish(connection: Rc<Connection>) {
     let linger = connection.shared.limits.linger;
+    if !connection.wait_written(TcpStream::poll_flush).await {
+        return;
+    }
     // Errors end the connection, which is what happens next anyway.
     let _ = match Rc::try_unwrap(connection) {
         Ok(connection) => connection.stream.close(linger).await,

@@ -1,7 +1,10 @@
 //! How connections end: time limits, half-closed clients, draining.
-use annulet::net::TcpStream;
+use std::time::Duration;
 
-use crate::client::{check, read_all, summary, with_server};
+use annulet::net::TcpStream;
+use annulet_http::Limits;
+
+use crate::client::{check, connect_narrow, limits, read_all, summary, with_server, with_server_and_limits};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -39,10 +42,10 @@ fn a_slow_head_has_one_time_limit() {
             if stream.write_all(&[b]).await.is_err() {
                 break;
             }
-            annulet::time::sleep(std::time::Duration::from_millis(5)).await;
+            annulet::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(summary(&read_all(&stream).await, false), "408 close [Request Timeout]");
-        assert!(annulet::time::now() - started >= std::time::Duration::from_millis(50));
+        assert!(annulet::time::now() - started >= Duration::from_millis(50));
     });
 }
 
@@ -50,6 +53,42 @@ fn a_slow_head_has_one_time_limit() {
 fn half_closed_clients_get_their_answers() {
     check("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n", "200 [slow]");
     check("", "");
+}
+
+/// A client that asks and never reads; what is sent is `input`.
+async fn check_never_reads(server: annulet_http::Server, address: std::net::SocketAddr, input: String) {
+    let stream = connect_narrow(address);
+    stream.write_all(input.as_bytes()).await.unwrap();
+    let drain = server.drain_handle();
+    while drain.connections() == 0 {
+        annulet::yield_now().await;
+    }
+    while drain.connections() > 0 {
+        annulet::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn a_client_that_never_reads_is_cut() {
+    let large = "GET /large HTTP/1.1\r\nHost: a\r\n\r\n".repeat(500);
+    with_server(async |server, address| check_never_reads(server, address, large).await);
+    let huge = "GET /huge HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_owned();
+    with_server(async |server, address| check_never_reads(server, address, huge).await);
+}
+
+#[test]
+fn draining_does_not_wait_for_a_client_that_never_reads() {
+    let limits = Limits { write_timeout: Duration::from_secs(60), ..limits() };
+    with_server_and_limits(limits, async |server, address| {
+        let stream = connect_narrow(address);
+        let large = "GET /large HTTP/1.1\r\nHost: a\r\n\r\n".repeat(500);
+        stream.write_all(large.as_bytes()).await.unwrap();
+        annulet::time::sleep(Duration::from_millis(50)).await;
+        let drain = server.drain_handle();
+        assert_eq!(drain.connections(), 1);
+        drain.start();
+        drain.finished().await;
+    });
 }
 
 #[test]
@@ -65,7 +104,7 @@ fn draining() {
             annulet::yield_now().await;
         }
         // One more turn, so that the slow handler has begun.
-        annulet::time::sleep(std::time::Duration::from_millis(1)).await;
+        annulet::time::sleep(Duration::from_millis(1)).await;
         drain.start();
         assert_eq!(read_all(&idle).await, "");
         assert_eq!(summary(&read_all(&busy).await, false), "200 close [slow]");
