@@ -34,7 +34,8 @@ pub struct Limits {
     /// Between the last answer (or the accept) and the first byte of a head. Beyond: the connection is closed without a word.
     pub keep_alive_timeout: Duration,
     /// How long answers may wait for a client that takes none of them. Beyond: the connection is closed. Any progress starts it
-    /// again; progress is seen in steps of at most 256 KiB, so a client must read about 9 KB/s at the default.
+    /// again; it shows in steps of 256 KiB, or of a third of the kernel's send buffer if that is more. While answers wait,
+    /// neither `keep_alive_timeout` nor `linger` runs.
     pub write_timeout: Duration,
     /// How long a closing connection goes on reading, so that the last answer is not lost to a reset (RFC 9112 section 9.6).
     pub linger: Duration,

@@ -78,7 +78,10 @@ enum End {
 enum Turn {
     Call(PendingCall, Facts),
     Body(Box<WithBody>),
+    /// So much waits to leave that no further answer is made.
     Full,
+    /// What waits to leave is waited for before the connection counts as idle.
+    Flush,
     End(End),
 }
 
@@ -123,6 +126,12 @@ impl Connection {
                         return End::Gone;
                     }
                 }
+                Turn::Flush => {
+                    if !Box::pin(self.wait_written(TcpStream::poll_flush)).await {
+                        return End::Gone;
+                    }
+                    self.wait_at_most(self.shared.limits.keep_alive_timeout);
+                }
                 Turn::End(end) => return end,
             }
         }
@@ -136,7 +145,7 @@ impl Connection {
             let turn = if rest.is_empty() || matches!(progress, Progress::HeadBegun | Progress::EmptyLines) {
                 self.rest.replace(rest);
                 match (ready!(self.poll_input(cx)), progress) {
-                    (Err(end), _) => Some(Turn::End(end)),
+                    (Err(turn), _) => Some(turn),
                     (Ok(lease), Progress::HeadBegun) => {
                         self.rest.borrow_mut().push(&lease);
                         self.progress.set(Progress::HeadGrown);
@@ -160,11 +169,11 @@ impl Connection {
 
     /// Waits for bytes between requests or in a head.
     #[inline]
-    fn poll_input(&self, cx: &mut Context<'_>) -> Poll<Result<Lease, End>> {
+    fn poll_input(&self, cx: &mut Context<'_>) -> Poll<Result<Lease, Turn>> {
         Poll::Ready(match self.stream.poll_recv(cx) {
             Poll::Ready(Ok(Some(lease))) => Ok(lease),
             Poll::Pending if self.shared.service.drains() && self.progress.get() != Progress::HeadBegun => {
-                Err(End::Finished)
+                Err(Turn::End(End::Finished))
             }
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(None)) => Err(self.end_input(Refusal::HeadCut)),
@@ -172,17 +181,31 @@ impl Connection {
                 Err(self.end_input(Refusal::Timeout))
             }
             // A reset, most likely: whom could one tell?
-            Poll::Ready(Err(_)) => Err(End::Gone),
+            Poll::Ready(Err(_)) => Err(Turn::End(End::Gone)),
         })
     }
 
     /// Between requests there is nothing to answer (RFC 9112 section 9.5).
     #[cold]
-    fn end_input(&self, why: Refusal) -> End {
+    fn end_input(&self, why: Refusal) -> Turn {
         match self.progress.get() {
-            Progress::New | Progress::EmptyLines => End::Gone,
-            Progress::HeadBegun | Progress::HeadGrown => self.refuse(why),
+            Progress::HeadBegun | Progress::HeadGrown => Turn::End(self.refuse(why)),
+            // Not idle yet: the client is still being answered.
+            Progress::New | Progress::EmptyLines if why == Refusal::Timeout && self.has_unsent() => {
+                Turn::Flush
+            }
+            Progress::New | Progress::EmptyLines => Turn::End(self.leave()),
         }
+    }
+
+    /// The end when nothing more is to be read and nothing to be written.
+    #[cold]
+    fn leave(&self) -> End {
+        if self.has_unsent() { End::Finished } else { End::Gone }
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.stream.send_buffered() > 0
     }
 
     /// Answers what is whole in `input` and keeps the rest. `None` when more input is all that is needed.
@@ -260,8 +283,8 @@ impl Connection {
                 self.wait_at_most(limits.body_timeout);
                 match self.stream.recv().await {
                     Ok(Some(lease)) => rest.push(&lease),
-                    // The answer is out; an error now ends the connection and nothing else.
-                    Ok(None) | Err(_) => return Some(End::Gone),
+                    // The answer is made; an error now ends the connection and nothing else.
+                    Ok(None) | Err(_) => return Some(self.leave()),
                 }
             }
             match exchange.decode(&rest) {

@@ -1,10 +1,14 @@
 //! How connections end: time limits, half-closed clients, draining.
+use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use annulet::net::TcpStream;
 use annulet_http::Limits;
 
-use crate::client::{check, connect_narrow, limits, read_all, summary, with_server, with_server_and_limits};
+use crate::client::{
+    HUGE_BYTES, check, connect_narrow, limits, read_all, summary, with_server, with_server_and_limits,
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -56,7 +60,7 @@ fn half_closed_clients_get_their_answers() {
 }
 
 /// A client that asks and never reads; what is sent is `input`.
-async fn check_never_reads(server: annulet_http::Server, address: std::net::SocketAddr, input: String) {
+async fn check_never_reads(server: annulet_http::Server, address: SocketAddr, input: String) {
     let stream = connect_narrow(address);
     stream.write_all(input.as_bytes()).await.unwrap();
     let drain = server.drain_handle();
@@ -89,6 +93,59 @@ fn draining_does_not_wait_for_a_client_that_never_reads() {
         drain.start();
         drain.finished().await;
     });
+}
+
+/// Reads a long answer in small steps and says for how long the server kept the connection.
+async fn time_with_slow_reader(
+    server: &annulet_http::Server,
+    address: SocketAddr,
+    fields: &str,
+    ends_stream: bool,
+) -> Duration {
+    let request = format!("GET /huge HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    let reader = std::thread::spawn(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        if ends_stream {
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+        let (mut step, mut count) = (vec![0; 256 * 1024], 0);
+        loop {
+            match stream.read(&mut step).unwrap() {
+                0 => return count,
+                more => count += more,
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+    let drain = server.drain_handle();
+    while drain.connections() == 0 {
+        annulet::yield_now().await;
+    }
+    let begun = annulet::time::now();
+    while drain.connections() > 0 {
+        annulet::time::sleep(Duration::from_millis(1)).await;
+    }
+    let lived = annulet::time::now() - begun;
+    while !reader.is_finished() {
+        annulet::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(reader.join().unwrap() > HUGE_BYTES);
+    lived
+}
+
+#[test]
+fn a_slow_reader_is_waited_for() {
+    let short = Duration::from_millis(20);
+    let write_timeout = Duration::from_secs(2);
+    let limits = Limits { keep_alive_timeout: short, linger: short, write_timeout, ..limits() };
+    for (fields, ends_stream) in [("", false), ("", true), ("Connection: close\r\n", false)] {
+        with_server_and_limits(limits.clone(), async |server, address| {
+            let lived = time_with_slow_reader(&server, address, fields, ends_stream).await;
+            // The kernel takes some of the answer at once; the rest needs many steps of 10 ms.
+            assert!(lived > short * 5, "{fields:?} {ends_stream} {lived:?}");
+        });
+    }
 }
 
 #[test]
