@@ -286,6 +286,15 @@ pub(crate) fn is_empty_lines(input: &[u8]) -> bool {
     input.iter().all(|b| matches!(b, b'\r' | b'\n'))
 }
 
+/// Whether a request that is refused, whole or not, is HEAD as far as can be told: its answer has no content.
+#[cold]
+pub(crate) fn is_head_request(input: &[u8]) -> bool {
+    match input.iter().position(|b| !matches!(b, b'\r' | b'\n')) {
+        Some(start) => input[start..].starts_with(b"HEAD "),
+        None => false,
+    }
+}
+
 #[cold]
 fn skip_empty_lines(input: &[u8]) -> Parse<usize> {
     let mut skipped = 0;

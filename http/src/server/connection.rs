@@ -21,7 +21,7 @@ use crate::body::{Body, Chunk, Piece, Source};
 use crate::h1::Refusal;
 use crate::h1::connection::{Exchange, Stage};
 use crate::h1::encode::CONTINUE;
-use crate::h1::head::is_empty_lines;
+use crate::h1::head::{is_empty_lines, is_head_request};
 use crate::handler::{PendingCall, poll_call};
 use crate::recycle::Buffer;
 use crate::response::Response;
@@ -189,7 +189,10 @@ impl Connection {
     #[cold]
     fn end_input(&self, why: Refusal) -> Turn {
         match self.progress.get() {
-            Progress::HeadBegun | Progress::HeadGrown => Turn::End(self.refuse(why)),
+            Progress::HeadBegun | Progress::HeadGrown => {
+                let is_head = is_head_request(&self.rest.borrow());
+                Turn::End(self.refuse(why, is_head))
+            }
             // Not idle yet: the client is still being answered.
             Progress::New | Progress::EmptyLines if why == Refusal::Timeout && self.has_unsent() => {
                 Turn::Flush
@@ -249,7 +252,7 @@ impl Connection {
         let shared = &self.shared;
         let mut exchange = Exchange::new();
         if let Err(why) = exchange.begin(request.head(), &shared.limits) {
-            return Some(self.refuse(why));
+            return Some(self.refuse(why, facts.is_head));
         }
         self.reading.replace(Some(Box::new(Reading { exchange, is_waiting: false })));
         self.claim.set(self.claim.get().wrapping_add(1));
@@ -303,9 +306,9 @@ impl Connection {
     }
 
     #[cold]
-    fn refuse(&self, why: Refusal) -> End {
+    fn refuse(&self, why: Refusal, is_head: bool) -> End {
         let now = annulet::time::now();
-        self.stream.with_send_buffer(|out| self.shared.service.refuse(why, now, &mut Gather(out)));
+        self.stream.with_send_buffer(|out| self.shared.service.refuse(why, is_head, now, &mut Gather(out)));
         End::Finished
     }
 

@@ -55,6 +55,15 @@ fn statuses() {
 }
 
 #[test]
+fn refused_head_requests_get_no_content() {
+    check("HEAD / HTTP/1.1\r\n\r\n", "400 close []");
+    check("\r\nHEAD / HTTP/1.1\r\n\r\n", "400 close []");
+    check("HEAD / HTTP/1.1\r\nHost: a\r\nExpect: magic\r\n\r\n", "417 close []");
+    check("HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 100001\r\n\r\n", "413 close []");
+    check("HEAD / HTTP/1.1\r\nHost", "400 close []");
+}
+
+#[test]
 fn refused_with_400() {
     let check = |input: &str| check(input, "400 close [Bad Request]");
     check("GET / HTTP/1.1\nHost: a\n\n");
