@@ -9,7 +9,7 @@ use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use annulet::Lease;
 use annulet::net::TcpStream;
@@ -46,8 +46,10 @@ pub(super) struct Connection {
 /// A body that is being read.
 struct Reading {
     exchange: Exchange,
-    /// Whether a wait for more of it has begun, and with it the time limit.
-    is_waiting: bool,
+    /// Since when more of it is waited for.
+    waits_since: Option<Instant>,
+    /// What all waits for it may still take.
+    wait_left: Duration,
 }
 
 /// What is known of the bytes in `rest`.
@@ -254,7 +256,8 @@ impl Connection {
         if let Err(why) = exchange.begin(request.head(), &shared.limits) {
             return Some(self.refuse(why, facts.is_head));
         }
-        self.reading.replace(Some(Box::new(Reading { exchange, is_waiting: false })));
+        let reading = Reading { exchange, waits_since: None, wait_left: shared.limits.body_total_timeout };
+        self.reading.replace(Some(Box::new(reading)));
         self.claim.set(self.claim.get().wrapping_add(1));
         let answer = match target {
             Ok(target) => {
@@ -280,11 +283,16 @@ impl Connection {
         let limits = &self.shared.limits;
         let persists = self.write(answer, Facts { keep_alive: exchange.persists(limits), ..facts });
         exchange.finish_answer(persists, limits);
+        // Once for all of it.
+        self.wait_at_most(limits.body_timeout);
         while exchange.stage() == Stage::Draining {
             let mut rest = self.rest.take();
             if rest.is_empty() {
-                self.wait_at_most(limits.body_timeout);
-                match self.stream.recv().await {
+                let received = poll_fn(|cx| match self.stream.poll_recv(cx) {
+                    Poll::Pending if self.shared.service.drains() => Poll::Ready(Ok(None)),
+                    polled => polled,
+                });
+                match received.await {
                     Ok(Some(lease)) => rest.push(&lease),
                     // The answer is made; an error now ends the connection and nothing else.
                     Ok(None) | Err(_) => return Some(self.leave()),
@@ -378,7 +386,7 @@ impl Connection {
         reading: &mut Reading,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Chunk>, Error>> {
-        let Reading { exchange, is_waiting } = reading;
+        let Reading { exchange, waits_since, wait_left } = reading;
         if let Some(chunk) = self.take_content(exchange)? {
             return Poll::Ready(Ok(Some(chunk)));
         }
@@ -387,13 +395,15 @@ impl Connection {
                 self.stream.with_send_buffer(|out| out.extend_from_slice(CONTINUE));
             }
             // Once for each wait, however often it is polled.
-            if !std::mem::replace(is_waiting, true) {
-                self.wait_at_most(self.shared.limits.body_timeout);
-            }
+            let since = *waits_since.get_or_insert_with(|| {
+                self.wait_at_most(self.shared.limits.body_timeout.min(*wait_left));
+                annulet::time::now()
+            });
             let Some(lease) = ready!(self.stream.poll_recv(cx))? else {
                 return Poll::Ready(Err(Refusal::BodyCut.into()));
             };
-            *is_waiting = false;
+            *waits_since = None;
+            *wait_left = wait_left.saturating_sub(annulet::time::now() - since);
             if let Some(chunk) = self.take_received(exchange, lease)? {
                 return Poll::Ready(Ok(Some(chunk)));
             }

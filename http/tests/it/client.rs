@@ -13,6 +13,7 @@ pub(crate) fn limits() -> Limits {
         drain_bytes: 1000,
         head_timeout: Duration::from_millis(50),
         body_timeout: Duration::from_millis(50),
+        body_total_timeout: Duration::from_millis(200),
         keep_alive_timeout: Duration::from_millis(100),
         write_timeout: Duration::from_millis(100),
         linger: Duration::from_millis(100),

@@ -53,6 +53,50 @@ fn a_slow_head_has_one_time_limit() {
     });
 }
 
+/// Sends a body of which a byte comes every now and then, until the connection ends; the answers, and how long that took.
+async fn drip(address: SocketAddr, path: &str) -> (String, Duration) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let begun = annulet::time::now();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answers = Vec::new();
+    loop {
+        match annulet::time::timeout(Duration::from_millis(10), stream.recv()).await {
+            Ok(Ok(Some(lease))) => answers.extend_from_slice(&lease),
+            Ok(_) => break,
+            Err(_) => {
+                let _ = stream.write_all(b"x").await;
+            }
+        }
+    }
+    (summary(&String::from_utf8(answers).unwrap(), false), annulet::time::now() - begun)
+}
+
+#[test]
+fn a_slow_body_has_a_time_limit_for_all_of_it() {
+    with_server(async |_, address| {
+        let (answers, took) = drip(address, "/count").await;
+        assert_eq!(answers, "408 close [Request Timeout]");
+        assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(3), "{took:?}");
+        let (answers, took) = drip(address, "/ignore").await;
+        assert_eq!(answers, "202 []");
+        assert!(took >= Duration::from_millis(50) && took < Duration::from_secs(3), "{took:?}");
+    });
+}
+
+#[test]
+fn draining_does_not_wait_for_an_unwanted_body() {
+    let limits = Limits { body_timeout: Duration::from_secs(60), ..limits() };
+    with_server_and_limits(limits, async |server, address| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n").await.unwrap();
+        assert!(stream.recv().await.unwrap().is_some());
+        let drain = server.drain_handle();
+        drain.start();
+        drain.finished().await;
+    });
+}
+
 #[test]
 fn half_closed_clients_get_their_answers() {
     check("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n", "200 [slow]");
