@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::net::Shutdown;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -440,8 +441,8 @@ async fn finish(connection: Rc<Connection>) {
     // Errors end the connection, which is what happens next anyway.
     let _ = match Rc::try_unwrap(connection) {
         Ok(connection) => connection.stream.close(linger).await,
-        // Someone keeps a request beyond its answer; the socket closes with the last of them.
-        Err(connection) => connection.stream.flush().await,
+        // Someone keeps a request beyond its answer. The socket closes with the last of them, but the client learns of the end now.
+        Err(connection) => connection.stream.shutdown(Shutdown::Write),
     };
 }
 

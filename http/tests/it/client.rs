@@ -57,6 +57,13 @@ pub(crate) fn router() -> Router {
             }
             Ok::<_, annulet_http::Error>(count.to_string())
         })
+        .post("/keep", async |request: Request| {
+            annulet::spawn(async move {
+                let _kept = request;
+                std::future::pending::<()>().await;
+            });
+            "kept"
+        })
         .post("/ignore", async |_: Request| StatusCode::ACCEPTED)
         .post("/first", async |mut request: Request| {
             let first = request.chunk().await?;

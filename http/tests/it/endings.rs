@@ -98,6 +98,17 @@ fn draining_does_not_wait_for_an_unwanted_body() {
 }
 
 #[test]
+fn a_kept_request_does_not_keep_the_end_from_the_client() {
+    with_server(async |_, address| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let fields = "Connection: close\r\nContent-Length: 5";
+        let request = format!("POST /keep HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\nhello");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        assert_eq!(summary(&read_all(&stream).await, false), "200 close [kept]");
+    });
+}
+
+#[test]
 fn half_closed_clients_get_their_answers() {
     check("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n", "200 [slow]");
     check("", "");
