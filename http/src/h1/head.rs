@@ -142,13 +142,6 @@ impl Parser {
         Parser { limits: limits.clamped(), host_known: KnownHost::default() }
     }
 
-    /// The limits.
-    #[inline]
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// Looks for a whole request head at the beginning of `input` and puts it into `head`, its fields into `fields`. `head` changes
     /// only if one is complete.
     #[inline]

@@ -28,7 +28,8 @@ use crate::recycle::Buffer;
 use crate::response::Response;
 use crate::service::{Facts, Sink, Stop, WithBody};
 
-/// No further answer is made while so many bytes of answers wait, the socket's own mark. In bytes.
+/// No further answer is made while so many bytes of answers are gathered behind a send. As many as [`TcpStream::write_ready`]
+/// waits for, so that it waits when this is reached and there is room again behind it. In bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// One connection. Shared between its task and the request at work, for its body.
