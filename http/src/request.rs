@@ -184,7 +184,10 @@ impl Request {
             block.bytes.extend_from_slice(bytes);
             // Most requests are GET, and so was the one before in this block.
             if !(block.head.is_get && was_get) {
-                block.method = Method::from_bytes(&bytes[block.head.method.range()]).unwrap_or_default();
+                match Method::from_bytes(&bytes[block.head.method.range()]) {
+                    Ok(method) => block.method = method,
+                    Err(_) => return Parse::Error(Refusal::MethodUnknown),
+                }
             }
         }
         parsed
@@ -301,6 +304,16 @@ mod tests {
         assert_eq!(request.header("y"), None);
         assert_eq!(request.headers().map(|(name, _)| name).collect::<Vec<_>>(), ["Host", "X", "x"]);
         assert_eq!(request.param("x"), None);
+    }
+
+    #[test]
+    fn methods_are_what_was_sent() {
+        // All of RFC 9110 section 5.6.2, each alone, together, and behind a GET in the same block.
+        let token = "!#$%&'*+-.^_`|~019azAZ";
+        for method in token.split_inclusive(|_| true).chain([token, "GETS", "get"]) {
+            drop(request("GET / HTTP/1.0\r\n\r\n"));
+            assert_eq!(request(&format!("{method} / HTTP/1.0\r\n\r\n")).method().as_str(), method);
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use http::{Method, Version};
 use crate::date::DateCache;
 use crate::h1::encode::{self, Answer, DATE_END_BYTES};
 use crate::h1::framing::Framing;
-use crate::h1::head::{Parse, Parser};
+use crate::h1::head::{Parse, Parser, is_head_request};
 use crate::h1::{Limits, Refusal};
 use crate::handler::{PendingCall, panic_answer};
 use crate::request::Request;
@@ -161,7 +161,7 @@ impl Service {
                 Parse::Complete(()) => {}
                 Parse::Partial => break,
                 Parse::Error(why) => {
-                    self.refuse(why, now, sink);
+                    self.refuse(why, is_head_request(rest), now, sink);
                     batch.used = input.len();
                     return Stop::Close;
                 }
@@ -228,10 +228,10 @@ impl Service {
         persists
     }
 
-    /// Writes the answer to a message that cannot be answered otherwise. The connection is to be closed.
+    /// Writes the answer to a message that cannot be answered otherwise, without content if it is HEAD (RFC 9110 section 9.3.2). The connection is to be closed.
     #[cold]
-    pub(crate) fn refuse(&self, why: Refusal, now: Instant, sink: &mut impl Sink) {
-        let facts = Facts { is_head: false, is_old: false, keep_alive: false };
+    pub(crate) fn refuse(&self, why: Refusal, is_head: bool, now: Instant, sink: &mut impl Sink) {
+        let facts = Facts { is_head, is_old: false, keep_alive: false };
         self.write(&why.status().into_response(), facts, now, sink);
     }
 }

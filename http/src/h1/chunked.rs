@@ -1,8 +1,10 @@
 //! The chunked transfer coding, taken apart as it arrives (RFC 9112 section 7.1).
 //!
 //! Works in any slicing of the input and keeps no bytes. Strict where others are not: a line ends in CRLF and nothing else, no white
-//! space around the size, no control character in an extension, extensions and trailers bounded. Trailer fields are checked and
-//! thrown away.
+//! space around the size, no control character in an extension, extensions and trailers bounded. That no white space may stand
+//! before a chunk extension either is on purpose: RFC 9112 section 7.1.1 lets recipients bear it for the sake of old senders, but
+//! none is known that writes it, and parties that read it differently are how requests are smuggled. Trailer fields are checked
+//! and thrown away.
 use std::ops::Range;
 
 use super::syntax::{CLASS, TOKEN, VALUE};

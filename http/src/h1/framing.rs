@@ -74,8 +74,8 @@ fn decide_coding<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Result<(),
         (true, false) => Ok(()),
         (true, true) => Err(Refusal::CodingUnknown),
         // RFC 9112 section 6.3, rule 4.3: the length cannot be determined, whatever the coding is.
-        (false, true) if is_present => Err(Refusal::CodingUnknown),
-        (false, _) => Err(Refusal::CodingMalformed),
+        (false, true) => Err(Refusal::CodingUnknown),
+        (false, false) => Err(Refusal::CodingMalformed),
     })
 }
 

@@ -142,13 +142,6 @@ impl Parser {
         Parser { limits: limits.clamped(), host_known: KnownHost::default() }
     }
 
-    /// The limits.
-    #[inline]
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// Looks for a whole request head at the beginning of `input` and puts it into `head`, its fields into `fields`. `head` changes
     /// only if one is complete.
     #[inline]
@@ -276,11 +269,31 @@ fn first_error(window: &[u8], last: Refusal, limits: &Limits, fields: &mut Vec<F
     why
 }
 
+/// More empty lines than this before a request are refused. RFC 9112 section 2.2 asks for one to be ignored, which some clients
+/// send behind a body.
+const EMPTY_LINE_BYTES_MAX: usize = 8;
+
+/// Whether `input`, which no request could be made of so far, is nothing but empty lines: no request has begun then.
+#[cold]
+pub(crate) fn is_empty_lines(input: &[u8]) -> bool {
+    input.iter().all(|b| matches!(b, b'\r' | b'\n'))
+}
+
+/// Whether a request that is refused, whole or not, is HEAD as far as can be told: its answer has no content.
+#[cold]
+pub(crate) fn is_head_request(input: &[u8]) -> bool {
+    match input.iter().position(|b| !matches!(b, b'\r' | b'\n')) {
+        Some(start) => input[start..].starts_with(b"HEAD "),
+        None => false,
+    }
+}
+
 #[cold]
 fn skip_empty_lines(input: &[u8]) -> Parse<usize> {
     let mut skipped = 0;
     loop {
         match &input[skipped..] {
+            [b'\r' | b'\n', ..] if skipped == EMPTY_LINE_BYTES_MAX => return Parse::Error(Refusal::LineEnd),
             [b'\r', b'\n', ..] => skipped += 2,
             [] | [b'\r'] => return Parse::Partial,
             [b'\r' | b'\n', ..] => return Parse::Error(Refusal::LineEnd),
@@ -423,6 +436,15 @@ mod tests {
         check_error("GET / HTTP/1.1\rHost: a\r\n\r\n", LineEnd);
         check_error("GET / HTTP/1.1\r\nHost: a\rb: c\r\n\r\n", FieldValue);
         check_error("GET / HTTP/1.1\r\nHost: a\r\n\rb: c\r\n\r\n", LineEnd);
+    }
+
+    #[test]
+    fn empty_lines() {
+        const GET: &str = "GET / HTTP/1.0\r\n\r\n";
+        check(&("\r\n".repeat(4) + GET), "GET / HTTP/1.0 @ close +0");
+        check_error("\r\n".repeat(5) + GET, Refusal::LineEnd);
+        check_error("\r\n".repeat(4) + "\r", Refusal::LineEnd);
+        check_error("\r\n".repeat(4) + "\n", Refusal::LineEnd);
     }
 
     #[test]

@@ -29,10 +29,17 @@ pub struct Limits {
     pub drain_bytes: u64,
     /// From the first byte of a head to its last. Beyond: 408.
     pub head_timeout: Duration,
-    /// Between two arrivals of body bytes. Beyond: 408.
+    /// Between two arrivals of body bytes. Beyond: 408. Of a body that its handler did not want, for the rest as a whole. Beyond:
+    /// the connection is closed.
     pub body_timeout: Duration,
+    /// All waits for the bytes of one body together; the time that the handler takes does not count. Beyond: 408.
+    pub body_total_timeout: Duration,
     /// Between the last answer (or the accept) and the first byte of a head. Beyond: the connection is closed without a word.
     pub keep_alive_timeout: Duration,
+    /// How long answers may wait for a client that takes none of them. Beyond: the connection is closed. Any progress starts it
+    /// again; it shows in steps of 256 KiB, or of a third of the kernel's send buffer if that is more. While answers wait,
+    /// neither `keep_alive_timeout` nor `linger` runs.
+    pub write_timeout: Duration,
     /// How long a closing connection goes on reading, so that the last answer is not lost to a reset (RFC 9112 section 9.6).
     pub linger: Duration,
 }
@@ -65,7 +72,9 @@ impl Default for Limits {
             drain_bytes: 64 * 1024,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            body_total_timeout: Duration::from_secs(300),
             keep_alive_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
             linger: Duration::from_secs(2),
         }
     }

@@ -6,10 +6,11 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::net::Shutdown;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use annulet::Lease;
 use annulet::net::TcpStream;
@@ -21,12 +22,14 @@ use crate::body::{Body, Chunk, Piece, Source};
 use crate::h1::Refusal;
 use crate::h1::connection::{Exchange, Stage};
 use crate::h1::encode::CONTINUE;
+use crate::h1::head::{is_empty_lines, is_head_request};
 use crate::handler::{PendingCall, poll_call};
 use crate::recycle::Buffer;
 use crate::response::Response;
 use crate::service::{Facts, Sink, Stop, WithBody};
 
-/// No further answer is made while so many bytes of answers wait, the socket's own mark. In bytes.
+/// No further answer is made while so many bytes of answers are gathered behind a send. As many as [`TcpStream::write_ready`]
+/// waits for, so that it waits when this is reached and there is room again behind it. In bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// One connection. Shared between its task and the request at work, for its body.
@@ -45,8 +48,10 @@ pub(super) struct Connection {
 /// A body that is being read.
 struct Reading {
     exchange: Exchange,
-    /// Whether a wait for more of it has begun, and with it the time limit.
-    is_waiting: bool,
+    /// Since when more of it is waited for.
+    waits_since: Option<Instant>,
+    /// What all waits for it may still take.
+    wait_left: Duration,
 }
 
 /// What is known of the bytes in `rest`.
@@ -54,11 +59,16 @@ struct Reading {
 enum Progress {
     /// Nothing: they have not been looked at.
     New,
+    /// They are empty lines before a request, a few bytes: for its clocks and its end the connection is idle.
+    EmptyLines,
     /// They are the beginning of a head; more is needed.
     HeadBegun,
     /// As `HeadBegun`, and more has come.
     HeadGrown,
 }
+
+/// Ready when enough of what was written has left.
+type PollWritten = fn(&TcpStream, &mut Context<'_>) -> Poll<io::Result<()>>;
 
 /// Why a connection is over.
 enum End {
@@ -72,7 +82,10 @@ enum End {
 enum Turn {
     Call(PendingCall, Facts),
     Body(Box<WithBody>),
+    /// So much waits to leave that no further answer is made.
     Full,
+    /// What waits to leave is waited for before the connection counts as idle.
+    Flush,
     End(End),
 }
 
@@ -113,9 +126,15 @@ impl Connection {
                     Some(end) => return end,
                 },
                 Turn::Full => {
-                    if self.stream.write_ready().await.is_err() {
+                    if !Box::pin(self.wait_written(TcpStream::poll_write_ready)).await {
                         return End::Gone;
                     }
+                }
+                Turn::Flush => {
+                    if !Box::pin(self.wait_written(TcpStream::poll_flush)).await {
+                        return End::Gone;
+                    }
+                    self.wait_at_most(self.shared.limits.keep_alive_timeout);
                 }
                 Turn::End(end) => return end,
             }
@@ -126,16 +145,22 @@ impl Connection {
     fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<Turn> {
         loop {
             let rest = self.rest.take();
-            let turn = if rest.is_empty() || self.progress.get() == Progress::HeadBegun {
+            let progress = self.progress.get();
+            let turn = if rest.is_empty() || matches!(progress, Progress::HeadBegun | Progress::EmptyLines) {
                 self.rest.replace(rest);
-                match ready!(self.poll_input(cx)) {
-                    Err(end) => Some(Turn::End(end)),
-                    Ok(lease) if self.progress.get() == Progress::HeadBegun => {
+                match (ready!(self.poll_input(cx)), progress) {
+                    (Err(turn), _) => Some(turn),
+                    (Ok(lease), Progress::HeadBegun) => {
                         self.rest.borrow_mut().push(&lease);
                         self.progress.set(Progress::HeadGrown);
                         None
                     }
-                    Ok(lease) => self.serve(lease, cx),
+                    (Ok(lease), Progress::EmptyLines) => {
+                        self.rest.borrow_mut().push(&lease);
+                        self.progress.set(Progress::New);
+                        None
+                    }
+                    (Ok(lease), Progress::New | Progress::HeadGrown) => self.serve(lease, cx),
                 }
             } else {
                 self.serve(rest, cx)
@@ -148,11 +173,11 @@ impl Connection {
 
     /// Waits for bytes between requests or in a head.
     #[inline]
-    fn poll_input(&self, cx: &mut Context<'_>) -> Poll<Result<Lease, End>> {
+    fn poll_input(&self, cx: &mut Context<'_>) -> Poll<Result<Lease, Turn>> {
         Poll::Ready(match self.stream.poll_recv(cx) {
             Poll::Ready(Ok(Some(lease))) => Ok(lease),
-            Poll::Pending if self.shared.service.drains() && self.progress.get() == Progress::New => {
-                Err(End::Finished)
+            Poll::Pending if self.shared.service.drains() && self.progress.get() != Progress::HeadBegun => {
+                Err(Turn::End(End::Finished))
             }
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(None)) => Err(self.end_input(Refusal::HeadCut)),
@@ -160,17 +185,34 @@ impl Connection {
                 Err(self.end_input(Refusal::Timeout))
             }
             // A reset, most likely: whom could one tell?
-            Poll::Ready(Err(_)) => Err(End::Gone),
+            Poll::Ready(Err(_)) => Err(Turn::End(End::Gone)),
         })
     }
 
     /// Between requests there is nothing to answer (RFC 9112 section 9.5).
     #[cold]
-    fn end_input(&self, why: Refusal) -> End {
+    fn end_input(&self, why: Refusal) -> Turn {
         match self.progress.get() {
-            Progress::New => End::Gone,
-            Progress::HeadBegun | Progress::HeadGrown => self.refuse(why),
+            Progress::HeadBegun | Progress::HeadGrown => {
+                let is_head = is_head_request(&self.rest.borrow());
+                Turn::End(self.refuse(why, is_head))
+            }
+            // Not idle yet: the client is still being answered.
+            Progress::New | Progress::EmptyLines if why == Refusal::Timeout && self.has_unsent() => {
+                Turn::Flush
+            }
+            Progress::New | Progress::EmptyLines => Turn::End(self.leave()),
         }
+    }
+
+    /// The end when nothing more is to be read and nothing to be written.
+    #[cold]
+    fn leave(&self) -> End {
+        if self.has_unsent() { End::Finished } else { End::Gone }
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.stream.send_buffered() > 0
     }
 
     /// Answers what is whole in `input` and keeps the rest. `None` when more input is all that is needed.
@@ -186,6 +228,13 @@ impl Connection {
         let before = self.progress.replace(Progress::New);
         match stop {
             Stop::NeedInput if is_used_up => self.wait_at_most(self.shared.limits.keep_alive_timeout),
+            Stop::NeedInput if is_empty_lines(&self.rest.borrow()) => {
+                self.progress.set(Progress::EmptyLines);
+                // They do not wind the clock up that the last answer started.
+                if used > 0 {
+                    self.wait_at_most(self.shared.limits.keep_alive_timeout);
+                }
+            }
             Stop::NeedInput => {
                 self.progress.set(Progress::HeadBegun);
                 // The time for a head counts from its first byte.
@@ -207,9 +256,10 @@ impl Connection {
         let shared = &self.shared;
         let mut exchange = Exchange::new();
         if let Err(why) = exchange.begin(request.head(), &shared.limits) {
-            return Some(self.refuse(why));
+            return Some(self.refuse(why, facts.is_head));
         }
-        self.reading.replace(Some(Box::new(Reading { exchange, is_waiting: false })));
+        let reading = Reading { exchange, waits_since: None, wait_left: shared.limits.body_total_timeout };
+        self.reading.replace(Some(Box::new(reading)));
         self.claim.set(self.claim.get().wrapping_add(1));
         let answer = match target {
             Ok(target) => {
@@ -235,14 +285,19 @@ impl Connection {
         let limits = &self.shared.limits;
         let persists = self.write(answer, Facts { keep_alive: exchange.persists(limits), ..facts });
         exchange.finish_answer(persists, limits);
+        // Once for all of it.
+        self.wait_at_most(limits.body_timeout);
         while exchange.stage() == Stage::Draining {
             let mut rest = self.rest.take();
             if rest.is_empty() {
-                self.wait_at_most(limits.body_timeout);
-                match self.stream.recv().await {
+                let received = poll_fn(|cx| match self.stream.poll_recv(cx) {
+                    Poll::Pending if self.shared.service.drains() => Poll::Ready(Ok(None)),
+                    polled => polled,
+                });
+                match received.await {
                     Ok(Some(lease)) => rest.push(&lease),
-                    // The answer is out; an error now ends the connection and nothing else.
-                    Ok(None) | Err(_) => return Some(End::Gone),
+                    // The answer is made; an error now ends the connection and nothing else.
+                    Ok(None) | Err(_) => return Some(self.leave()),
                 }
             }
             match exchange.decode(&rest) {
@@ -261,10 +316,33 @@ impl Connection {
     }
 
     #[cold]
-    fn refuse(&self, why: Refusal) -> End {
+    fn refuse(&self, why: Refusal, is_head: bool) -> End {
         let now = annulet::time::now();
-        self.stream.with_send_buffer(|out| self.shared.service.refuse(why, now, &mut Gather(out)));
+        self.stream.with_send_buffer(|out| self.shared.service.refuse(why, is_head, now, &mut Gather(out)));
         End::Finished
+    }
+
+    /// Waits until what was written has left, as far as `poll` says. `false` if the client does not take it: nothing left for the
+    /// length of the write timeout, or of the linger time once the server drains.
+    async fn wait_written(&self, poll: PollWritten) -> bool {
+        let Shared { service, limits, .. } = &*self.shared;
+        loop {
+            let drains = service.drains();
+            let patience =
+                if drains { limits.write_timeout.min(limits.linger) } else { limits.write_timeout };
+            let before = self.stream.send_buffered();
+            let written = poll_fn(|cx| match poll(&self.stream, cx) {
+                Poll::Ready(written) => Poll::Ready(Some(written.is_ok())),
+                Poll::Pending if service.drains() != drains => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            match annulet::time::timeout(patience, written).await {
+                Ok(Some(is_written)) => return is_written,
+                Ok(None) => {}
+                Err(_) if self.stream.send_buffered() < before => {}
+                Err(_) => return false,
+            }
+        }
     }
 
     fn wait_at_most(&self, timeout: Duration) {
@@ -310,7 +388,7 @@ impl Connection {
         reading: &mut Reading,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Chunk>, Error>> {
-        let Reading { exchange, is_waiting } = reading;
+        let Reading { exchange, waits_since, wait_left } = reading;
         if let Some(chunk) = self.take_content(exchange)? {
             return Poll::Ready(Ok(Some(chunk)));
         }
@@ -319,13 +397,15 @@ impl Connection {
                 self.stream.with_send_buffer(|out| out.extend_from_slice(CONTINUE));
             }
             // Once for each wait, however often it is polled.
-            if !std::mem::replace(is_waiting, true) {
-                self.wait_at_most(self.shared.limits.body_timeout);
-            }
+            let since = *waits_since.get_or_insert_with(|| {
+                self.wait_at_most(self.shared.limits.body_timeout.min(*wait_left));
+                annulet::time::now()
+            });
             let Some(lease) = ready!(self.stream.poll_recv(cx))? else {
                 return Poll::Ready(Err(Refusal::BodyCut.into()));
             };
-            *is_waiting = false;
+            *waits_since = None;
+            *wait_left = wait_left.saturating_sub(annulet::time::now() - since);
             if let Some(chunk) = self.take_received(exchange, lease)? {
                 return Poll::Ready(Ok(Some(chunk)));
             }
@@ -356,11 +436,14 @@ impl Source for Connection {
 /// What was written leaves, and the peer gets time to read it.
 async fn finish(connection: Rc<Connection>) {
     let linger = connection.shared.limits.linger;
+    if !connection.wait_written(TcpStream::poll_flush).await {
+        return;
+    }
     // Errors end the connection, which is what happens next anyway.
     let _ = match Rc::try_unwrap(connection) {
         Ok(connection) => connection.stream.close(linger).await,
-        // Someone keeps a request beyond its answer; the socket closes with the last of them.
-        Err(connection) => connection.stream.flush().await,
+        // Someone keeps a request beyond its answer. The socket closes with the last of them, but the client learns of the end now.
+        Err(connection) => connection.stream.shutdown(Shutdown::Write),
     };
 }
 

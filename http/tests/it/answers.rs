@@ -31,6 +31,16 @@ fn pipelines() {
 }
 
 #[test]
+fn empty_lines_before_a_request() {
+    check(&format!("\r\n{GET}\r\n\r\n\r\n\r\n{GET}"), &format!("{INDEX} {INDEX}"));
+    check(&format!("{GET}\r\n"), INDEX);
+    check(&format!("{GET}\r"), INDEX);
+    check("\r\n\r\n", "");
+    check(&format!("{GET}{}", "\r\n".repeat(5)), &format!("{INDEX} 400 close [Bad Request]"));
+    check(&"\r\n".repeat(5000), "400 close [Bad Request]");
+}
+
+#[test]
 fn statuses() {
     check("GET /none HTTP/1.1\r\nHost: a\r\n\r\n", "404 [Not Found]");
     check("POST / HTTP/1.1\r\nHost: a\r\n\r\n", "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]");
@@ -42,6 +52,15 @@ fn statuses() {
     check(&large, "431 close [Request Header Fields Too Large]");
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "x: y\r\n".repeat(8));
     check(&many, "431 close [Request Header Fields Too Large]");
+}
+
+#[test]
+fn refused_head_requests_get_no_content() {
+    check("HEAD / HTTP/1.1\r\n\r\n", "400 close []");
+    check("\r\nHEAD / HTTP/1.1\r\n\r\n", "400 close []");
+    check("HEAD / HTTP/1.1\r\nHost: a\r\nExpect: magic\r\n\r\n", "417 close []");
+    check("HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 100001\r\n\r\n", "413 close []");
+    check("HEAD / HTTP/1.1\r\nHost", "400 close []");
 }
 
 #[test]

@@ -13,11 +13,16 @@ pub(crate) fn limits() -> Limits {
         drain_bytes: 1000,
         head_timeout: Duration::from_millis(50),
         body_timeout: Duration::from_millis(50),
+        body_total_timeout: Duration::from_millis(200),
         keep_alive_timeout: Duration::from_millis(100),
+        write_timeout: Duration::from_millis(100),
         linger: Duration::from_millis(100),
         ..Limits::default()
     }
 }
+
+/// More than the kernel takes for a client that does not read.
+pub(crate) const HUGE_BYTES: usize = 16 * 1024 * 1024;
 
 pub(crate) fn router() -> Router {
     Router::new()
@@ -39,6 +44,7 @@ pub(crate) fn router() -> Router {
         })
         .get("/close", async |_: Request| Response::text("bye").with_close())
         .get("/large", async |_: Request| "x".repeat(40_000))
+        .get("/huge", async |_: Request| "x".repeat(HUGE_BYTES))
         .get("/forever", |_| std::future::pending::<()>())
         .post("/echo", async |mut request: Request| match request.bytes(50_000).await {
             Ok(bytes) => Ok(bytes),
@@ -51,6 +57,13 @@ pub(crate) fn router() -> Router {
             }
             Ok::<_, annulet_http::Error>(count.to_string())
         })
+        .post("/keep", async |request: Request| {
+            annulet::spawn(async move {
+                let _kept = request;
+                std::future::pending::<()>().await;
+            });
+            "kept"
+        })
         .post("/ignore", async |_: Request| StatusCode::ACCEPTED)
         .post("/first", async |mut request: Request| {
             let first = request.chunk().await?;
@@ -60,15 +73,30 @@ pub(crate) fn router() -> Router {
 
 /// Runs `test` beside a server with [`router`] and [`limits`].
 pub(crate) fn with_server<F: Future<Output = ()>>(test: impl FnOnce(Server, std::net::SocketAddr) -> F) {
+    with_server_and_limits(limits(), test);
+}
+
+/// As [`with_server`], with other limits.
+pub(crate) fn with_server_and_limits<F: Future<Output = ()>>(
+    limits: Limits,
+    test: impl FnOnce(Server, std::net::SocketAddr) -> F,
+) {
     annulet::run(async {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server::with_limits(router(), limits());
+        let server = Server::with_limits(router(), limits);
         let serving = server.clone();
         annulet::spawn(async move { serving.serve(listener).await.unwrap() });
         let test = test(server, address);
         annulet::time::timeout(Duration::from_secs(20), test).await.expect("the test takes too long");
     });
+}
+
+/// A client whose kernel takes little before its program reads.
+pub(crate) fn connect_narrow(address: std::net::SocketAddr) -> TcpStream {
+    let stream = std::net::TcpStream::connect(address).unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 4096).unwrap();
+    TcpStream::from_std(stream).unwrap()
 }
 
 /// How a request is delivered.
@@ -140,7 +168,7 @@ pub(crate) fn check_bytes(input: &[u8], expected: &str) {
             // May fail when the server was faster.
             let _ = stream.shutdown(std::net::Shutdown::Write);
             let answers = read_all(&stream).await;
-            let is_head = input.starts_with(b"HEAD");
+            let is_head = input.trim_ascii_start().starts_with(b"HEAD");
             assert_eq!(
                 summary(&answers, is_head),
                 expected,

@@ -1,7 +1,14 @@
 //! How connections end: time limits, half-closed clients, draining.
-use annulet::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use crate::client::{check, read_all, summary, with_server};
+use annulet::net::TcpStream;
+use annulet_http::Limits;
+
+use crate::client::{
+    HUGE_BYTES, check, connect_narrow, limits, read_all, summary, with_server, with_server_and_limits,
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -19,6 +26,8 @@ fn check_timeout(input: &str, expected: &str) {
 fn time_limits() {
     check_timeout("", "");
     check_timeout(GET, "200 [<h1>Index</h1>]");
+    check_timeout(&format!("{GET}\r\n"), "200 [<h1>Index</h1>]");
+    check_timeout("\r\nGET", "408 close [Request Timeout]");
     check_timeout("GET", "408 close [Request Timeout]");
     check_timeout(&format!("{GET}GET"), "200 [<h1>Index</h1>] 408 close [Request Timeout]");
     check_timeout(
@@ -37,10 +46,65 @@ fn a_slow_head_has_one_time_limit() {
             if stream.write_all(&[b]).await.is_err() {
                 break;
             }
-            annulet::time::sleep(std::time::Duration::from_millis(5)).await;
+            annulet::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(summary(&read_all(&stream).await, false), "408 close [Request Timeout]");
-        assert!(annulet::time::now() - started >= std::time::Duration::from_millis(50));
+        assert!(annulet::time::now() - started >= Duration::from_millis(50));
+    });
+}
+
+/// Sends a body of which a byte comes every now and then, until the connection ends; the answers, and how long that took.
+async fn drip(address: SocketAddr, path: &str) -> (String, Duration) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let begun = annulet::time::now();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answers = Vec::new();
+    loop {
+        match annulet::time::timeout(Duration::from_millis(10), stream.recv()).await {
+            Ok(Ok(Some(lease))) => answers.extend_from_slice(&lease),
+            Ok(_) => break,
+            Err(_) => {
+                let _ = stream.write_all(b"x").await;
+            }
+        }
+    }
+    (summary(&String::from_utf8(answers).unwrap(), false), annulet::time::now() - begun)
+}
+
+#[test]
+fn a_slow_body_has_a_time_limit_for_all_of_it() {
+    with_server(async |_, address| {
+        let (answers, took) = drip(address, "/count").await;
+        assert_eq!(answers, "408 close [Request Timeout]");
+        assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(3), "{took:?}");
+        let (answers, took) = drip(address, "/ignore").await;
+        assert_eq!(answers, "202 []");
+        assert!(took >= Duration::from_millis(50) && took < Duration::from_secs(3), "{took:?}");
+    });
+}
+
+#[test]
+fn draining_does_not_wait_for_an_unwanted_body() {
+    let limits = Limits { body_timeout: Duration::from_secs(60), ..limits() };
+    with_server_and_limits(limits, async |server, address| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n").await.unwrap();
+        assert!(stream.recv().await.unwrap().is_some());
+        let drain = server.drain_handle();
+        drain.start();
+        drain.finished().await;
+    });
+}
+
+#[test]
+fn a_kept_request_does_not_keep_the_end_from_the_client() {
+    with_server(async |_, address| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let fields = "Connection: close\r\nContent-Length: 5";
+        let request = format!("POST /keep HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\nhello");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        assert_eq!(summary(&read_all(&stream).await, false), "200 close [kept]");
     });
 }
 
@@ -48,6 +112,95 @@ fn a_slow_head_has_one_time_limit() {
 fn half_closed_clients_get_their_answers() {
     check("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n", "200 [slow]");
     check("", "");
+}
+
+/// A client that asks and never reads; what is sent is `input`.
+async fn check_never_reads(server: annulet_http::Server, address: SocketAddr, input: String) {
+    let stream = connect_narrow(address);
+    stream.write_all(input.as_bytes()).await.unwrap();
+    let drain = server.drain_handle();
+    while drain.connections() == 0 {
+        annulet::yield_now().await;
+    }
+    while drain.connections() > 0 {
+        annulet::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn a_client_that_never_reads_is_cut() {
+    let large = "GET /large HTTP/1.1\r\nHost: a\r\n\r\n".repeat(500);
+    with_server(async |server, address| check_never_reads(server, address, large).await);
+    let huge = "GET /huge HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_owned();
+    with_server(async |server, address| check_never_reads(server, address, huge).await);
+}
+
+#[test]
+fn draining_does_not_wait_for_a_client_that_never_reads() {
+    let limits = Limits { write_timeout: Duration::from_secs(60), ..limits() };
+    with_server_and_limits(limits, async |server, address| {
+        let stream = connect_narrow(address);
+        let large = "GET /large HTTP/1.1\r\nHost: a\r\n\r\n".repeat(500);
+        stream.write_all(large.as_bytes()).await.unwrap();
+        annulet::time::sleep(Duration::from_millis(50)).await;
+        let drain = server.drain_handle();
+        assert_eq!(drain.connections(), 1);
+        drain.start();
+        drain.finished().await;
+    });
+}
+
+/// Reads a long answer in small steps and says for how long the server kept the connection.
+async fn time_with_slow_reader(
+    server: &annulet_http::Server,
+    address: SocketAddr,
+    fields: &str,
+    ends_stream: bool,
+) -> Duration {
+    let request = format!("GET /huge HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    let reader = std::thread::spawn(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        if ends_stream {
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+        let (mut step, mut count) = (vec![0; 256 * 1024], 0);
+        loop {
+            match stream.read(&mut step).unwrap() {
+                0 => return count,
+                more => count += more,
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+    let drain = server.drain_handle();
+    while drain.connections() == 0 {
+        annulet::yield_now().await;
+    }
+    let begun = annulet::time::now();
+    while drain.connections() > 0 {
+        annulet::time::sleep(Duration::from_millis(1)).await;
+    }
+    let lived = annulet::time::now() - begun;
+    while !reader.is_finished() {
+        annulet::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(reader.join().unwrap() > HUGE_BYTES);
+    lived
+}
+
+#[test]
+fn a_slow_reader_is_waited_for() {
+    let short = Duration::from_millis(20);
+    let write_timeout = Duration::from_secs(2);
+    let limits = Limits { keep_alive_timeout: short, linger: short, write_timeout, ..limits() };
+    for (fields, ends_stream) in [("", false), ("", true), ("Connection: close\r\n", false)] {
+        with_server_and_limits(limits.clone(), async |server, address| {
+            let lived = time_with_slow_reader(&server, address, fields, ends_stream).await;
+            // The kernel takes some of the answer at once; the rest needs many steps of 10 ms.
+            assert!(lived > short * 5, "{fields:?} {ends_stream} {lived:?}");
+        });
+    }
 }
 
 #[test]
@@ -63,7 +216,7 @@ fn draining() {
             annulet::yield_now().await;
         }
         // One more turn, so that the slow handler has begun.
-        annulet::time::sleep(std::time::Duration::from_millis(1)).await;
+        annulet::time::sleep(Duration::from_millis(1)).await;
         drain.start();
         assert_eq!(read_all(&idle).await, "");
         assert_eq!(summary(&read_all(&busy).await, false), "200 close [slow]");

@@ -30,8 +30,9 @@ pub(crate) const SEND_HIGH_WATER: usize = 64 * 1024;
 const SPARE_BYTES_MAX: usize = 16 * 1024;
 /// Emptied buffers that are kept: 256 × 16 KiB = 4 MiB at the most.
 const SPARE_COUNT_MAX: usize = 256;
-/// What one request carries at the most: its length has 32 bits.
-const SEND_BYTES_MAX: usize = 1 << 30;
+/// What one request carries at the most. A request completes when all of its bytes are taken, so this is the step in which
+/// [`Sockets::unsent`] shows that a slow reader takes some.
+const SEND_BYTES_MAX: usize = 256 * 1024;
 /// The first allocation of a send buffer.
 const SPARE_BYTES_MIN: usize = 2048;
 
