@@ -184,10 +184,8 @@ impl Request {
             block.bytes.extend_from_slice(bytes);
             // Most requests are GET, and so was the one before in this block.
             if !(block.head.is_get && was_get) {
-                match Method::from_bytes(&bytes[block.head.method.range()]) {
-                    Ok(method) => block.method = method,
-                    Err(_) => return Parse::Error(Refusal::MethodUnknown),
-                }
+                block.method = Method::from_bytes(&bytes[block.head.method.range()])
+                    .expect("the parsers let tokens pass only, and a token is a method");
             }
         }
         parsed
