@@ -7,6 +7,7 @@
 
 mod bind;
 mod listener;
+mod operation;
 mod split;
 mod stream;
 

@@ -7,16 +7,16 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+use super::operation::Operation;
 use super::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::driver::Op;
-use crate::op::{Lease, OpId, Outcome, Payload};
+use crate::op::{Lease, Payload};
 use crate::shard::{Shard, current};
 use crate::socket::{NotLent, Received, SEND_HIGH_WATER, SocketId};
 
@@ -554,54 +554,5 @@ impl Drop for TcpStream {
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpStream").field("fd", &self.as_raw_fd()).finish()
-    }
-}
-
-/// A one-shot operation as a future; dropping it cancels the operation and leaves its memory to the table.
-struct Operation {
-    shard: Rc<Shard>,
-    id: Option<OpId>,
-}
-
-impl Operation {
-    fn submit(shard: Rc<Shard>, payload: Payload, op: impl FnOnce(&Payload) -> Op) -> io::Result<Self> {
-        if shard.is_closing() {
-            return Err(ended());
-        }
-        let mut io = shard.io.borrow_mut();
-        let (ops, driver, _) = io.ops();
-        let id = ops.submit(payload, op, driver);
-        drop(io);
-        Ok(Operation { shard, id: Some(id) })
-    }
-}
-
-impl Future for Operation {
-    type Output = io::Result<Outcome>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.shard.is_closing() {
-            return Poll::Ready(Err(ended()));
-        }
-        let id = self.id.expect("an operation is not polled after it was done");
-        let (waker, mut old) = (cx.waker().clone(), None);
-        let outcome = self.shard.io.borrow_mut().ops.poll(id, waker, &mut old);
-        drop(old);
-        if outcome.is_ready() {
-            self.id = None;
-        }
-        outcome.map(Ok)
-    }
-}
-
-impl Drop for Operation {
-    fn drop(&mut self) {
-        if let Some(id) = self.id.take() {
-            let mut io = self.shard.io.borrow_mut();
-            let (ops, driver, _) = io.ops();
-            let waker = ops.forget(id, driver);
-            drop(io);
-            drop(waker);
-        }
     }
 }

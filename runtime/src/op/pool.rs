@@ -218,8 +218,9 @@ impl BufferPool {
     #[cold]
     fn grow_reserve(&self) {
         // SAFETY: no reference into the vectors is kept across a call.
-        let (reserve, notes, free) =
-            unsafe { (&mut *self.reserve.get(), &mut *self.notes.get(), &mut *self.free.get()) };
+        let reserve = unsafe { &mut *self.reserve.get() };
+        // SAFETY: as above.
+        let (notes, free) = unsafe { (&mut *self.notes.get(), &mut *self.free.get()) };
         let first = RESERVE_FIRST + reserve.len() * CHUNK_BUFFERS;
         if first < RESERVE_FIRST + RESERVE_MAX {
             reserve.push(allocate_chunk());
