@@ -185,9 +185,9 @@ fn arm(bell: Bell, shared: &Shared, read: &mut u64, submissions: &mut Submission
 fn enter(submitter: &Submitter<'_>, submissions: &mut SubmissionQueue<'_>, want: u32) -> io::Result<()> {
     submissions.sync();
     let flags = EnterFlags::GETEVENTS | EnterFlags::NO_IOWAIT;
+    let queued = submissions.len() as u32;
     // SAFETY: no argument is passed.
-    let result =
-        unsafe { submitter.enter::<libc::sigset_t>(submissions.len() as u32, want, flags.bits(), None) };
+    let result = unsafe { submitter.enter::<libc::sigset_t>(queued, want, flags.bits(), None) };
     submissions.sync();
     match result {
         Err(error) if error.raw_os_error() != Some(libc::EINTR) => Err(error),
