@@ -40,7 +40,7 @@ mod socket;
 mod stop;
 mod sync_shim;
 mod sys;
-mod task;
+pub mod task;
 pub mod time;
 
 #[cfg(feature = "macros")]

@@ -52,7 +52,7 @@ pub fn run<F: Future>(future: F) -> F::Output {
 #[track_caller]
 pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
     let shard = current();
-    let task = shard.executor.spawn(future);
+    let task = shard.executor.spawn(future, shard.clock.now());
     if shard.is_closing() {
         shard.executor.abort(task);
     }

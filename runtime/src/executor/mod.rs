@@ -12,12 +12,13 @@ pub(crate) mod inbox;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use crate::shard::ShardId;
 use crate::task::cell::{Outcome, TaskCell};
 use crate::task::waker::{SLOT_BITS, TASK_GENERATION_MASK, waker};
-use crate::task::{JoinError, TaskId};
+use crate::task::{JoinError, TaskId, WaitsFor, waits};
 
 /// Polls that a turn may do beyond what was ready when it began; then the ring has its turn.
 const POLLS_PER_TURN_MIN: usize = 64;
@@ -33,6 +34,10 @@ pub(crate) struct Executor {
     tasks: RefCell<Tasks>,
     /// Whether the main future was woken.
     main_ready: Cell<bool>,
+    /// What the main future's last poll waited for.
+    main_waits: Cell<WaitsFor>,
+    /// When the main future was polled last.
+    main_polled_at: Cell<u64>,
     /// Operations left to the task that is being polled.
     operations_left: Cell<u32>,
     /// Polls so far.
@@ -91,6 +96,8 @@ impl Executor {
             shard,
             tasks: RefCell::default(),
             main_ready: Cell::new(true),
+            main_waits: Cell::default(),
+            main_polled_at: Cell::new(0),
             operations_left: Cell::new(OPERATIONS_PER_POLL),
             polls: Cell::new(0),
         }
@@ -101,8 +108,8 @@ impl Executor {
     /// # Panics
     ///
     /// With 16 million live tasks.
-    pub(crate) fn spawn<F: Future + 'static>(&self, future: F) -> TaskId {
-        let cell = TaskCell::new(future, true);
+    pub(crate) fn spawn<F: Future + 'static>(&self, future: F, now: u64) -> TaskId {
+        let cell = TaskCell::new(future, now);
         let mut tasks = self.tasks.borrow_mut();
         let slot = match tasks.free.pop() {
             Some(slot) => slot,
@@ -139,8 +146,23 @@ impl Executor {
     /// Whether the main future was woken since this was asked.
     #[inline]
     pub(crate) fn take_main_ready(&self) -> bool {
-        self.operations_left.set(OPERATIONS_PER_POLL);
         self.main_ready.replace(false)
+    }
+
+    /// Polls the main future, which has no cell.
+    #[inline]
+    pub(crate) fn poll_main<F: Future>(
+        &self,
+        future: Pin<&mut F>,
+        waker: &Waker,
+        now: u64,
+    ) -> Poll<F::Output> {
+        self.operations_left.set(OPERATIONS_PER_POLL);
+        self.main_polled_at.set(now);
+        waits::clear();
+        let polled = future.poll(&mut Context::from_waker(waker));
+        self.main_waits.set(waits::noted());
+        polled
     }
 
     /// Whether anything could be polled now.
@@ -151,7 +173,7 @@ impl Executor {
 
     /// Polls what is ready: all that was when it began, and what that wakes as long as the turn is short.
     #[inline]
-    pub(crate) fn run(&self) {
+    pub(crate) fn run(&self, now: u64) {
         let mut left = self.tasks.borrow().queue.len().max(POLLS_PER_TURN_MIN);
         while left > 0 {
             let mut tasks = self.tasks.borrow_mut();
@@ -164,13 +186,13 @@ impl Executor {
             let cell = slot.cell.as_ref().expect("a queued slot is not free").alias();
             let task = TaskId { slot: index, generation: slot.generation };
             drop(tasks);
-            self.poll(task, &cell);
+            self.poll(task, &cell, now);
             left -= 1;
         }
     }
 
     #[inline]
-    fn poll(&self, task: TaskId, cell: &TaskCell) {
+    fn poll(&self, task: TaskId, cell: &TaskCell, now: u64) {
         self.operations_left.set(OPERATIONS_PER_POLL);
         self.polls.set(self.polls.get() + 1);
         let header = cell.header();
@@ -179,8 +201,12 @@ impl Executor {
             unsafe { cell.cancel() };
             true
         } else {
+            header.polled_at.set(now);
+            waits::clear();
             // SAFETY: as above.
-            unsafe { cell.poll(&waker(self.shard, task)) }
+            let done = unsafe { cell.poll(&waker(self.shard, task)) };
+            header.waits.set(waits::noted());
+            done
         };
         if done {
             self.finished(task, cell);

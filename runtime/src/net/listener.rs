@@ -12,6 +12,7 @@ use super::TcpStream;
 use super::stream::borrow;
 use crate::shard::{Shard, current};
 use crate::socket::ListenerId;
+use crate::task::{WaitsFor, waits};
 
 /// Accepts TCP connections with one multishot request that goes on between calls.
 ///
@@ -97,6 +98,9 @@ impl TcpListener {
         let mut io = self.shard.io.borrow_mut();
         let (listeners, mut context) = io.listeners(self.shard.clock.now());
         let accepted = listeners.poll_accept(self.id, waker, &mut old, &mut context);
+        if accepted.is_pending() {
+            waits::note(WaitsFor::Operation { name: "accept", fd: io.listeners.fd(self.id) });
+        }
         drop(io);
         drop(old);
         accepted.map_ok(|fd| TcpStream::from_fd(Rc::clone(&self.shard), fd))

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -10,11 +11,14 @@ use super::stream::ended;
 use crate::driver::Op;
 use crate::op::{OpId, Outcome, Payload};
 use crate::shard::Shard;
+use crate::task::{WaitsFor, waits};
 
 /// A one-shot operation as a future; dropping it cancels the operation and leaves its memory to the table.
 pub(super) struct Operation {
     shard: Rc<Shard>,
     id: Option<OpId>,
+    /// What a task dump says of who awaits it.
+    what: WaitsFor,
 }
 
 impl Operation {
@@ -30,7 +34,13 @@ impl Operation {
         let (ops, driver, _) = io.ops();
         let id = ops.submit(payload, op, driver);
         drop(io);
-        Ok(Operation { shard, id: Some(id) })
+        Ok(Operation { shard, id: Some(id), what: WaitsFor::Other })
+    }
+
+    /// Tells a task dump the operation's name and descriptor.
+    pub(super) fn named(mut self, name: &'static str, fd: RawFd) -> Self {
+        self.what = WaitsFor::Operation { name, fd };
+        self
     }
 }
 
@@ -47,6 +57,8 @@ impl Future for Operation {
         drop(old);
         if outcome.is_ready() {
             self.id = None;
+        } else {
+            waits::note(self.what);
         }
         outcome.map(Ok)
     }

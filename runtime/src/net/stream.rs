@@ -19,6 +19,7 @@ use crate::driver::Op;
 use crate::op::{Lease, Payload};
 use crate::shard::{Shard, current};
 use crate::socket::{NotLent, Received, SEND_HIGH_WATER, SocketId};
+use crate::task::{WaitsFor, waits};
 
 /// Bytes that a lingering close reads and throws away at the most; a peer that sends more is cut off.
 const LINGER_BYTES_MAX: usize = 1 << 20;
@@ -111,6 +112,7 @@ impl TcpStream {
     async fn connect_one(address: SocketAddr) -> io::Result<Self> {
         let shard = current();
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let fd = socket.as_raw_fd();
         let payload =
             Payload::Connect { socket: OwnedFd::from(socket), address: Box::new(SockAddr::from(address)) };
         let outcome =
@@ -121,6 +123,7 @@ impl TcpStream {
                     address_len: address.len(),
                 }
             })?
+            .named("connect", fd)
             .await?;
         let Payload::Connect { socket, .. } = outcome.payload;
         match outcome.result {
@@ -170,6 +173,9 @@ impl TcpStream {
         let mut io = self.shard.io.borrow_mut();
         let (sockets, mut context) = io.sockets(self.shard.clock.now());
         let received = sockets.poll_receive(self.id, waker, &mut old, &mut context);
+        if received.is_pending() {
+            waits::note(WaitsFor::Operation { name: "recv", fd: io.sockets.fd(self.id) });
+        }
         drop(io);
         drop(old);
         received.map_ok(|received| received.map(|received| self.lease(received)))
@@ -327,7 +333,11 @@ impl TcpStream {
         ready!(self.shard.executor.poll_share(cx));
         let (waker, mut old) = (cx.waker().clone(), None);
         let mut io = self.shard.io.borrow_mut();
+        let name = if below == 1 { "flush" } else { "write" };
         let below = io.sockets.poll_unsent_below(self.id, below, waker, &mut old);
+        if below.is_pending() {
+            waits::note(WaitsFor::Operation { name, fd: io.sockets.fd(self.id) });
+        }
         drop(io);
         drop(old);
         below
@@ -425,7 +435,12 @@ impl TcpStream {
                 }
             }
             let (waker, mut old): (Waker, Option<Waker>) = (cx.waker().clone(), None);
-            let returned = self.shard.io.borrow_mut().sockets.poll_returned(self.id, waker, &mut old);
+            let mut io = self.shard.io.borrow_mut();
+            let returned = io.sockets.poll_returned(self.id, waker, &mut old);
+            if returned.is_pending() {
+                waits::note(WaitsFor::Operation { name: "send", fd: io.sockets.fd(self.id) });
+            }
+            drop(io);
             drop(old);
             if returned.is_ready() {
                 std::mem::forget(lent.take());

@@ -35,11 +35,11 @@ use crate::task::{JoinError, TaskId};
 use crate::time::Clock;
 
 /// Which shard, among those that live: what a waker holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ShardId(pub(crate) u16);
 
 /// Which shard, among all that ever were: what a handle holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ShardKey {
     pub(crate) id: ShardId,
     pub(crate) serial: u32,

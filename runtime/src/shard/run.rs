@@ -14,7 +14,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use super::{Gather, Io, Shard};
 use crate::driver::Wait;
@@ -53,11 +53,12 @@ impl Shard {
         let busy = Busy::default();
         loop {
             if self.executor.take_main_ready()
-                && let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&main_waker))
+                && let Poll::Ready(output) =
+                    self.executor.poll_main(future.as_mut(), &main_waker, self.clock.now())
             {
                 return output;
             }
-            self.executor.run();
+            self.executor.run(self.clock.now());
             if let Err(error) = self.turn(&busy) {
                 panic!("annulet: the kernel refused to be entered: {error}");
             }

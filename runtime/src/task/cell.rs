@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
 
-use super::{JoinError, memory};
+use super::{JoinError, WaitsFor, memory};
 
 /// What a task became.
 pub(crate) type Outcome<T> = Result<T, JoinError>;
@@ -26,6 +26,10 @@ pub(crate) struct Header {
     pub(crate) finished: Cell<bool>,
     /// Who awaits the handle.
     pub(crate) waiter: Cell<Option<Waker>>,
+    /// What its last poll waited for.
+    pub(crate) waits: Cell<WaitsFor>,
+    /// When it was polled last, by the loop's clock; when it was spawned, before that.
+    pub(crate) polled_at: Cell<u64>,
 }
 
 struct VTable {
@@ -53,15 +57,17 @@ enum Stage<F: Future> {
 pub(crate) struct TaskCell(NonNull<Header>);
 
 impl TaskCell {
-    pub(crate) fn new<F: Future>(future: F, joined: bool) -> Self {
+    pub(crate) fn new<F: Future>(future: F, now: u64) -> Self {
         let vtable: &'static VTable =
             const { &VTable { poll: poll::<F>, cancel: cancel::<F>, take: take::<F>, free: free::<F> } };
         let header = Header {
             vtable,
-            joined: Cell::new(joined),
+            joined: Cell::new(true),
             aborted: Cell::new(false),
             finished: Cell::new(false),
             waiter: Cell::new(None),
+            waits: Cell::default(),
+            polled_at: Cell::new(now),
         };
         let cell = memory::allocate(Layout::new::<Body<F>>()).cast::<Body<F>>();
         // SAFETY: freshly allocated with this type's layout.

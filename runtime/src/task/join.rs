@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{JoinError, TaskId};
+use super::{Id, JoinError, TaskId, WaitsFor, waits};
 use crate::shard::{self, Message, ShardKey};
 
 /// Awaits a task and gives its result; made by [`spawn`](crate::spawn).
@@ -52,6 +52,11 @@ impl<T> JoinHandle<T> {
         }
     }
 
+    /// The task's id.
+    pub fn id(&self) -> Id {
+        Id { shard: self.shard, task: self.task }
+    }
+
     /// Whether the task has ended. False on another thread than the task's as long as its runtime lives.
     pub fn is_finished(&self) -> bool {
         self.taken || shard::is_finished(self.shard, self.task)
@@ -66,6 +71,9 @@ impl<T> Future for JoinHandle<T> {
         // `T` is the output of this task: `new` is called by `spawn` only, with the same type.
         let outcome = shard::poll_join::<T>(self.shard, self.task, cx);
         self.taken = outcome.is_ready();
+        if !self.taken {
+            waits::note(WaitsFor::Task(self.id()));
+        }
         outcome
     }
 }
@@ -80,6 +88,6 @@ impl<T> Drop for JoinHandle<T> {
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle").field("task", &self.task.slot).finish()
+        f.debug_struct("JoinHandle").field("id", &self.id()).finish()
     }
 }

@@ -9,21 +9,19 @@
 //!                     Finished -- the handle takes the result or is dropped --> (free)
 //! ```
 //!
-//! `cell` is the memory of one task, `waker` packs shard, slot and generation into the waker's data word, `memory`
+//! `cell` is the memory of one task, `id` names it, `waits` notes what it waits for, `waker` packs shard, slot and generation into the waker's data word, `memory`
 //! recycles blocks by size class, `join` is the user's handle.
 
 pub(crate) mod cell;
 mod error;
+mod id;
 mod join;
 pub(crate) mod memory;
+pub(crate) mod waits;
 pub(crate) mod waker;
 
 pub use error::JoinError;
+pub use id::Id;
+pub(crate) use id::TaskId;
 pub use join::JoinHandle;
-
-/// Which task of its shard: slot and generation. A stale id finds nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct TaskId {
-    pub(crate) slot: u32,
-    pub(crate) generation: u32,
-}
+pub use waits::WaitsFor;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::TimerKey;
 use crate::shard::{self, ShardKey, with_current};
+use crate::task::{WaitsFor, waits};
 
 /// Waits for `duration`.
 ///
@@ -82,7 +83,10 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = self.deadline else { return Poll::Pending };
+        let Some(deadline) = self.deadline else {
+            waits::note(WaitsFor::Timer { deadline_ns: u64::MAX });
+            return Poll::Pending;
+        };
         let current = shard::current();
         let at = current.clock.nanos(deadline);
         if at <= current.clock.now() {
@@ -90,6 +94,7 @@ impl Future for Sleep {
             self.cancel();
             return Poll::Ready(());
         }
+        waits::note(WaitsFor::Timer { deadline_ns: at });
         let waker = cx.waker().clone();
         let mut io = current.io.borrow_mut();
         let mine = self.timer.filter(|(key, _)| *key == current.key);
