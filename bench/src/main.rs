@@ -1,0 +1,54 @@
+//! `annulet-bench`: a load generator and latency instrument.
+//!
+//! One binary with subcommands. Each has a room of its own with its arguments beside it ([`load`]); what all of them print and
+//! keep is in [`report`]. Nothing is measured here.
+#![forbid(unsafe_code)]
+// The rooms arrive one after the other.
+#![allow(dead_code)]
+
+mod exit;
+mod load;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Load and latency instrument for HTTP/1.1 servers.
+#[derive(Debug, Parser)]
+#[command(name = "annulet-bench", version, about, after_help = exit::HELP)]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load a server and report latency, rate, errors and who was the bottleneck.
+    Load(load::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Options::parse().command {
+        Command::Load(options) => load::main(&options),
+    };
+    match done {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            eprintln!("annulet-bench: {failure}");
+            failure.code.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Options::command().debug_assert();
+    }
+}
