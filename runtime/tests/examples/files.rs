@@ -1,0 +1,1 @@
+//! Files and the pages that are kept in them.

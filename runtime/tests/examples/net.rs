@@ -1,0 +1,1 @@
+//! Sockets, streams and what is read from them.

@@ -1,0 +1,1 @@
+//! Threads, processes, signals, and coroutines without the loop.
