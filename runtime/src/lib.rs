@@ -26,6 +26,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod blocking;
 mod driver;
 mod executor;
 pub mod future;
@@ -45,6 +46,7 @@ pub mod time;
 
 #[cfg(feature = "macros")]
 pub use annulet_macros::{main, test};
+pub use blocking::spawn_blocking;
 pub use driver::uring::{Capabilities, Feature};
 pub use future::yield_now;
 pub use metrics::{Metrics, metrics};

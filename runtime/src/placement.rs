@@ -90,6 +90,14 @@ pub(crate) fn pin_current_thread(core: usize) -> io::Result<()> {
     })
 }
 
+/// Lets the calling thread run on every core of the process again: those of its first thread, which no loop binds.
+pub(crate) fn unpin_current_thread() {
+    // Best effort: a thread that stays bound is slower, not wrong.
+    if let Ok(mask) = sched_getaffinity(Some(rustix::process::getpid())) {
+        let _ = sched_setaffinity(None, &mask);
+    }
+}
+
 /// What is wrong with a list of cores.
 #[derive(PartialEq, Eq, Debug)]
 enum CoreListError {
@@ -275,6 +283,23 @@ mod tests {
             });
             assert_eq!(bound.join().unwrap(), (vec![core], core));
         }
+    }
+
+    #[test]
+    fn a_thread_of_a_bound_one_is_free_again() {
+        let cores = available_cores().unwrap();
+        let first = cores[0];
+        let free = std::thread::spawn(move || {
+            pin_current_thread(first).unwrap();
+            std::thread::spawn(|| {
+                let inherited = available_cores().unwrap();
+                unpin_current_thread();
+                (inherited, available_cores().unwrap())
+            })
+            .join()
+            .unwrap()
+        });
+        assert_eq!(free.join().unwrap(), (vec![first], cores));
     }
 
     #[test]

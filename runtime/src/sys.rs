@@ -49,3 +49,30 @@ pub(crate) fn wait_for_termination_signal() -> io::Result<i32> {
     check(unsafe { libc::sigwait(&raw const set, &raw mut signal) })?;
     Ok(signal)
 }
+
+/// Keeps signals that are sent to the process away from this thread, so that no system call in it is interrupted: other
+/// threads take them. Those that a thread brings about by itself stay, and those that profilers count its time with.
+pub(crate) fn block_signals_of_process() {
+    const KEPT: [i32; 10] = [
+        libc::SIGABRT,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGILL,
+        libc::SIGSEGV,
+        libc::SIGSYS,
+        libc::SIGTRAP,
+        libc::SIGPIPE,
+        libc::SIGPROF,
+        libc::SIGVTALRM,
+    ];
+    // SAFETY: a signal set is plain bits, which sigfillset(3) initialises; the numbers are valid; no old set is asked for.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        for signal in KEPT {
+            libc::sigdelset(&raw mut set, signal);
+        }
+        // Fails for no set and no `how` but a wrong one.
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+    }
+}

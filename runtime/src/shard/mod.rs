@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 mod current;
+mod hold;
 mod io;
 mod policy;
 mod registry;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 pub(crate) use current::{Entered, assert_no_loop, current, with_current};
+pub(crate) use hold::{TimeHold, hold_virtual_time};
 pub(crate) use io::Io;
 pub use policy::{Gather, LoopPolicy};
 pub(crate) use registry::{Message, Remote};
@@ -61,6 +63,8 @@ pub(crate) struct Shard {
     pub(crate) io: RefCell<Io>,
     pub(crate) pool: Rc<BufferPool>,
     pub(crate) clock: Clock,
+    /// Work elsewhere that a virtual clock waits for.
+    holds: hold::Holds,
     /// What other threads see of this shard.
     remote: Arc<Remote>,
     policy: LoopPolicy,
@@ -113,6 +117,7 @@ impl Shard {
             io: RefCell::new(io),
             pool,
             clock: Clock::new(settings.virtual_clock),
+            holds: hold::Holds::default(),
             remote,
             policy: settings.policy,
             closing: Cell::new(false),

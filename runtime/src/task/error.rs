@@ -11,6 +11,7 @@ pub struct JoinError {
 enum Kind {
     Cancelled,
     Panicked(Box<dyn Any + Send + 'static>),
+    NotStarted(String),
 }
 
 impl JoinError {
@@ -20,6 +21,11 @@ impl JoinError {
 
     pub(crate) fn panicked(payload: Box<dyn Any + Send + 'static>) -> Self {
         JoinError { kind: Kind::Panicked(payload) }
+    }
+
+    /// A blocking task for which no thread can be had; `why` ends the sentence.
+    pub(crate) fn not_started(why: String) -> Self {
+        JoinError { kind: Kind::NotStarted(why) }
     }
 
     /// Whether the task was aborted, or its runtime ended first.
@@ -41,6 +47,7 @@ impl JoinError {
         match self.kind {
             Kind::Panicked(payload) => payload,
             Kind::Cancelled => panic!("the task was cancelled, it did not panic"),
+            Kind::NotStarted(_) => panic!("the task was not started, it did not panic"),
         }
     }
 
@@ -63,6 +70,7 @@ impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.kind, self.message()) {
             (Kind::Cancelled, _) => f.write_str("the task was cancelled"),
+            (Kind::NotStarted(why), _) => write!(f, "the task was not started: {why}"),
             (Kind::Panicked(_), Some(message)) => write!(f, "the task panicked: {message}"),
             (Kind::Panicked(_), None) => f.write_str("the task panicked"),
         }

@@ -1,5 +1,6 @@
 //! The runtime from outside, on the real ring.
 
+mod blocking;
 mod corners;
 mod net;
 mod shutdown;
