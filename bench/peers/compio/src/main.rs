@@ -1,0 +1,50 @@
+//! compio on io_uring, a runtime per core, HTTP by `peer_common::http1`.
+
+use compio::BufResult;
+use compio::driver::ProactorBuilder;
+use compio::io::{AsyncRead, AsyncWriteExt};
+use compio::net::{TcpListener, TcpStream};
+use compio::runtime::RuntimeBuilder;
+use peer_common::http1::{After, Connection};
+
+const READ_BYTES: usize = 16 * 1024;
+
+fn main() {
+    let options = peer_common::options();
+    peer_common::on_each_core(&options, |listener| {
+        let mut proactor = ProactorBuilder::new();
+        proactor.single_issuer(true).coop_taskrun(true).taskrun_flag(true).defer_taskrun(true);
+        let runtime = RuntimeBuilder::new().with_proactor(proactor).build().expect("a runtime");
+        runtime.block_on(async move {
+            let listener = TcpListener::from_std(listener).expect("in a runtime");
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { continue };
+                compio::runtime::spawn(serve(stream)).detach();
+            }
+        });
+    });
+}
+
+async fn serve(mut stream: TcpStream) {
+    let mut connection = Connection::default();
+    let mut input = Vec::with_capacity(READ_BYTES);
+    let mut output = Vec::with_capacity(4096);
+    loop {
+        let result;
+        input.clear();
+        BufResult(result, input) = stream.read(input).await;
+        let Ok(1..) = result else { return };
+        let after = connection.received(&input, &mut output);
+        if !output.is_empty() {
+            let result;
+            BufResult(result, output) = stream.write_all(output).await;
+            if result.is_err() {
+                return;
+            }
+            output.clear();
+        }
+        if after == After::Close {
+            return;
+        }
+    }
+}
