@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::Location;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -28,6 +29,7 @@ use crate::task::JoinHandle;
 /// # Panics
 ///
 /// When no ring can be had (use [`Builder::run_local`] for an error instead), and inside of a loop.
+#[track_caller]
 pub fn run<F: Future>(future: F) -> F::Output {
     match Builder::new().run_local(future) {
         Ok(output) => output,
@@ -48,15 +50,10 @@ pub fn run<F: Future>(future: F) -> F::Output {
 ///
 /// # Panics
 ///
-/// Outside of a loop.
+/// Outside of a loop, and with 16 777 214 live tasks.
 #[track_caller]
 pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
-    let shard = current();
-    let task = shard.executor.spawn(future, shard.clock.now());
-    if shard.is_closing() {
-        shard.executor.abort(task);
-    }
-    JoinHandle::new(shard.key, task)
+    crate::task::Builder::new().spawn(future)
 }
 
 /// What this thread's ring can do.
@@ -161,11 +158,12 @@ impl Builder {
     /// # Panics
     ///
     /// Inside of a loop.
+    #[track_caller]
     pub fn run_local<F: Future>(&self, future: F) -> io::Result<F::Output> {
         crate::shard::assert_no_loop();
         let runtime = Runtime::new(Shard::new(&self.settings)?);
         let shard = Rc::clone(runtime.shard());
-        Ok(shard.block_on(future))
+        Ok(shard.block_on(future, Location::caller()))
     }
 
     /// Starts one pinned thread per core; each runs the future that `make` gives for it.
@@ -175,11 +173,13 @@ impl Builder {
     /// # Errors
     ///
     /// An address that cannot be bound, a core that cannot be used, a ring that cannot be had. Nothing runs then.
+    #[track_caller]
     pub fn start<M, F>(&self, make: M) -> io::Result<Loops>
     where
         M: Fn(Core) -> F + Send + Sync + 'static,
         F: Future<Output = ()>,
     {
+        let location = Location::caller();
         let cores = match &self.cores {
             Some(cores) if cores.is_empty() => {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, "no core to run on was given"));
@@ -214,7 +214,7 @@ impl Builder {
                 let shard = Rc::clone(runtime.shard());
                 let _ = started.send(Ok(*shard.io.borrow().driver.capabilities()));
                 drop(started);
-                shard.block_on(make(core));
+                shard.block_on(make(core), location);
             });
             match thread {
                 Ok(thread) => threads.push(thread),

@@ -8,17 +8,21 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod inbox;
+mod view;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use crate::shard::ShardId;
-use crate::task::cell::{Outcome, TaskCell};
+use crate::task::cell::{Origin, Outcome, TaskCell};
 use crate::task::waker::{SLOT_BITS, TASK_GENERATION_MASK, waker};
 use crate::task::{JoinError, TaskId, WaitsFor, waits};
+
+pub(crate) use view::Seen;
 
 /// Polls that a turn may do beyond what was ready when it began; then the ring has its turn.
 const POLLS_PER_TURN_MIN: usize = 64;
@@ -26,22 +30,34 @@ const POLLS_PER_TURN_MIN: usize = 64;
 const OPERATIONS_PER_POLL: u32 = 128;
 /// The slot of the future that `run` was called with; it lives on the stack and has no cell.
 pub(crate) const MAIN: TaskId = TaskId { slot: (1 << SLOT_BITS) - 1, generation: 0 };
+/// What runs while no task is being polled.
+const NOBODY: TaskId = TaskId { slot: u32::MAX, generation: 0 };
 
 /// The tasks of one core.
 #[derive(Debug)]
 pub(crate) struct Executor {
     shard: ShardId,
     tasks: RefCell<Tasks>,
-    /// Whether the main future was woken.
-    main_ready: Cell<bool>,
-    /// What the main future's last poll waited for.
-    main_waits: Cell<WaitsFor>,
-    /// When the main future was polled last.
-    main_polled_at: Cell<u64>,
+    main: Main,
+    /// The task that is being polled, or `NOBODY`.
+    running: Cell<TaskId>,
     /// Operations left to the task that is being polled.
     operations_left: Cell<u32>,
     /// Polls so far.
     polls: Cell<u64>,
+}
+
+/// The main future's share of what other tasks have in their cells.
+#[derive(Debug, Default)]
+struct Main {
+    /// Whether it was woken.
+    is_ready: Cell<bool>,
+    /// What its last poll waited for.
+    waits: Cell<WaitsFor>,
+    /// When it was polled last.
+    polled_at: Cell<u64>,
+    /// Where the loop was started. None before that.
+    location: Cell<Option<&'static Location<'static>>>,
 }
 
 #[derive(Debug, Default)]
@@ -95,9 +111,8 @@ impl Executor {
         Executor {
             shard,
             tasks: RefCell::default(),
-            main_ready: Cell::new(true),
-            main_waits: Cell::default(),
-            main_polled_at: Cell::new(0),
+            main: Main::default(),
+            running: Cell::new(NOBODY),
             operations_left: Cell::new(OPERATIONS_PER_POLL),
             polls: Cell::new(0),
         }
@@ -108,8 +123,8 @@ impl Executor {
     /// # Panics
     ///
     /// With 16 million live tasks.
-    pub(crate) fn spawn<F: Future + 'static>(&self, future: F, now: u64) -> TaskId {
-        let cell = TaskCell::new(future, now);
+    pub(crate) fn spawn<F: Future + 'static>(&self, future: F, origin: Origin) -> TaskId {
+        let cell = TaskCell::new(future, origin);
         let mut tasks = self.tasks.borrow_mut();
         let slot = match tasks.free.pop() {
             Some(slot) => slot,
@@ -138,15 +153,21 @@ impl Executor {
                 slot.state = State::Queued;
                 tasks.queue.push_back(task.slot);
             }
-            None if task == MAIN => self.main_ready.set(true),
+            None if task == MAIN => self.main.is_ready.set(true),
             _ => {}
         }
+    }
+
+    /// The main future, called at `location`, is to be polled.
+    pub(crate) fn start_main(&self, location: &'static Location<'static>) {
+        self.main.location.set(Some(location));
+        self.main.is_ready.set(true);
     }
 
     /// Whether the main future was woken since this was asked.
     #[inline]
     pub(crate) fn take_main_ready(&self) -> bool {
-        self.main_ready.replace(false)
+        self.main.is_ready.replace(false)
     }
 
     /// Polls the main future, which has no cell.
@@ -158,17 +179,19 @@ impl Executor {
         now: u64,
     ) -> Poll<F::Output> {
         self.operations_left.set(OPERATIONS_PER_POLL);
-        self.main_polled_at.set(now);
+        self.main.polled_at.set(now);
+        self.running.set(MAIN);
         waits::clear();
         let polled = future.poll(&mut Context::from_waker(waker));
-        self.main_waits.set(waits::noted());
+        self.main.waits.set(waits::noted());
+        self.running.set(NOBODY);
         polled
     }
 
     /// Whether anything could be polled now.
     #[inline]
     pub(crate) fn is_ready(&self) -> bool {
-        self.main_ready.get() || !self.tasks.borrow().queue.is_empty()
+        self.main.is_ready.get() || !self.tasks.borrow().queue.is_empty()
     }
 
     /// Polls what is ready: all that was when it began, and what that wakes as long as the turn is short.
@@ -195,6 +218,7 @@ impl Executor {
     fn poll(&self, task: TaskId, cell: &TaskCell, now: u64) {
         self.operations_left.set(OPERATIONS_PER_POLL);
         self.polls.set(self.polls.get() + 1);
+        self.running.set(task);
         let header = cell.header();
         let done = if header.aborted.get() {
             // SAFETY: the task is live (a slot that is `Done` is passed over), and only `run` polls, not nested.
@@ -208,6 +232,7 @@ impl Executor {
             header.waits.set(waits::noted());
             done
         };
+        self.running.set(NOBODY);
         if done {
             self.finished(task, cell);
         } else if header.aborted.get() {
@@ -267,6 +292,21 @@ impl Executor {
     /// Whether a task has ended.
     pub(crate) fn is_finished(&self, task: TaskId) -> bool {
         self.alias(task).is_none_or(|cell| cell.header().finished.get())
+    }
+
+    /// Calls `callback` with the result when the task ends; at once if it has. Not for a task that is gone.
+    ///
+    /// # Safety
+    ///
+    /// The task's output is `T`, and this is called by its handle, which has not taken the result, and which stays as it
+    /// is meanwhile.
+    pub(crate) unsafe fn on_done<T>(&self, task: TaskId, callback: impl FnOnce(&Outcome<T>) + 'static) {
+        match self.alias(task) {
+            // SAFETY: of this type, and while the handle lends itself nobody takes or frees the result: `free_all` runs
+            // after the last poll.
+            Some(cell) => unsafe { cell.on_done(callback) },
+            None => callback(&Err(JoinError::cancelled())),
+        }
     }
 
     /// Takes the result of a task, or registers for it.

@@ -25,7 +25,7 @@ pub(crate) use current::{Entered, assert_no_loop, current, with_current};
 pub(crate) use hold::{TimeHold, hold_virtual_time};
 pub(crate) use io::Io;
 pub use policy::{Gather, LoopPolicy};
-pub(crate) use registry::{Message, Remote};
+pub(crate) use registry::{Message, Remote, send_to_all};
 pub(crate) use shutdown::Runtime;
 
 use crate::driver::uring::Uring;
@@ -174,6 +174,20 @@ pub(crate) fn is_finished(shard: ShardKey, task: TaskId) -> bool {
     })
 }
 
+/// Calls `callback` when a task has ended. See [`JoinHandle`](crate::JoinHandle), the only caller: its `T` is the task's
+/// output, and it lends itself to the call.
+pub(crate) fn on_done<T>(shard: ShardKey, task: TaskId, callback: impl FnOnce(&Outcome<T>) + 'static) {
+    with_current(|current| match current {
+        // SAFETY: a handle is made by `spawn` with the task's output as its `T`; the caller vouches for the rest.
+        Some(current) if current.key == shard => unsafe { current.executor.on_done::<T>(task, callback) },
+        _ if !registry::lives(shard) => callback(&Err(JoinError::cancelled())),
+        _ => panic!(
+            "JoinHandle::on_done was called on another thread than its task's; its callback runs there, so register it \
+             where the task was spawned"
+        ),
+    });
+}
+
 /// See [`JoinHandle`](crate::JoinHandle), the only caller: its `T` is the task's output.
 pub(crate) fn poll_join<T>(shard: ShardKey, task: TaskId, cx: &Context<'_>) -> Poll<Outcome<T>> {
     with_current(|current| match current {
@@ -194,6 +208,7 @@ impl Shard {
             Message::Wake(task) => self.executor.schedule(task),
             Message::Abort(task) => self.executor.abort(task),
             Message::Detach(task) => self.executor.detach(task),
+            Message::Dump => crate::task::dump().print(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::{ShardId, ShardKey};
+use crate::executor::MAIN;
 use crate::executor::inbox::{self, Inbox};
 use crate::task::TaskId;
 
@@ -19,6 +20,8 @@ pub(crate) enum Message {
     Abort(TaskId),
     /// A handle was dropped.
     Detach(TaskId),
+    /// Print the task dump.
+    Dump,
 }
 
 impl inbox::Message for Message {
@@ -29,6 +32,7 @@ impl inbox::Message for Message {
             Message::Wake(task) => Some((0, task)),
             Message::Abort(task) => Some((1, task)),
             Message::Detach(task) => Some((2, task)),
+            Message::Dump => Some((3, MAIN)),
         }
     }
 }
@@ -127,4 +131,11 @@ pub(super) fn send(id: ShardId, serial: Option<u32>, message: Message) {
         // To a loop that ends just now there is nothing left to say.
         let _ = remote.inbox.push(message);
     }
+}
+
+/// Puts a message into every shard's inbox. Gives how many there are.
+pub(crate) fn send_to_all(message: Message) -> usize {
+    let all: Vec<_> = registry().shards.iter().flatten().map(Arc::clone).collect();
+    // To a loop that ends just now there is nothing left to say.
+    all.iter().filter(|remote| remote.inbox.push(message).is_ok()).count()
 }

@@ -13,6 +13,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
+use std::panic::Location;
 use std::pin::pin;
 use std::task::Poll;
 
@@ -47,7 +48,8 @@ impl Shard {
     /// # Panics
     ///
     /// When the kernel refuses to be entered, which no state of a program can bring about.
-    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+    pub(crate) fn block_on<F: Future>(&self, future: F, location: &'static Location<'static>) -> F::Output {
+        self.executor.start_main(location);
         let mut future = pin!(future);
         let main_waker = waker(self.key.id, MAIN);
         let busy = Busy::default();

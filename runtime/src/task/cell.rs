@@ -5,9 +5,10 @@
 use std::alloc::Layout;
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::{JoinError, WaitsFor, memory};
@@ -15,9 +16,33 @@ use super::{JoinError, WaitsFor, memory};
 /// What a task became.
 pub(crate) type Outcome<T> = Result<T, JoinError>;
 
+/// Runs when a task has ended; the pointer is to its `Outcome<T>`.
+type OnDone = Box<dyn FnOnce(NonNull<()>)>;
+
+/// What few tasks have. Its memory is taken only by those.
+#[derive(Default)]
+struct Extra {
+    name: Option<Rc<str>>,
+    /// In the order in which they are called.
+    on_done: Vec<OnDone>,
+}
+
+/// What a task is made with, apart from its future.
+pub(crate) struct Origin {
+    pub(crate) name: Option<Rc<str>>,
+    /// Where it was spawned.
+    pub(crate) location: &'static Location<'static>,
+    /// When, by the loop's clock.
+    pub(crate) now: u64,
+}
+
 /// The part of a cell that does not depend on the future's type.
 pub(crate) struct Header {
     vtable: &'static VTable,
+    /// Where the task was spawned.
+    pub(crate) location: &'static Location<'static>,
+    /// None: no name and no callbacks.
+    extra: Cell<Option<Box<Extra>>>,
     /// Whether a handle will come for the result.
     pub(crate) joined: Cell<bool>,
     /// Whether the future is to be dropped instead of polled.
@@ -36,6 +61,7 @@ struct VTable {
     poll: unsafe fn(NonNull<Header>, &Waker) -> bool,
     cancel: unsafe fn(NonNull<Header>),
     take: unsafe fn(NonNull<Header>, NonNull<()>),
+    peek: unsafe fn(NonNull<Header>) -> NonNull<()>,
     free: unsafe fn(NonNull<Header>),
 }
 
@@ -57,17 +83,27 @@ enum Stage<F: Future> {
 pub(crate) struct TaskCell(NonNull<Header>);
 
 impl TaskCell {
-    pub(crate) fn new<F: Future>(future: F, now: u64) -> Self {
-        let vtable: &'static VTable =
-            const { &VTable { poll: poll::<F>, cancel: cancel::<F>, take: take::<F>, free: free::<F> } };
+    pub(crate) fn new<F: Future>(future: F, origin: Origin) -> Self {
+        let vtable: &'static VTable = const {
+            &VTable {
+                poll: poll::<F>,
+                cancel: cancel::<F>,
+                take: take::<F>,
+                peek: peek::<F>,
+                free: free::<F>,
+            }
+        };
+        let extra = origin.name.map(|name| Box::new(Extra { name: Some(name), on_done: Vec::new() }));
         let header = Header {
             vtable,
+            location: origin.location,
+            extra: Cell::new(extra),
             joined: Cell::new(true),
             aborted: Cell::new(false),
             finished: Cell::new(false),
             waiter: Cell::new(None),
             waits: Cell::default(),
-            polled_at: Cell::new(now),
+            polled_at: Cell::new(origin.now),
         };
         let cell = memory::allocate(Layout::new::<Body<F>>()).cast::<Body<F>>();
         // SAFETY: freshly allocated with this type's layout.
@@ -121,6 +157,27 @@ impl TaskCell {
         }
     }
 
+    /// Calls `callback` with the result when the task ends; at once if it has.
+    ///
+    /// # Safety
+    ///
+    /// The future's output is `T`. If the task is finished, its result was not taken, and it is not taken or freed
+    /// while `callback` runs.
+    pub(crate) unsafe fn on_done<T>(&self, callback: impl FnOnce(&Outcome<T>) + 'static) {
+        if self.header().finished.get() {
+            // SAFETY: finished and not taken, by the caller's promise, so there is an outcome of this type.
+            let outcome = unsafe { (self.header().vtable.peek)(self.0).cast::<Outcome<T>>().as_ref() };
+            return callback(outcome);
+        }
+        let callback: OnDone = Box::new(move |outcome| {
+            // SAFETY: `finish` of this cell's type passes its outcome, which stays while callbacks run.
+            callback(unsafe { outcome.cast::<Outcome<T>>().as_ref() });
+        });
+        let mut extra = self.header().extra.take().unwrap_or_default();
+        extra.on_done.push(callback);
+        self.header().extra.set(Some(extra));
+    }
+
     /// Drops what is left (a result nobody took) and gives the memory back.
     ///
     /// # Safety
@@ -160,7 +217,39 @@ unsafe fn finish<F: Future>(cell: &Body<F>, outcome: Outcome<F::Output>) {
     };
     // SAFETY: the stage is `Empty` and nobody refers to it.
     unsafe { cell.stage.get().write(Stage::Finished(outcome)) };
+    cell.header.call_on_done(|| {
+        // SAFETY: the cell is of type `F` and holds an outcome.
+        unsafe { peek::<F>(NonNull::from(cell).cast()) }
+    });
     cell.header.finished.set(true);
+}
+
+impl Header {
+    /// The task's name.
+    pub(crate) fn name(&self) -> Option<Rc<str>> {
+        let extra = self.extra.take();
+        let name = extra.as_ref().and_then(|extra| extra.name.clone());
+        self.extra.set(extra);
+        name
+    }
+
+    /// Calls what was registered, and what that registers. The task is not marked as finished yet, so that its result
+    /// can be neither taken nor freed meanwhile.
+    fn call_on_done(&self, outcome: impl Fn() -> NonNull<()>) {
+        loop {
+            let Some(mut extra) = self.extra.take() else { return };
+            let callbacks = std::mem::take(&mut extra.on_done);
+            self.extra.set(Some(extra));
+            if callbacks.is_empty() {
+                return;
+            }
+            for callback in callbacks {
+                let outcome = outcome();
+                // A panic was told by the hook, and the task's result is not the callback's to spoil.
+                let _ = catch_unwind(AssertUnwindSafe(|| callback(outcome)));
+            }
+        }
+    }
 }
 
 /// Drops a value of the user's; a panic in its drop has nobody left to go to.
@@ -199,6 +288,15 @@ unsafe fn take<F: Future>(header: NonNull<Header>, to: NonNull<()>) {
         // SAFETY: the caller passes room for an `Outcome<F::Output>`.
         Stage::Finished(outcome) => unsafe { to.cast::<Outcome<F::Output>>().write(outcome) },
         _ => unreachable!("the result of a finished task is taken once"),
+    }
+}
+
+/// The outcome of a finished task.
+unsafe fn peek<F: Future>(header: NonNull<Header>) -> NonNull<()> {
+    // SAFETY: as in `poll`; a finished task's stage is only read until its outcome is taken.
+    match unsafe { &*header.cast::<Body<F>>().as_ref().stage.get() } {
+        Stage::Finished(outcome) => NonNull::from(outcome).cast(),
+        _ => unreachable!("a finished task has its result until that is taken"),
     }
 }
 

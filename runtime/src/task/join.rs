@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::{Id, JoinError, TaskId, WaitsFor, waits};
@@ -50,6 +51,72 @@ impl<T> JoinHandle<T> {
         if !self.taken {
             shard::send(self.shard, Message::Abort(self.task));
         }
+    }
+
+    /// Asks the task to end and waits until its future is gone, with all that it held.
+    ///
+    /// The task is asked at once, whether the wait is awaited or not. The wait gives the task's value if it had finished
+    /// before, and otherwise a [`JoinError`] with [`is_cancelled`](JoinError::is_cancelled).
+    ///
+    /// # Errors
+    ///
+    /// That the task was cancelled, or that it panicked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// annulet::run(async {
+    ///     let task = annulet::spawn(std::future::pending::<()>());
+    ///     assert!(task.cancel().await.unwrap_err().is_cancelled());
+    /// });
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped wait does not take the request back.
+    ///
+    /// # Panics
+    ///
+    /// Awaiting panics where awaiting the handle does.
+    pub fn cancel(self) -> impl Future<Output = Result<T, JoinError>> {
+        self.abort();
+        self
+    }
+
+    /// Calls `callback` on the task's loop when the task has ended, with its value or why there is none; at once if it has
+    /// ended already.
+    ///
+    /// Callbacks run in the order in which they were registered, before whoever awaits the handle; the handle may be
+    /// dropped meanwhile. A panic of a callback ends that callback only.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// annulet::run(async {
+    ///     let task = annulet::spawn(async { 7 });
+    ///     task.on_done(|result| println!("it gave {:?}", result.unwrap()));
+    ///     task.await.unwrap();
+    /// });
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// On another thread than the task's, and after the handle gave its result.
+    pub fn on_done(&self, callback: impl FnOnce(Result<&T, &JoinError>) + 'static) {
+        assert!(
+            !self.taken,
+            "on_done was called on a JoinHandle that gave its result before; there is none to see"
+        );
+        // `T` is the output of this task, as in `poll`; the handle is lent for the call.
+        shard::on_done::<T>(self.shard, self.task, move |outcome| callback(outcome.as_ref()));
+    }
+
+    /// The task's name, if it has one and has not ended. None on another thread than the task's.
+    pub fn name(&self) -> Option<Rc<str>> {
+        shard::with_current(|current| {
+            let current = current.filter(|current| current.key == self.shard)?;
+            current.executor.see(self.task)?.name
+        })
     }
 
     /// The task's id.

@@ -1,4 +1,8 @@
-//! Tasks: futures in cells of recycled memory, their wakers, and the handles that join them.
+//! Tasks: futures that run by themselves on their loop, and what can be asked of them.
+//!
+//! [`spawn`](crate::spawn) starts one, [`Builder`] one with a name. A task is polled when its loop has its next turn, not
+//! before. It ends with its future, with a panic of it, or when it is cancelled: then its future is dropped where it
+//! waits, and the kernel operations that it waited for are cancelled. [`dump`] tells what every task is doing.
 //!
 //! ```text
 //!             spawn            poll: Pending
@@ -10,18 +14,24 @@
 //! ```
 //!
 //! `cell` is the memory of one task, `id` names it, `waits` notes what it waits for, `waker` packs shard, slot and generation into the waker's data word, `memory`
-//! recycles blocks by size class, `join` is the user's handle.
+//! recycles blocks by size class, `join` is the user's handle, `live` and `dump` tell of all.
 
+mod builder;
 pub(crate) mod cell;
+mod dump;
 mod error;
 mod id;
 mod join;
+mod live;
 pub(crate) mod memory;
 pub(crate) mod waits;
 pub(crate) mod waker;
 
+pub use builder::Builder;
+pub use dump::{Dump, State, TaskDump, dump, print_all};
 pub use error::JoinError;
 pub use id::Id;
 pub(crate) use id::TaskId;
 pub use join::JoinHandle;
+pub use live::{Task, all, current, try_current};
 pub use waits::WaitsFor;

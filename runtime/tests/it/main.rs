@@ -6,4 +6,6 @@ mod net;
 mod shutdown;
 mod support;
 mod task;
+mod task_dump;
+mod task_end;
 mod time;

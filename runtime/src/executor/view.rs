@@ -1,0 +1,65 @@
+//! What is told of tasks: which one runs, which ones live, and how they are. Nothing here changes a task.
+
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::{Executor, MAIN, NOBODY, State};
+use crate::task::{TaskId, WaitsFor};
+
+/// A live task as it is now.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) task: TaskId,
+    pub(crate) name: Option<Rc<str>>,
+    pub(crate) location: &'static Location<'static>,
+    pub(crate) is_running: bool,
+    pub(crate) is_queued: bool,
+    /// When it was polled last, by the loop's clock.
+    pub(crate) polled_at: u64,
+    /// What its last poll waited for.
+    pub(crate) waits: WaitsFor,
+}
+
+impl Executor {
+    /// The task that is being polled; `MAIN` is one too.
+    pub(crate) fn running(&self) -> Option<TaskId> {
+        Some(self.running.get()).filter(|task| *task != NOBODY)
+    }
+
+    /// A live task; none if it has ended.
+    pub(crate) fn see(&self, task: TaskId) -> Option<Seen> {
+        let is_running = self.running.get() == task;
+        if task == MAIN {
+            let main = &self.main;
+            return Some(Seen {
+                task,
+                name: None,
+                location: main.location.get()?,
+                is_running,
+                is_queued: main.is_ready.get(),
+                polled_at: main.polled_at.get(),
+                waits: main.waits.get(),
+            });
+        }
+        let mut tasks = self.tasks.borrow_mut();
+        let slot = tasks.find(task)?;
+        let header = slot.cell.as_ref()?.header();
+        (!header.finished.get()).then(|| Seen {
+            task,
+            name: header.name(),
+            location: header.location,
+            is_running,
+            is_queued: slot.state == State::Queued,
+            polled_at: header.polled_at.get(),
+            waits: header.waits.get(),
+        })
+    }
+
+    /// Every live task: the main one, then the others in the order of their slots.
+    pub(crate) fn see_all(&self) -> Vec<Seen> {
+        let slots = self.tasks.borrow().slots.len();
+        let others = (0..slots)
+            .map(|slot| TaskId { slot: slot as u32, generation: self.tasks.borrow().slots[slot].generation });
+        std::iter::once(MAIN).chain(others).filter_map(|task| self.see(task)).collect()
+    }
+}

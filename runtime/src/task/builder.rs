@@ -1,0 +1,57 @@
+//! Spawning a task with a name.
+
+use std::future::Future;
+use std::panic::Location;
+
+use super::JoinHandle;
+use super::cell::Origin;
+use crate::shard::current;
+
+/// How a task is spawned.
+///
+/// # Examples
+///
+/// ```
+/// annulet::run(async {
+///     let task = annulet::task::Builder::new().name("greeter").spawn(async {
+///         annulet::task::current().name().as_deref() == Some("greeter")
+///     });
+///     assert!(task.await.unwrap());
+/// });
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use = "it starts nothing before `spawn` is called"]
+pub struct Builder<'a> {
+    name: Option<&'a str>,
+}
+
+impl<'a> Builder<'a> {
+    /// A task without a name.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The task's name, in task dumps and for [`Task::name`](super::Task::name). It need not be unique. A name costs an
+    /// allocation; a task without one costs none.
+    pub fn name(self, name: &'a str) -> Self {
+        Builder { name: Some(name) }
+    }
+
+    /// Starts the task on this thread's loop, as [`spawn`](crate::spawn) does. Where this is called is kept, for task
+    /// dumps.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a loop, and with 16 777 214 live tasks.
+    #[track_caller]
+    pub fn spawn<F: Future + 'static>(self, future: F) -> JoinHandle<F::Output> {
+        let shard = current();
+        let origin =
+            Origin { name: self.name.map(Into::into), location: Location::caller(), now: shard.clock.now() };
+        let task = shard.executor.spawn(future, origin);
+        if shard.is_closing() {
+            shard.executor.abort(task);
+        }
+        JoinHandle::new(shard.key, task)
+    }
+}
