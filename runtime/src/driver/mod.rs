@@ -34,6 +34,10 @@ pub(crate) enum Op {
     /// Send what the socket takes at once. No event at all means that every byte was taken by the time the submission
     /// was consumed; an event carries the short count or the error. See [`Driver::settled`].
     SendNow { fd: RawFd, bytes: *const u8, len: u32 },
+    /// sendmsg(2), with MSG_NOSIGNAL and `flags`.
+    SendMessage { fd: RawFd, message: *const libc::msghdr, flags: u32 },
+    /// recvmsg(2), with MSG_CMSG_CLOEXEC and `flags`.
+    ReceiveMessage { fd: RawFd, message: *mut libc::msghdr, flags: u32 },
     /// Wait for readiness (poll(2) bits), once or again and again.
     Poll { fd: RawFd, events: u32, multishot: bool },
     /// Answer at a time, in nanoseconds of CLOCK_MONOTONIC.
@@ -42,6 +46,14 @@ pub(crate) enum Op {
     Close { fd: RawFd },
     /// Cancel the operation submitted under `target`.
     Cancel { target: Key },
+}
+
+impl Op {
+    /// Whether the result is a new descriptor.
+    #[inline]
+    pub(crate) fn opens(&self) -> bool {
+        matches!(self, Op::Accept { .. })
+    }
 }
 
 /// What came back for one operation.

@@ -91,7 +91,7 @@ impl TcpListener {
     /// The polling form of [`accept`](Self::accept). Only the task that polled last is woken.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
         if self.shard.is_closing() {
-            return Poll::Ready(Err(super::stream::ended()));
+            return Poll::Ready(Err(crate::op::ended()));
         }
         std::task::ready!(self.shard.executor.poll_share(cx));
         let (waker, mut old) = (cx.waker().clone(), None);

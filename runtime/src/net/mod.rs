@@ -7,7 +7,6 @@
 
 mod bind;
 mod listener;
-mod operation;
 mod split;
 mod stream;
 

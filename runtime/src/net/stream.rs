@@ -13,10 +13,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::operation::Operation;
 use super::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
-use crate::driver::Op;
-use crate::op::{Lease, Payload};
+use crate::op::{Descriptor, Lease, ended, request};
 use crate::shard::{Shard, current};
 use crate::socket::{NotLent, Received, SEND_HIGH_WATER, SocketId};
 use crate::task::{WaitsFor, waits};
@@ -55,11 +53,6 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 pub struct TcpStream {
     shard: Rc<Shard>,
     id: SocketId,
-}
-
-/// What every operation answers once its loop has ended.
-pub(super) fn ended() -> io::Error {
-    io::Error::other("the annulet loop of this socket has ended")
 }
 
 /// Calls `f` with a socket of the table.
@@ -112,24 +105,12 @@ impl TcpStream {
     async fn connect_one(address: SocketAddr) -> io::Result<Self> {
         let shard = current();
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        let fd = socket.as_raw_fd();
-        let payload =
-            Payload::Connect { socket: OwnedFd::from(socket), address: Box::new(SockAddr::from(address)) };
-        let outcome =
-            Operation::submit(Rc::clone(&shard), payload, |Payload::Connect { socket, address }| {
-                Op::Connect {
-                    fd: socket.as_raw_fd(),
-                    address: address.as_ptr().cast(),
-                    address_len: address.len(),
-                }
-            })?
-            .named("connect", fd)
-            .await?;
-        let Payload::Connect { socket, .. } = outcome.payload;
-        match outcome.result {
-            result if result >= 0 => Ok(Self::from_fd(shard, socket)),
-            errno => Err(io::Error::from_raw_os_error(-errno)),
-        }
+        let outcome = request::connect(&shard, OwnedFd::from(socket), SockAddr::from(address)).await;
+        outcome.result?;
+        let Descriptor::Owned(socket) = outcome.payload.descriptor else {
+            unreachable!("connect gives its socket back")
+        };
+        Ok(Self::from_fd(shard, socket))
     }
 
     /// Takes over a connected socket.

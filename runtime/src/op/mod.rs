@@ -1,6 +1,8 @@
 //! Operations in flight and the memory that the kernel may touch meanwhile.
 //!
-//! `table` holds one-shot operations (their payloads included), `lifecycle` is the pure state machine of one of them,
+//! `request` has one function for each one-shot operation and gives an `operation`, its future; `table` holds those that
+//! are under way with their `payload`s; `lifecycle` is the pure state machine of one of them.
+//!
 //! `pool` the core's receive buffers, `lease` the user's hold on one of those. Streams of completions (accept, receive)
 //! live with their sockets in [`socket`](crate::socket).
 //!
@@ -9,9 +11,15 @@
 
 mod lease;
 mod lifecycle;
+mod message;
+mod operation;
+mod payload;
 mod pool;
+pub(crate) mod request;
 mod table;
 
 pub use lease::Lease;
+pub(crate) use operation::ended;
+pub(crate) use payload::Descriptor;
 pub(crate) use pool::{BUFFER_BYTES, BUFFERS_MAX, BufferPool, NONE as NO_BUFFER};
-pub(crate) use table::{OpId, Ops, Outcome, Payload};
+pub(crate) use table::Ops;

@@ -2,25 +2,15 @@
 
 #![allow(unsafe_code)]
 
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::task::{Poll, Waker};
 
 use super::lifecycle::{Completion, Lifecycle, OnCompletion, OnDrop, OnPoll};
+use super::operation::Outcome;
+use super::payload::{Memory, Payload};
 use crate::driver::{Driver, Event, GENERATION_MASK, Key, Kind, Op};
 use crate::socket::Wakes;
-
-/// What an operation owns until its last completion.
-#[derive(Debug)]
-pub(crate) enum Payload {
-    /// A connecting socket and the address the kernel reads.
-    Connect { socket: OwnedFd, address: Box<socket2::SockAddr> },
-}
-
-/// The result of an operation, with its payload.
-pub(crate) struct Outcome {
-    pub(crate) result: i32,
-    pub(crate) payload: Payload,
-}
 
 /// Which operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +25,10 @@ struct Slot {
     /// None while the slot is free.
     lifecycle: Option<Lifecycle>,
     waiter: Option<Waker>,
-    payload: Option<Payload>,
+    /// Empty while the slot is free.
+    payload: Payload,
+    /// Whether the result is a descriptor, which is closed if nobody takes it.
+    opens: bool,
 }
 
 /// All one-shot operations of a core.
@@ -46,20 +39,28 @@ pub(crate) struct Ops {
 }
 
 impl Ops {
-    /// Submits an operation on `payload`; `op` describes it, given the payload where it will stay.
-    pub(crate) fn submit(
+    /// Submits an operation on `payload`; `op` describes it, given the descriptor's number and the memory.
+    ///
+    /// # Safety
+    ///
+    /// Every pointer in the operation points to memory that the payload owns on the heap, with its true length.
+    #[inline]
+    pub(crate) unsafe fn submit(
         &mut self,
         payload: Payload,
-        op: impl FnOnce(&Payload) -> Op,
+        op: impl FnOnce(RawFd, &mut Memory) -> Op,
         driver: &mut Driver,
     ) -> OpId {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, lifecycle: None, waiter: None, payload: None });
+            let payload = Payload::default();
+            self.slots.push(Slot { generation: 0, lifecycle: None, waiter: None, payload, opens: false });
             (self.slots.len() - 1) as u32
         });
         let entry = &mut self.slots[slot as usize];
         entry.lifecycle = Some(Lifecycle::one_shot());
-        let op = op(entry.payload.insert(payload));
+        entry.payload = payload;
+        let op = op(entry.payload.descriptor.number(), &mut entry.payload.memory);
+        entry.opens = op.opens();
         let id = OpId { slot, generation: entry.generation };
         // SAFETY: what `op` points to is owned by the payload on the heap and stays until the last completion.
         unsafe { driver.push(op, id.key()) };
@@ -67,6 +68,7 @@ impl Ops {
     }
 
     /// The outcome, once it is there. The waker that was registered before comes back in `old`.
+    #[inline]
     pub(crate) fn poll(&mut self, id: OpId, waker: Waker, old: &mut Option<Waker>) -> Poll<Outcome> {
         let slot = self.find(id).expect("an operation lives as long as its future");
         match slot.lifecycle.as_mut().expect("found slots are in use").handle_poll() {
@@ -77,8 +79,14 @@ impl Ops {
             OnPoll::Ready { completion, free } => {
                 debug_assert!(free, "one-shot operations complete once");
                 *old = Some(waker);
+                let opens = slot.opens;
                 let payload = self.free(id);
-                Poll::Ready(Outcome { result: completion.result, payload })
+                let result = u32::try_from(completion.result)
+                    .map_err(|_| io::Error::from_raw_os_error(-completion.result));
+                // SAFETY: such an operation gives a new descriptor, and nobody else saw this result.
+                let opened = opens
+                    .then(|| result.as_ref().ok().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd as RawFd) }));
+                Poll::Ready(Outcome { result, opened: opened.flatten(), payload })
             }
             OnPoll::Ended => unreachable!("a one-shot operation ends with its result"),
         }
@@ -92,8 +100,10 @@ impl Ops {
         match slot.lifecycle.as_mut().expect("found slots are in use").handle_drop() {
             // SAFETY: a cancellation points to no memory.
             OnDrop::RequestCancel => unsafe { driver.push(Op::Cancel { target: id.key() }, Key::IGNORED) },
-            OnDrop::Reclaim { free: true, .. } | OnDrop::Free => reclaim(self.free(id), driver),
-            OnDrop::Reclaim { free: false, .. } => unreachable!("one-shot operations complete once"),
+            OnDrop::Reclaim { completion, free: true } => self.reclaim(id, completion.result, driver),
+            OnDrop::Reclaim { free: false, .. } | OnDrop::Free => {
+                unreachable!("one-shot operations complete once")
+            }
         }
         waker
     }
@@ -110,7 +120,7 @@ impl Ops {
             .handle_completion(completion, event.more)
         {
             OnCompletion::Wake => wakes.push(&mut slot.waiter),
-            OnCompletion::Reclaim { free: true, .. } => reclaim(self.free(id), driver),
+            OnCompletion::Reclaim { completion, free: true } => self.reclaim(id, completion.result, driver),
             OnCompletion::Reclaim { free: false, .. } | OnCompletion::Deliver(_) => {
                 unreachable!("one-shot operations complete once")
             }
@@ -127,7 +137,19 @@ impl Ops {
         slot.lifecycle = None;
         slot.generation = slot.generation.wrapping_add(1) & GENERATION_MASK;
         self.free.push(id.slot);
-        slot.payload.take().expect("an operation keeps its payload until it is freed")
+        std::mem::take(&mut slot.payload)
+    }
+
+    /// Nobody takes the result: closes the descriptor that was opened, and the one worked on if nobody else has it.
+    fn reclaim(&mut self, id: OpId, result: i32, driver: &mut Driver) {
+        let opened = self.slots[id.slot as usize].opens && result >= 0;
+        let payload = self.free(id);
+        if opened {
+            close(result, driver);
+        }
+        if let Some(fd) = payload.descriptor.into_last() {
+            close(fd, driver);
+        }
     }
 
     /// Operations that are waited for, done and not taken, or dying.
@@ -151,10 +173,8 @@ impl OpId {
     }
 }
 
-/// Closes a payload's descriptor through the ring: a close(2) here could overtake submissions that name its number.
-fn reclaim(payload: Payload, driver: &mut Driver) {
-    let Payload::Connect { socket, .. } = payload;
-    let fd = socket.into_raw_fd();
-    // SAFETY: a close points to no memory; the payload gave its descriptor away.
+/// Closes a descriptor through the ring: a close(2) here could overtake submissions that name its number.
+fn close(fd: RawFd, driver: &mut Driver) {
+    // SAFETY: a close points to no memory; the caller gave the descriptor away.
     unsafe { driver.push(Op::Close { fd }, Key::IGNORED) };
 }

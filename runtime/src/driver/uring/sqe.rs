@@ -44,6 +44,12 @@ pub(super) fn entry(op: Op, key: Key, capabilities: &Capabilities, alarm: &mut T
             .flags(SEND_ALL | libc::MSG_DONTWAIT)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS),
+        Op::SendMessage { fd, message, flags } => {
+            opcode::SendMsg::new(Fd(fd), message).flags(libc::MSG_NOSIGNAL as u32 | flags).build()
+        }
+        Op::ReceiveMessage { fd, message, flags } => {
+            opcode::RecvMsg::new(Fd(fd), message).flags(libc::MSG_CMSG_CLOEXEC as u32 | flags).build()
+        }
         Op::Poll { fd, events, multishot } => opcode::PollAdd::new(Fd(fd), events).multi(multishot).build(),
         Op::Alarm { deadline } => {
             *alarm = timespec(deadline);
