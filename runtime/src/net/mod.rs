@@ -7,10 +7,12 @@
 
 mod bind;
 mod listener;
+mod resolve;
 mod split;
 mod stream;
 
 pub use bind::{bind_group, bind_one};
 pub use listener::TcpListener;
+pub use resolve::lookup_host;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use stream::TcpStream;

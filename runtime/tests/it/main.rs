@@ -3,6 +3,7 @@
 mod blocking;
 mod corners;
 mod net;
+mod resolve;
 mod shutdown;
 mod support;
 mod task;
