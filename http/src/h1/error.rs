@@ -6,7 +6,7 @@ use http::StatusCode;
 
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident => $status:ident, $text:literal;)*) => {
-        /// The rule that a request broke.
+        /// The rule that a request, or an answer that a client reads, broke.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Refusal { $($(#[$doc])* $name,)* }
@@ -28,6 +28,8 @@ macro_rules! refusals {
 refusals! {
     /// The request line is not `method SP target SP version CRLF`.
     RequestLine => BAD_REQUEST, "malformed request line";
+    /// The status line is not `version SP status-code SP reason CRLF`, or its version is not HTTP/1.
+    StatusLine => BAD_GATEWAY, "malformed status line";
     /// A line ends in LF without CR, or a CR stands alone.
     LineEnd => BAD_REQUEST, "a line does not end in CRLF";
     /// A character that no request target may hold.
@@ -39,11 +41,11 @@ refusals! {
     /// A control character in a field value.
     FieldValue => BAD_REQUEST, "malformed header field value";
     /// The head is longer than [`Limits::head_bytes`](crate::Limits::head_bytes).
-    HeadTooLarge => REQUEST_HEADER_FIELDS_TOO_LARGE, "request head too large";
+    HeadTooLarge => REQUEST_HEADER_FIELDS_TOO_LARGE, "head too large";
     /// More field lines than [`Limits::headers`](crate::Limits::headers).
     TooManyFields => REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields";
     /// The connection ended in the middle of a head.
-    HeadCut => BAD_REQUEST, "request head cut short";
+    HeadCut => BAD_REQUEST, "head cut short";
     /// Not HTTP/1.
     Version => HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.0 and HTTP/1.1 are served";
     /// An HTTP/1.1 request without Host.
@@ -79,7 +81,7 @@ refusals! {
     /// The trailer section is longer than [`Limits::trailer_bytes`](crate::Limits::trailer_bytes).
     TrailerTooLarge => REQUEST_HEADER_FIELDS_TOO_LARGE, "trailer section too large";
     /// The connection ended in the middle of a body.
-    BodyCut => BAD_REQUEST, "request body cut short";
+    BodyCut => BAD_REQUEST, "body cut short";
     /// The body is longer than [`Limits::body_bytes`](crate::Limits::body_bytes).
     BodyTooLarge => PAYLOAD_TOO_LARGE, "request body too large";
     /// The request did not arrive in time.

@@ -245,7 +245,8 @@ impl Parser {
     }
 }
 
-fn decide_framing(version: Version, bytes: &[u8], fields: &[Field]) -> Result<Framing, Refusal> {
+/// The framing that the fields of a head give it.
+pub(super) fn decide_framing(version: Version, bytes: &[u8], fields: &[Field]) -> Result<Framing, Refusal> {
     let named = |name: &'static [u8]| {
         fields.iter().filter(|f| f.name(bytes).eq_ignore_ascii_case(name)).map(|f| f.value(bytes))
     };

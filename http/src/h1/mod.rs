@@ -1,6 +1,7 @@
 //! HTTP/1.1 as a protocol: bytes in, facts and bytes out. No I/O, no clock, no allocation of its own.
 //!
-//! Start at [`head::Parser`] for the way in and at [`encode::response`] for the way out; [`connection::Exchange`] keeps
+//! Start at [`head::Parser`] for the way in and at [`encode::response`] for the way out, as a server, or at
+//! [`response::Parser`] for what a client reads; [`connection::Exchange`] keeps
 //! the order of events between the two. Whether a message's framing may be believed is decided in one place only,
 //! [`framing::decide`].
 pub mod chunked;
@@ -13,6 +14,7 @@ pub mod head;
 mod limits;
 mod lines;
 mod plain;
+pub mod response;
 mod syntax;
 mod target;
 mod version;
