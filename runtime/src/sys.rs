@@ -3,7 +3,10 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
+
+use crate::net::PeerCredentials;
 
 /// Nanoseconds of CLOCK_MONOTONIC, the clock that io_uring's deadlines count in.
 #[inline]
@@ -75,4 +78,25 @@ pub(crate) fn block_signals_of_process() {
         // Fails for no set and no `how` but a wrong one.
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
     }
+}
+
+/// SO_PEERCRED of unix(7). (rustix has it with a process number that must not be zero, which it is for a peer outside of
+/// this PID namespace.)
+pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
+    let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: both pointers are to initialised values of this frame, and `len` is the size of the first.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut credentials).cast(),
+            &raw mut len,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(PeerCredentials { pid: credentials.pid, uid: credentials.uid, gid: credentials.gid })
 }

@@ -29,10 +29,7 @@ use crate::task::{WaitsFor, waits};
 ///     assert_eq!(server.peer_addr().unwrap(), client.await.unwrap().local_addr().unwrap());
 /// });
 /// ```
-pub struct TcpListener {
-    shard: Rc<Shard>,
-    id: ListenerId,
-}
+pub struct TcpListener(Acceptor);
 
 impl TcpListener {
     /// Binds to the first address that can be had, and listens.
@@ -68,10 +65,8 @@ impl TcpListener {
     /// Outside of a loop.
     #[track_caller]
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
-        let shard = current();
         listener.set_nonblocking(false)?;
-        let id = shard.io.borrow_mut().listeners.insert(OwnedFd::from(listener));
-        Ok(TcpListener { shard, id })
+        Ok(TcpListener(Acceptor::new(OwnedFd::from(listener))))
     }
 
     /// The next connection.
@@ -90,20 +85,8 @@ impl TcpListener {
 
     /// The polling form of [`accept`](Self::accept). Only the task that polled last is woken.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
-        if self.shard.is_closing() {
-            return Poll::Ready(Err(crate::op::ended()));
-        }
-        std::task::ready!(self.shard.executor.poll_share(cx));
-        let (waker, mut old) = (cx.waker().clone(), None);
-        let mut io = self.shard.io.borrow_mut();
-        let (listeners, mut context) = io.listeners(self.shard.clock.now());
-        let accepted = listeners.poll_accept(self.id, waker, &mut old, &mut context);
-        if accepted.is_pending() {
-            waits::note(WaitsFor::Operation { name: "accept", fd: io.listeners.fd(self.id) });
-        }
-        drop(io);
-        drop(old);
-        accepted.map_ok(|fd| TcpStream::from_fd(Rc::clone(&self.shard), fd))
+        let accepted = self.0.poll_accept(cx);
+        accepted.map_ok(|fd| TcpStream::from_fd(Rc::clone(&self.0.shard), fd))
     }
 
     /// The address it listens on.
@@ -128,22 +111,61 @@ impl TcpListener {
 
 impl AsRawFd for TcpListener {
     fn as_raw_fd(&self) -> RawFd {
-        self.shard.io.borrow_mut().listeners.fd(self.id)
-    }
-}
-
-impl Drop for TcpListener {
-    fn drop(&mut self) {
-        let mut io = self.shard.io.borrow_mut();
-        let (listeners, mut context) = io.listeners(self.shard.clock.now());
-        let waker = listeners.release(self.id, &mut context);
-        drop(io);
-        drop(waker);
+        self.0.as_raw_fd()
     }
 }
 
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpListener").field("fd", &self.as_raw_fd()).finish()
+    }
+}
+
+/// A listening socket of the core's table: what is behind [`TcpListener`] and [`UnixListener`](super::UnixListener).
+pub(super) struct Acceptor {
+    pub(super) shard: Rc<Shard>,
+    id: ListenerId,
+}
+
+impl Acceptor {
+    /// Takes over a listening descriptor, which must be blocking.
+    #[track_caller]
+    pub(super) fn new(fd: OwnedFd) -> Self {
+        let shard = current();
+        let id = shard.io.borrow_mut().listeners.insert(fd);
+        Acceptor { shard, id }
+    }
+
+    pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<OwnedFd>> {
+        if self.shard.is_closing() {
+            return Poll::Ready(Err(crate::op::ended()));
+        }
+        std::task::ready!(self.shard.executor.poll_share(cx));
+        let (waker, mut old) = (cx.waker().clone(), None);
+        let mut io = self.shard.io.borrow_mut();
+        let (listeners, mut context) = io.listeners(self.shard.clock.now());
+        let accepted = listeners.poll_accept(self.id, waker, &mut old, &mut context);
+        if accepted.is_pending() {
+            waits::note(WaitsFor::Operation { name: "accept", fd: io.listeners.fd(self.id) });
+        }
+        drop(io);
+        drop(old);
+        accepted
+    }
+}
+
+impl AsRawFd for Acceptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.shard.io.borrow_mut().listeners.fd(self.id)
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        let mut io = self.shard.io.borrow_mut();
+        let (listeners, mut context) = io.listeners(self.shard.clock.now());
+        let waker = listeners.release(self.id, &mut context);
+        drop(io);
+        drop(waker);
     }
 }

@@ -6,13 +6,18 @@
 //! that it owns meanwhile.
 
 mod bind;
+mod byte_stream;
+mod connect;
 mod listener;
 mod resolve;
 mod split;
 mod stream;
+mod tcp;
+mod unix;
 
 pub use bind::{bind_group, bind_one};
 pub use listener::TcpListener;
 pub use resolve::lookup_host;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
-pub use stream::TcpStream;
+pub use tcp::TcpStream;
+pub use unix::{PeerCredentials, UnixListener, UnixStream};

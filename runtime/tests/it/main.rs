@@ -10,3 +10,4 @@ mod task;
 mod task_dump;
 mod task_end;
 mod time;
+mod unix;

@@ -1,0 +1,146 @@
+//! A TCP connection.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::byte_stream::byte_stream;
+use super::connect::connect;
+use super::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+use super::stream::{Stream, borrow};
+use crate::op::Lease;
+use crate::shard::{Shard, current};
+
+/// A TCP connection.
+///
+/// Methods take `&self`: one task may read while another writes. If two tasks wait for the same direction, only the one
+/// that polled last is woken.
+///
+/// What is written is gathered and leaves in one send at the end of the loop's turn. Dropping the stream lets gathered
+/// bytes leave in the background (for half a minute at the most, for a second once the loop ends), then closes; [`close`](Self::close) does it with a
+/// FIN and a lingering read, and tells how it went.
+///
+/// # Examples
+///
+/// ```
+/// annulet::run(async {
+///     let listener = annulet::net::TcpListener::bind("127.0.0.1:0").unwrap();
+///     let address = listener.local_addr().unwrap();
+///     annulet::spawn(async move {
+///         let stream = listener.accept().await.unwrap();
+///         while let Some(bytes) = stream.recv().await.unwrap() {
+///             stream.write_all(&bytes).await.unwrap();
+///         }
+///     });
+///     let stream = annulet::net::TcpStream::connect(address).await.unwrap();
+///     stream.write_all(b"ping").await.unwrap();
+///     let mut answer = [0; 4];
+///     stream.read_exact(&mut answer).await.unwrap();
+///     assert_eq!(&answer, b"ping");
+/// });
+/// ```
+pub struct TcpStream(pub(super) Stream);
+
+byte_stream!(TcpStream);
+
+impl TcpStream {
+    pub(super) fn from_fd(shard: Rc<Shard>, fd: OwnedFd) -> Self {
+        TcpStream(Stream::from_fd(shard, fd))
+    }
+
+    /// Connects to the first address that answers.
+    ///
+    /// A host name is resolved on this thread, which blocks; addresses do not.
+    ///
+    /// # Errors
+    ///
+    /// What connect(2) says of the last address, with the address in the message.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the connect and closes the socket.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a loop.
+    pub async fn connect(address: impl ToSocketAddrs) -> io::Result<Self> {
+        let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the host name has no address");
+        for address in address.to_socket_addrs()? {
+            match Self::connect_one(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => {
+                    last = io::Error::new(error.kind(), format!("cannot connect to {address}: {error}"));
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_one(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        connect(socket, SockAddr::from(address)).await.map(TcpStream)
+    }
+
+    /// Takes over a connected socket.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made blocking (the ring waits for it, so it must not say "try again").
+    ///
+    /// # Panics
+    ///
+    /// Outside of a loop.
+    #[track_caller]
+    pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
+        let shard = current();
+        stream.set_nonblocking(false)?;
+        Ok(Self::from_fd(shard, OwnedFd::from(stream)))
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    ///
+    /// What getpeername(2) says: `NotConnected` after a reset, for example.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        borrow(self.as_raw_fd(), |socket| socket.peer_addr())?
+            .as_socket()
+            .ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// This side's address.
+    ///
+    /// # Errors
+    ///
+    /// What getsockname(2) says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        borrow(self.as_raw_fd(), |socket| socket.local_addr())?
+            .as_socket()
+            .ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// Sets TCP_NODELAY.
+    ///
+    /// # Errors
+    ///
+    /// What setsockopt(2) says.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        borrow(self.as_raw_fd(), |socket| socket.set_tcp_nodelay(nodelay))
+    }
+
+    /// Whether TCP_NODELAY is set.
+    ///
+    /// # Errors
+    ///
+    /// What getsockopt(2) says.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        borrow(self.as_raw_fd(), |socket| socket.tcp_nodelay())
+    }
+}

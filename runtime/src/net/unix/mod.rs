@@ -1,0 +1,11 @@
+//! Sockets of this machine: addresses are paths or abstract names (unix(7)).
+//!
+//! A path stays in the file system when its socket is closed. Nobody removes it in silence: whether the server that made
+//! it has ended or still runs is for the program to know.
+
+mod address;
+mod listener;
+mod stream;
+
+pub use listener::UnixListener;
+pub use stream::{PeerCredentials, UnixStream};
