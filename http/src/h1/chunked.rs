@@ -4,7 +4,7 @@
 //! space around the size, no control character in an extension, extensions and trailers bounded. That no white space may stand
 //! before a chunk extension either is on purpose: RFC 9112 section 7.1.1 lets recipients bear it for the sake of old senders, but
 //! none is known that writes it, and parties that read it differently are how requests are smuggled. Trailer fields are checked
-//! and thrown away.
+//! and thrown away; those that would frame or route a message are refused, so that nobody behind us can take them for header fields.
 use std::ops::Range;
 
 use super::syntax::{CLASS, TOKEN, VALUE};
@@ -12,6 +12,11 @@ use super::{Limits, Refusal};
 
 /// Sixteen hexadecimal digits fill 64 bits; leading zeros count too.
 const SIZE_DIGITS_MAX: u8 = 16;
+
+/// Fields that no trailer section may hold (RFC 9110 section 6.5.1), in lower case.
+const FORBIDDEN_TRAILERS: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"host"];
+/// Names as long as this are none of them.
+const TRAILER_NAME_BYTES_MAX: usize = 18;
 
 /// Where the decoder stands.
 ///
@@ -51,6 +56,9 @@ pub struct Decoder {
     extension_bytes_left: u32,
     /// What the trailer section may still take, in bytes.
     trailer_bytes_left: u32,
+    /// The beginning of the trailer name at hand, in lower case.
+    trailer_name: [u8; TRAILER_NAME_BYTES_MAX],
+    trailer_name_len: u8,
 }
 
 /// What one call to [`Decoder::decode`] came to.
@@ -73,7 +81,15 @@ impl Decoder {
             left: 0,
             extension_bytes_left: limits.chunk_extension_bytes,
             trailer_bytes_left: limits.trailer_bytes,
+            trailer_name: [0; TRAILER_NAME_BYTES_MAX],
+            trailer_name_len: 0,
         }
+    }
+
+    /// What is still to come of the chunk at hand, in bytes, once its size line is whole.
+    #[must_use]
+    pub fn chunk_left(&self) -> u64 {
+        if self.state == State::Data { self.left } else { 0 }
     }
 
     /// Takes input up to the end of the first piece of content, or all of it.
@@ -151,8 +167,24 @@ impl Decoder {
         self.trailer_bytes_left = self.trailer_bytes_left.checked_sub(1).ok_or(Refusal::TrailerTooLarge)?;
         let class = CLASS[usize::from(b)];
         match (self.state, b) {
-            (State::TrailerStart | State::TrailerName, _) if class & TOKEN != 0 => Ok(State::TrailerName),
-            (State::TrailerName, b':') => Ok(State::TrailerValue),
+            (State::TrailerStart | State::TrailerName, _) if class & TOKEN != 0 => {
+                if self.state == State::TrailerStart {
+                    self.trailer_name_len = 0;
+                }
+                if let Some(place) = self.trailer_name.get_mut(usize::from(self.trailer_name_len)) {
+                    *place = b.to_ascii_lowercase();
+                    self.trailer_name_len += 1;
+                }
+                Ok(State::TrailerName)
+            }
+            (State::TrailerName, b':') => {
+                let name = &self.trailer_name[..usize::from(self.trailer_name_len)];
+                if FORBIDDEN_TRAILERS.contains(&name) {
+                    Err(Refusal::Trailer)
+                } else {
+                    Ok(State::TrailerValue)
+                }
+            }
             (State::TrailerValue, b'\r') => Ok(State::TrailerEnd),
             (State::TrailerValue, _) if class & VALUE != 0 => Ok(State::TrailerValue),
             (State::TrailerEnd, b'\n') => Ok(State::TrailerStart),
@@ -210,6 +242,7 @@ mod tests {
         check("1;a=\"b\"\r\nx\r\n0;c\r\n\r\n", Ok(("x", "")));
         check("0\r\nx: y\r\n\r\nrest", Ok(("", "rest")));
         check("0\r\nx:\r\n\r\n", Ok(("", "")));
+        check("0\r\nhos: t\r\nhosts:\r\n\r\n", Ok(("", "")));
     }
 
     #[test]
@@ -244,5 +277,6 @@ mod tests {
         check("0\r\n", Err(BodyCut));
         check("0\r\n\r", Err(BodyCut));
         check("0\r\n\rx", Err(Trailer));
+        check("0\r\nHost: y\r\n\r\n", Err(Trailer));
     }
 }

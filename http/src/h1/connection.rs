@@ -143,7 +143,13 @@ impl Exchange {
         let content_bytes = Range::len(&decoded.data) as u64;
         self.body_bytes_left =
             self.body_bytes_left.checked_sub(content_bytes).ok_or(Refusal::BodyTooLarge)?;
-        Ok(decoded)
+        // What a chunk announces need not be waited for to be too much.
+        match &self.body {
+            Body::Chunked(decoder) if decoder.chunk_left() > self.body_bytes_left => {
+                Err(Refusal::BodyTooLarge)
+            }
+            _ => Ok(decoded),
+        }
     }
 
     /// Whether the connection can outlive the answer that is about to be written; the answer has to say so if not.
@@ -248,9 +254,12 @@ mod tests {
             "Reading Reading Reading Reading Reading Read Idle",
         );
         check("transfer-encoding: chunked\r\n", "x", "ba", "Reading ChunkSize Closing Closing");
-        let draining = "Draining ".repeat(8);
-        let expected = format!("Reading {draining}BodyTooLarge Closing");
-        check("transfer-encoding: chunked\r\n", "5\r\nabcde\r\n0\r\n\r\n", "abbbbbbbb", &expected);
+        check(
+            "transfer-encoding: chunked\r\n",
+            "5\r\nabcde\r\n0\r\n\r\n",
+            "abbb",
+            "Reading Draining Draining Draining BodyTooLarge Closing",
+        );
     }
 
     #[test]

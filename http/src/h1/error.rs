@@ -76,8 +76,8 @@ refusals! {
     ChunkEnd => BAD_REQUEST, "chunk data not followed by CRLF";
     /// A control character in a chunk extension, or too many bytes of them.
     ChunkExtension => BAD_REQUEST, "malformed or too long chunk extension";
-    /// A malformed trailer field.
-    Trailer => BAD_REQUEST, "malformed trailer field";
+    /// A malformed trailer field, or one that frames or routes a message.
+    Trailer => BAD_REQUEST, "malformed or forbidden trailer field";
     /// The trailer section is longer than [`Limits::trailer_bytes`](crate::Limits::trailer_bytes).
     TrailerTooLarge => REQUEST_HEADER_FIELDS_TOO_LARGE, "trailer section too large";
     /// The connection ended in the middle of a body.
