@@ -40,6 +40,8 @@ pub struct Router {
     routes: Vec<Route>,
     /// Methods beyond the common ones that some route knows: others are answered 501, not 405.
     extension_methods: Vec<Method>,
+    /// The index in `routes` of what answers for paths that no route has.
+    fallback: Option<u32>,
 }
 
 /// One path.
@@ -50,6 +52,8 @@ struct Route {
     handlers: Vec<(Method, Box<dyn AnyHandler>)>,
     /// The index of the handler for GET, which is asked for most.
     get: Option<u32>,
+    /// The index of the handler for methods that have none of their own.
+    any: Option<u32>,
     /// The value of the Allow field.
     allow: HeaderValue,
 }
@@ -86,6 +90,7 @@ impl Router {
             is_simple: true,
             routes: Vec::new(),
             extension_methods: Vec::new(),
+            fallback: None,
         }
     }
 
@@ -136,19 +141,63 @@ impl Router {
     /// When the path is malformed or in conflict with another, or has a handler for this method already: mistakes of the program.
     #[must_use]
     pub fn route(mut self, method: Method, path: &str, handler: impl Handler) -> Router {
-        assert!(path.starts_with('/'), "a path begins with a slash: {path:?}");
-        let index = self.routes.iter().position(|route| *route.path == *path).unwrap_or_else(|| {
-            let index = self.routes.len();
-            self.tree.insert(path, index as u32).unwrap_or_else(|error| panic!("{path}: {error}"));
-            self.routes.push(Route::new(path));
-            self.note_lanes(path, index as u32);
-            index
-        });
+        let index = self.index_of(path);
         if !is_common(&method) && !self.extension_methods.contains(&method) {
             self.extension_methods.push(method.clone());
         }
         self.routes[index].push(method, handler);
         self
+    }
+
+    /// Adds a handler for every method that has none of its own at this path, known or not. It answers OPTIONS too.
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Router::route) does.
+    #[must_use]
+    pub fn any(mut self, path: &str, handler: impl Handler) -> Router {
+        let index = self.index_of(path);
+        self.routes[index].push_any(handler);
+        self
+    }
+
+    /// Sets the handler for paths that no route has, whatever the method; instead of 404.
+    ///
+    /// `OPTIONS *` is still the router's to answer.
+    ///
+    /// # Panics
+    ///
+    /// When there is one already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Request, Router, StatusCode};
+    ///
+    /// let router = Router::new()
+    ///     .get("/", async |_: Request| "index")
+    ///     .fallback(async |request: Request| (StatusCode::NOT_FOUND, format!("no {}", request.path())));
+    /// ```
+    #[must_use]
+    pub fn fallback(mut self, handler: impl Handler) -> Router {
+        assert!(self.fallback.is_none(), "two fallbacks");
+        self.fallback = Some(self.routes.len() as u32);
+        let mut route = Route::new("*");
+        route.push_any(handler);
+        self.routes.push(route);
+        self
+    }
+
+    /// The index of the route for this path, which is added if it is new.
+    fn index_of(&mut self, path: &str) -> usize {
+        assert!(path.starts_with('/'), "a path begins with a slash: {path:?}");
+        self.routes.iter().position(|route| *route.path == *path).unwrap_or_else(|| {
+            let index = self.routes.len();
+            self.tree.insert(path, index as u32).unwrap_or_else(|error| panic!("{path}: {error}"));
+            self.routes.push(Route::new(path));
+            self.note_lanes(path, index as u32);
+            index
+        })
     }
 
     /// Keeps the lanes beside the tree for a new path.
@@ -194,7 +243,7 @@ impl Router {
         };
         let found = self.prefixed.iter().find_map(|(prefix, index)| Some((fits(prefix)?, *index)));
         let Some((value, index)) = found else {
-            return Err(self.miss_unrouted(path, request.method()));
+            return self.find_fallback(path, request.method());
         };
         let target = self.find_handler(index, is_get, request.method())?;
         self.fill_params(index, std::iter::once(text_of(value)), request)?;
@@ -220,7 +269,7 @@ impl Router {
 
     fn find_in_tree(&self, path: &[u8], is_get: bool, request: &mut Request) -> Result<Target, Miss> {
         let Ok(found) = self.tree.at(text_of(path)) else {
-            return Err(self.miss_unrouted(path, request.method()));
+            return self.find_fallback(path, request.method());
         };
         let target = self.find_handler(*found.value, is_get, request.method())?;
         self.fill_params(*found.value, found.params.iter().map(|(_, value)| value), request)?;
@@ -257,6 +306,14 @@ impl Router {
         match miss.allow {
             Some(route) => answer.with_header(header::ALLOW, self.routes[route as usize].allow.clone()),
             None => answer,
+        }
+    }
+
+    #[cold]
+    fn find_fallback(&self, path: &[u8], method: &Method) -> Result<Target, Miss> {
+        match self.fallback {
+            Some(route) if path != b"*" => Ok(Target { route, handler: 0 }),
+            _ => Err(self.miss_unrouted(path, method)),
         }
     }
 
@@ -304,22 +361,28 @@ impl Route {
             param_names: param_names(path).map(Box::from).collect(),
             handlers: Vec::new(),
             get: None,
+            any: None,
             allow: HeaderValue::from_static(""),
         }
     }
 
+    fn push_any(&mut self, handler: impl Handler) {
+        assert!(self.any.is_none(), "two handlers for any method of {}", self.path);
+        let index = self.handlers.len() as u32;
+        self.any = Some(index);
+        self.get = self.get.or(self.any);
+        // Never compared with a request's: `find` leaves it out.
+        self.handlers.push((Method::default(), erase(handler)));
+    }
+
     fn push(&mut self, method: Method, handler: impl Handler) {
-        assert!(
-            self.handlers.iter().all(|(known, _)| *known != method),
-            "two handlers for {method} {}",
-            self.path
-        );
+        assert!(self.methods().all(|known| *known != method), "two handlers for {method} {}", self.path);
         if method == Method::GET {
             self.get = Some(self.handlers.len() as u32);
         }
         self.handlers.push((method, erase(handler)));
         let mut allowed = Vec::new();
-        for (method, _) in &self.handlers {
+        for method in self.methods() {
             allowed.push(method.as_str());
             if *method == Method::GET {
                 allowed.push("HEAD");
@@ -332,11 +395,26 @@ impl Route {
         self.allow = HeaderValue::from_str(&allowed.join(", ")).expect("methods are tokens");
     }
 
+    /// The methods that have a handler of their own.
+    fn methods(&self) -> impl Iterator<Item = &Method> {
+        let any = self.any.map(|at| at as usize);
+        self.handlers
+            .iter()
+            .enumerate()
+            .filter(move |(at, _)| Some(*at) != any)
+            .map(|(_, (method, _))| method)
+    }
+
     /// The index of the handler for a method. HEAD falls back to GET (RFC 9110 section 9.3.2).
     #[inline]
     fn find(&self, method: &Method) -> Option<usize> {
-        let position = |wanted: &Method| self.handlers.iter().position(|(method, _)| method == wanted);
-        position(method).or_else(|| if *method == Method::HEAD { position(&Method::GET) } else { None })
+        let any = self.any.map(|at| at as usize);
+        let position = |wanted: &Method| {
+            self.handlers.iter().enumerate().position(|(at, (method, _))| method == wanted && Some(at) != any)
+        };
+        position(method)
+            .or_else(|| if *method == Method::HEAD { position(&Method::GET) } else { None })
+            .or(any)
     }
 }
 
@@ -403,15 +481,21 @@ mod tests {
             .get("/literal/{{x}}", echo)
             .route(Method::from_bytes(b"PURGE").unwrap(), "/cache", async |_: Request| "purged")
             .route(Method::OPTIONS, "/own", async |_: Request| "own")
+            .any("/any", async |request: Request| format!("any {}", request.method()))
+            .put("/any", async |_: Request| "put")
     }
 
     /// Status, Allow if there is one, content.
     fn check(line: &str, expected: &str) {
+        check_router(router(), line, expected);
+    }
+
+    #[expect(clippy::needless_pass_by_value)]
+    fn check_router(router: Router, line: &str, expected: &str) {
         let input = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
         let mut request = Request::take();
         let parsed = request.parse(&mut Parser::new(Limits::default()), input.as_bytes());
         assert_eq!(parsed, Parse::Complete(()), "{line}");
-        let router = router();
         let answer = match router.find(input.as_bytes(), &mut request) {
             Ok(target) => {
                 let (mut cx, mut answer) = (Context::from_waker(Waker::noop()), None);
@@ -443,6 +527,27 @@ mod tests {
         check("PURGE /cache", "200 [purged]");
         check("OPTIONS /own", "200 [own]");
         check("GET http://b/hello/bob", "200 [GET name=bob]");
+    }
+
+    #[test]
+    fn any_method() {
+        check("GET /any", "200 [any GET]");
+        check("HEAD /any", "200 [any HEAD]");
+        check("OPTIONS /any", "200 [any OPTIONS]");
+        check("BREW /any", "200 [any BREW]");
+        check("PUT /any", "200 [put]");
+    }
+
+    #[test]
+    fn fallbacks() {
+        let router = || router().fallback(async |request: Request| format!("none {}", request.path()));
+        check_router(router(), "GET /", "200 [index]");
+        check_router(router(), "GET /nowhere", "200 [none /nowhere]");
+        check_router(router(), "BREW /nowhere", "200 [none /nowhere]");
+        check_router(router(), "POST /", "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]");
+        check_router(router(), "OPTIONS *", "204 []");
+        let simple = Router::new().get("/", async |_: Request| "index").fallback(async |_: Request| "none");
+        check_router(simple, "GET /a", "200 [none]");
     }
 
     #[test]
