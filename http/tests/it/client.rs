@@ -21,6 +21,19 @@ pub(crate) fn limits() -> Limits {
     }
 }
 
+/// The same without hurry, for what is not about time: the machine may be busy with other things.
+fn unhurried() -> Limits {
+    let long = Duration::from_secs(10);
+    Limits {
+        head_timeout: long,
+        body_timeout: long,
+        body_total_timeout: long,
+        keep_alive_timeout: long,
+        write_timeout: long,
+        ..limits()
+    }
+}
+
 /// More than the kernel takes for a client that does not read.
 pub(crate) const HUGE_BYTES: usize = 16 * 1024 * 1024;
 
@@ -161,7 +174,7 @@ pub(crate) fn check(input: &str, expected: &str) {
 
 pub(crate) fn check_bytes(input: &[u8], expected: &str) {
     for delivery in [Delivery::Whole, Delivery::PerLine, Delivery::PerByte] {
-        with_server(async |_, address| {
+        with_server_and_limits(unhurried(), async |_, address| {
             let stream = TcpStream::connect(address).await.unwrap();
             stream.set_nodelay(true).unwrap();
             send(&stream, input, delivery).await;
