@@ -1,0 +1,94 @@
+//! A server to point test suites at.
+//!
+//! - Any method and path: reads the whole body and answers 200 with it; a request without a body gets `OK`.
+//! - `/echo`: the header fields of the request, one a line, names as they were sent.
+//! - `/cookie`: each cookie as `name=value`, one a line.
+//!
+//! ```text
+//! cargo run --release --example conformance -- 127.0.0.1:8080
+//! ```
+use std::io;
+
+use annulet::net::TcpListener;
+use annulet_http::{Error, Request, Response, Router, Server};
+
+/// What a body may have, in bytes: more than the server's own limit, which answers first.
+const BODY_BYTES_MAX: usize = usize::MAX;
+
+async fn body(mut request: Request) -> Result<Response, Error> {
+    let body = request.bytes(BODY_BYTES_MAX).await?;
+    Ok(match String::from_utf8(body.into()) {
+        Ok(text) if text.is_empty() => Response::text("OK"),
+        Ok(text) => Response::text(text),
+        Err(error) => annulet_http::IntoResponse::into_response(error.into_bytes()),
+    })
+}
+
+async fn echo(mut request: Request) -> Result<Response, Error> {
+    // A body that is not wanted is read all the same, so that whoever sends a long one gets an answer.
+    request.bytes(BODY_BYTES_MAX).await?;
+    let fields = request.headers();
+    let lines = fields.map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value)));
+    Ok(Response::text(lines.collect::<String>()))
+}
+
+async fn cookie(mut request: Request) -> Result<Response, Error> {
+    request.bytes(BODY_BYTES_MAX).await?;
+    let cookies = request.headers().filter(|(name, _)| name.eq_ignore_ascii_case("cookie"));
+    // RFC 6265 section 4.2.1.
+    let pairs = cookies.flat_map(|(_, value)| value.split(|b| *b == b';')).map(<[u8]>::trim_ascii);
+    let lines =
+        pairs.filter(|pair| !pair.is_empty()).map(|pair| format!("{}\n", String::from_utf8_lossy(pair)));
+    Ok(Response::text(lines.collect::<String>()))
+}
+
+fn router() -> Router {
+    Router::new().any("/echo", echo).any("/cookie", cookie).fallback(body)
+}
+
+fn main() -> io::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    annulet::run(async {
+        let listener = TcpListener::bind(address.as_str())?;
+        println!("listening on http://{}/", listener.local_addr()?);
+        Server::new(router()).serve(listener).await
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use annulet::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn what_is_answered() {
+        check("GET /any HTTP/1.1\r\nHost: a\r\n", "", "OK");
+        check("BREW /x/y?z HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n", "hi", "hi");
+        check("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n", "2\r\nhi\r\n0\r\n\r\n", "hi");
+        check("GET /echo HTTP/1.1\r\nHost: a\r\nX-y:  z\r\n", "", "Host: a\nX-y: z\nConnection: close\n");
+        check(
+            "GET /cookie HTTP/1.1\r\nHost: a\r\nCookie: a=b; c=\"d\"\r\nCookie: e=f\r\n",
+            "",
+            "a=b\nc=\"d\"\ne=f\n",
+        );
+    }
+
+    fn check(head: &str, body: &str, expected: &str) {
+        annulet::run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let server = Server::new(router());
+            drop(annulet::spawn(async move { server.serve(listener).await }));
+            client.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            while let Some(lease) = client.recv().await.unwrap() {
+                answer.extend_from_slice(&lease);
+            }
+            let answer = String::from_utf8(answer).unwrap();
+            let (head_of_answer, content) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head_of_answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+            assert_eq!(content, expected, "{head:?}");
+        });
+    }
+}
