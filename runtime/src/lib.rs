@@ -39,6 +39,7 @@ mod shard;
 pub mod signal;
 mod socket;
 mod stop;
+pub mod sync;
 mod sync_shim;
 mod sys;
 pub mod task;
