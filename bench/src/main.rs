@@ -6,6 +6,7 @@
 // The rooms arrive one after the other.
 #![allow(dead_code)]
 
+mod compare;
 mod exit;
 mod load;
 mod report;
@@ -23,14 +24,19 @@ struct Options {
 }
 
 #[derive(Debug, Subcommand)]
+// Made once per process.
+#[allow(clippy::large_enum_variant)]
 enum Command {
     /// Load a server and report latency, rate, errors and who was the bottleneck.
     Load(load::Options),
+    /// Compare servers in interleaved rounds: CPU per request, rate, latency, with intervals.
+    Compare(compare::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Options::parse().command {
         Command::Load(options) => load::main(&options),
+        Command::Compare(options) => compare::main(&options),
     };
     match done {
         Ok(code) => code.into(),

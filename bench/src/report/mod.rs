@@ -4,4 +4,5 @@
 //! from it, never from the running load.
 
 pub(crate) mod histogram;
+pub(crate) mod html;
 pub(crate) mod schema;
