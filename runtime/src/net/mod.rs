@@ -5,6 +5,7 @@
 //! [`TcpStream::recv`] and [`TcpStream::send`], hands out the received bytes where they lie, and sends from a vector
 //! that it owns meanwhile.
 
+mod async_fd;
 mod bind;
 mod byte_stream;
 mod connect;
@@ -13,11 +14,14 @@ mod resolve;
 mod split;
 mod stream;
 mod tcp;
+mod tcp_socket;
 mod unix;
 
+pub use async_fd::{AsyncFd, Interest, ReadyGuard, TryIoError};
 pub use bind::{bind_group, bind_one};
 pub use listener::TcpListener;
 pub use resolve::lookup_host;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use tcp::TcpStream;
+pub use tcp_socket::{Keepalive, TcpSocket};
 pub use unix::{PeerCredentials, UnixListener, UnixStream};

@@ -87,6 +87,12 @@ impl Operation {
         drop(io);
         Operation { shard, what, state: State::Submitted(id) }
     }
+
+    /// Tells a task dump that `fd` is waited for.
+    pub(crate) fn waits_for_readiness(mut self, fd: RawFd) -> Self {
+        self.what = WaitsFor::Readiness { fd };
+        self
+    }
 }
 
 impl Future for Operation {

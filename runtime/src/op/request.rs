@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 #![allow(dead_code, reason = "datagram and Unix sockets follow")]
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 
 use socket2::SockAddr;
@@ -49,6 +49,17 @@ pub(crate) fn poll(shard: &Rc<Shard>, descriptor: Rc<OwnedFd>, events: u32) -> O
             multishot: false,
         })
     }
+}
+
+/// The same for a descriptor that somebody else owns. If its future and the descriptor are dropped before the turn ends,
+/// the number may be another file's by the time it is submitted; then nobody looks at the answer.
+pub(crate) fn poll_number(shard: &Rc<Shard>, fd: RawFd, events: u32) -> Operation {
+    let payload = Payload::default();
+    // SAFETY: a poll points to no memory.
+    let operation = unsafe {
+        Operation::submit(Rc::clone(shard), "poll", payload, |_, _| Op::Poll { fd, events, multishot: false })
+    };
+    operation.waits_for_readiness(fd)
 }
 
 /// sendmsg(2). The result is the count; the message comes back in the payload.

@@ -1,5 +1,6 @@
 //! The runtime from outside, on the real ring.
 
+mod async_fd;
 mod blocking;
 mod corners;
 mod net;
@@ -9,5 +10,6 @@ mod support;
 mod task;
 mod task_dump;
 mod task_end;
+mod tcp_socket;
 mod time;
 mod unix;
