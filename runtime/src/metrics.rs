@@ -27,6 +27,8 @@ pub struct Metrics {
     pub buffers_held: usize,
     /// Timers in the wheel.
     pub timers: usize,
+    /// Listeners for signals.
+    pub signal_listeners: usize,
     /// Turns of the loop so far.
     pub turns: u64,
     /// Polls of tasks so far.
@@ -55,6 +57,7 @@ pub fn metrics() -> Metrics {
         operations: io.ops.len(),
         buffers_held: io.pool.held(),
         timers: io.timers.len(),
+        signal_listeners: shard.signals.len(),
         turns: shard.turns(),
         polls: shard.executor.polls(),
         enters: io.driver.enters(),

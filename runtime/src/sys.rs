@@ -21,38 +21,6 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// SIGINT and SIGTERM as a set.
-fn termination_signals() -> libc::sigset_t {
-    // SAFETY: a signal set is plain bits, which sigemptyset(3) initialises; both signal numbers are valid.
-    unsafe {
-        let mut set = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, libc::SIGINT);
-        libc::sigaddset(&raw mut set, libc::SIGTERM);
-        set
-    }
-}
-
-fn check(errno: i32) -> io::Result<()> {
-    if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
-}
-
-/// Keeps SIGINT and SIGTERM pending on this thread and those that it starts.
-pub(crate) fn block_termination_signals() -> io::Result<()> {
-    let set = termination_signals();
-    // SAFETY: the set is initialised, and no old set is asked for.
-    check(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) })
-}
-
-/// Waits for one of the two, which must be blocked. Gives its number.
-pub(crate) fn wait_for_termination_signal() -> io::Result<i32> {
-    let set = termination_signals();
-    let mut signal = 0;
-    // SAFETY: both point to initialised values of this frame.
-    check(unsafe { libc::sigwait(&raw const set, &raw mut signal) })?;
-    Ok(signal)
-}
-
 /// Keeps signals that are sent to the process away from this thread, so that no system call in it is interrupted: other
 /// threads take them. Those that a thread brings about by itself stay, and those that profilers count its time with.
 pub(crate) fn block_signals_of_process() {

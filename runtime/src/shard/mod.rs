@@ -15,6 +15,7 @@ mod policy;
 mod registry;
 mod run;
 mod shutdown;
+mod signals;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -27,6 +28,7 @@ pub(crate) use io::Io;
 pub use policy::{Gather, LoopPolicy};
 pub(crate) use registry::{Message, Remote, send_to_all};
 pub(crate) use shutdown::Runtime;
+pub(crate) use signals::{ListenerId, Signals};
 
 use crate::driver::uring::Uring;
 use crate::driver::{Driver, Settings};
@@ -63,6 +65,7 @@ pub(crate) struct Shard {
     pub(crate) io: RefCell<Io>,
     pub(crate) pool: Rc<BufferPool>,
     pub(crate) clock: Clock,
+    pub(crate) signals: Signals,
     /// Work elsewhere that a virtual clock waits for.
     holds: hold::Holds,
     /// What other threads see of this shard.
@@ -117,6 +120,7 @@ impl Shard {
             io: RefCell::new(io),
             pool,
             clock: Clock::new(settings.virtual_clock),
+            signals: Signals::default(),
             holds: hold::Holds::default(),
             remote,
             policy: settings.policy,

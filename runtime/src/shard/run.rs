@@ -89,6 +89,10 @@ impl Shard {
             self.remote.inbox.doorbell().silence();
             io.arm_doorbell();
         }
+        if rang {
+            // After the bell was silenced: a ring that this has swallowed left its mark before.
+            self.signals.collect(&mut io.wakes);
+        }
         if self.clock.is_virtual() && completions == 0 {
             self.advance_virtual_clock(&mut io)?;
         }

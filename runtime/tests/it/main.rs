@@ -6,6 +6,7 @@ mod corners;
 mod net;
 mod resolve;
 mod shutdown;
+mod signal;
 mod support;
 mod task;
 mod task_dump;

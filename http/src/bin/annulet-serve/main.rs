@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> io::Result<()> {
-    // Before any other thread is started: they inherit that the signals wait for us.
+    // First of all: from here on neither signal ends the process.
     let termination = Termination::catch()?;
     let mut builder = Builder::new().policy(options.policy());
     if let Some(cores) = options.cores.chosen() {
