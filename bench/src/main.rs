@@ -7,6 +7,8 @@
 #![allow(dead_code)]
 
 mod compare;
+mod cores;
+mod doctor;
 mod exit;
 mod load;
 mod report;
@@ -31,12 +33,15 @@ enum Command {
     Load(load::Options),
     /// Compare servers in interleaved rounds: CPU per request, rate, latency, with intervals.
     Compare(compare::Options),
+    /// Say what of this machine is in the way, what it costs and what mends it.
+    Doctor(doctor::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Options::parse().command {
         Command::Load(options) => load::main(&options),
         Command::Compare(options) => compare::main(&options),
+        Command::Doctor(options) => doctor::main(&options),
     };
     match done {
         Ok(code) => code.into(),

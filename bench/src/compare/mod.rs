@@ -21,7 +21,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::Args;
-use rustix::thread::{CpuSet, sched_getaffinity};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -189,7 +188,7 @@ fn measured(options: &Options) -> Result<Comparison, Failure> {
     unique(&names)?;
     let reference = reference(options, &names)?;
     check_bounds(options, &names)?;
-    let own = own_cores();
+    let own = crate::cores::own();
     let server_cores = cores(&options.server_cores, &own, own[0])?;
     let load_cores = cores(&options.load_cores, &own, own[own.len() - 1])?;
     if server_cores.iter().any(|core| load_cores.contains(core)) {
@@ -281,13 +280,6 @@ fn generator_command(options: &Options) -> Result<Vec<String>, Failure> {
 
 fn seconds(value: f64) -> Result<Duration, Failure> {
     Duration::try_from_secs_f64(value).map_err(|_| Failure::usage(format!("{value} is no time")))
-}
-
-/// The cores that this process may use.
-fn own_cores() -> Vec<usize> {
-    let set = sched_getaffinity(None).unwrap_or_default();
-    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect();
-    if cores.is_empty() { vec![0] } else { cores }
 }
 
 fn cores(asked: &[usize], own: &[usize], default: usize) -> Result<Vec<usize>, Failure> {
