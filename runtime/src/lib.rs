@@ -27,6 +27,7 @@
 #![deny(unsafe_code)]
 
 pub mod blocking;
+pub mod cancel;
 mod driver;
 mod executor;
 pub mod future;
@@ -44,6 +45,7 @@ mod sync_shim;
 mod sys;
 pub mod task;
 pub mod time;
+pub mod together;
 
 #[cfg(feature = "macros")]
 pub use annulet_macros::{main, test};
@@ -56,6 +58,8 @@ pub use runtime::{Builder, Core, Loops, capabilities, run, spawn};
 pub use shard::{Gather, LoopPolicy};
 pub use stop::Stopped;
 pub use task::{JoinError, JoinHandle};
+pub use together::gather as join_all;
+pub use together::{Either, TaskGroup, When, gather, join, join3, race, select, wait};
 
 /// What the macros expand to; no part of the interface.
 #[doc(hidden)]

@@ -45,6 +45,8 @@ pub(crate) struct Executor {
     operations_left: Cell<u32>,
     /// Polls so far.
     polls: Cell<u64>,
+    /// Live tasks that the loop waits for before it ends.
+    finalisers: Cell<usize>,
 }
 
 /// The main future's share of what other tasks have in their cells.
@@ -115,6 +117,7 @@ impl Executor {
             running: Cell::new(NOBODY),
             operations_left: Cell::new(OPERATIONS_PER_POLL),
             polls: Cell::new(0),
+            finalisers: Cell::new(0),
         }
     }
 
@@ -124,6 +127,7 @@ impl Executor {
     ///
     /// With 16 million live tasks.
     pub(crate) fn spawn<F: Future + 'static>(&self, future: F, origin: Origin) -> TaskId {
+        let is_finaliser = origin.is_finaliser;
         let cell = TaskCell::new(future, origin);
         let mut tasks = self.tasks.borrow_mut();
         let slot = match tasks.free.pop() {
@@ -138,6 +142,7 @@ impl Executor {
         let entry = &mut tasks.slots[slot as usize];
         entry.cell = Some(cell);
         entry.state = State::Queued;
+        self.finalisers.set(self.finalisers.get() + usize::from(is_finaliser));
         let generation = entry.generation;
         tasks.queue.push_back(slot);
         TaskId { slot, generation }
@@ -221,7 +226,8 @@ impl Executor {
         self.running.set(task);
         let header = cell.header();
         let done = if header.aborted.get() {
-            // SAFETY: the task is live (a slot that is `Done` is passed over), and only `run` polls, not nested.
+            // SAFETY: the task is live (a slot that is `Done` is passed over). It is not busy: only `run` polls, and not
+            // nested, and `cancel` of a task ends it before it returns.
             unsafe { cell.cancel() };
             true
         } else {
@@ -243,6 +249,7 @@ impl Executor {
 
     /// The future is gone; the result waits for its handle or is dropped.
     fn finished(&self, task: TaskId, cell: &TaskCell) {
+        self.finalisers.set(self.finalisers.get() - usize::from(cell.header().is_finaliser));
         if let Some(slot) = self.tasks.borrow_mut().find(task) {
             slot.state = State::Done;
         }
@@ -276,6 +283,21 @@ impl Executor {
             cell.header().aborted.set(true);
             self.schedule(task);
         }
+    }
+
+    /// Drops a task's future here and now, unless it runs below this call: then it ends at its next turn.
+    pub(crate) fn end(&self, task: TaskId) {
+        let Some(cell) = self.alias(task) else { return };
+        if cell.header().finished.get() {
+            return;
+        }
+        if cell.header().is_busy.get() {
+            return self.abort(task);
+        }
+        // SAFETY: live and not busy. Its memory stays at least until it is finished, and what was called until then has
+        // returned.
+        unsafe { cell.cancel() };
+        self.finished(task, &cell);
     }
 
     /// The handle is gone: nobody will come for the result.
@@ -343,8 +365,14 @@ impl Executor {
         }
     }
 
-    /// Drops every task's future, for shutdown. True when there was none left to drop: their drops may spawn others.
-    pub(crate) fn cancel_all(&self) -> bool {
+    /// Live tasks that the loop waits for before it ends.
+    pub(crate) fn finalisers(&self) -> usize {
+        self.finalisers.get()
+    }
+
+    /// Drops every task's future, for shutdown, but those of finalisers if they are kept. True when there was none left to
+    /// drop: their drops may spawn others.
+    pub(crate) fn cancel_all(&self, keeps_finalisers: bool) -> bool {
         let mut none = true;
         let mut index = 0;
         loop {
@@ -354,9 +382,10 @@ impl Executor {
             drop(tasks);
             if let Some((generation, cell)) = found
                 && !cell.header().finished.get()
+                && !(keeps_finalisers && cell.header().is_finaliser)
             {
                 none = false;
-                // SAFETY: live, and nothing is being polled during shutdown.
+                // SAFETY: live, and nothing is being polled or dropped at the start of a step of the shutdown.
                 unsafe { cell.cancel() };
                 self.finished(TaskId { slot: index as u32, generation }, &cell);
             }

@@ -170,6 +170,15 @@ pub(crate) fn send(shard: ShardKey, message: Message) {
     }
 }
 
+/// Drops a task's future here and now if it is of this thread's shard, and not below this call.
+pub(crate) fn end(shard: ShardKey, task: TaskId) {
+    with_current(|current| {
+        if let Some(current) = current.filter(|current| current.key == shard) {
+            current.executor.end(task);
+        }
+    });
+}
+
 /// Whether a task has ended, as far as this thread can see.
 pub(crate) fn is_finished(shard: ShardKey, task: TaskId) -> bool {
     with_current(|current| match current {

@@ -67,6 +67,19 @@ impl Shard {
         }
     }
 
+    /// Runs the loop, without a main future, until no finaliser is left or `deadline` has passed.
+    pub(super) fn run_finalisers(&self, deadline: u64) {
+        let busy = Busy::default();
+        while self.executor.finalisers() > 0 && self.clock.now() < deadline {
+            // Nobody is there to be told.
+            self.executor.take_main_ready();
+            self.executor.run(self.clock.now());
+            if let Err(error) = self.turn(&busy) {
+                panic!("annulet: the kernel refused to be entered: {error}");
+            }
+        }
+    }
+
     /// Everything between two rounds of polling.
     fn turn(&self, busy: &Busy) -> io::Result<()> {
         self.turns.set(self.turns.get() + 1);

@@ -20,6 +20,9 @@ const REAP_DEADLINE: Duration = Duration::from_secs(2);
 /// After half of it, bytes that did not leave are given up.
 const ABANDON_AFTER: Duration = Duration::from_secs(1);
 
+/// How long finalisers may take when the loop ends. Arbitrary: a peer that answers at all answers within it.
+const FINALISE_MAX: Duration = Duration::from_secs(5);
+
 /// How often the tasks are cancelled, because the drop of one may spawn another.
 const CANCEL_PASSES_MAX: usize = 1000;
 
@@ -77,12 +80,14 @@ fn guarded<R>(panic: &mut FirstPanic, f: impl FnOnce() -> R) -> Option<R> {
 impl Shard {
     /// True when the kernel holds nothing any more.
     fn shut_down(&self, panic: &mut FirstPanic) -> bool {
-        self.closing.set(true);
         guarded(panic, || self.take_inbox());
-        // A pass that panics has still ended the task that it was at.
-        let done =
-            (0..CANCEL_PASSES_MAX).any(|_| guarded(panic, || self.executor.cancel_all()) == Some(true));
-        if !done {
+        // What is cancelled may want to close in its own time: that is let run before the loop takes no more work.
+        let done = self.cancel_all(true, panic);
+        if done && self.executor.finalisers() > 0 {
+            self.finalise(panic);
+        }
+        self.closing.set(true);
+        if !self.cancel_all(false, panic) {
             eprintln!(
                 "annulet: tasks whose drop spawns tasks do not come to an end; the last ones are leaked"
             );
@@ -95,6 +100,29 @@ impl Shard {
             guarded(panic, || drop(waker));
         }
         self.reap()
+    }
+
+    /// Drops every task. False if that comes to no end.
+    fn cancel_all(&self, keeps_finalisers: bool, panic: &mut FirstPanic) -> bool {
+        // A pass that panics has still ended the task that it was at.
+        (0..CANCEL_PASSES_MAX)
+            .any(|_| guarded(panic, || self.executor.cancel_all(keeps_finalisers)) == Some(true))
+    }
+
+    /// Runs the loop until the finalisers are done, for a bounded time.
+    fn finalise(&self, panic: &mut FirstPanic) {
+        let deadline = self.clock.refresh().saturating_add(nanos(FINALISE_MAX));
+        // It wakes nobody: it keeps the loop from sleeping beyond the deadline.
+        let timer = self.io.borrow_mut().timers.insert_waker(deadline, Waker::noop().clone());
+        guarded(panic, || self.run_finalisers(deadline));
+        self.io.borrow_mut().timers.remove(timer);
+        let left = self.executor.finalisers();
+        if left > 0 {
+            eprintln!(
+                "annulet: {left} finalisers were not done {FINALISE_MAX:?} after their loop ended and are dropped; give \
+                 what they close a time limit of its own"
+            );
+        }
     }
 
     /// Releases what handles that outlive the loop still hold.

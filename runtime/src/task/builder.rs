@@ -23,6 +23,7 @@ use crate::shard::current;
 #[must_use = "it starts nothing before `spawn` is called"]
 pub struct Builder<'a> {
     name: Option<&'a str>,
+    is_finaliser: bool,
 }
 
 impl<'a> Builder<'a> {
@@ -34,7 +35,12 @@ impl<'a> Builder<'a> {
     /// The task's name, in task dumps and for [`Task::name`](super::Task::name). It need not be unique. A name costs an
     /// allocation; a task without one costs none.
     pub fn name(self, name: &'a str) -> Self {
-        Builder { name: Some(name) }
+        Builder { name: Some(name), ..self }
+    }
+
+    /// A task that the loop waits for before it ends; see [`finally`](super::finally()).
+    pub(super) fn finaliser(self) -> Self {
+        Builder { is_finaliser: true, ..self }
     }
 
     /// Starts the task on this thread's loop, as [`spawn`](crate::spawn) does. Where this is called is kept, for task
@@ -46,8 +52,12 @@ impl<'a> Builder<'a> {
     #[track_caller]
     pub fn spawn<F: Future + 'static>(self, future: F) -> JoinHandle<F::Output> {
         let shard = current();
-        let origin =
-            Origin { name: self.name.map(Into::into), location: Location::caller(), now: shard.clock.now() };
+        let origin = Origin {
+            name: self.name.map(Into::into),
+            location: Location::caller(),
+            now: shard.clock.now(),
+            is_finaliser: self.is_finaliser,
+        };
         let task = shard.executor.spawn(future, origin);
         if shard.is_closing() {
             shard.executor.abort(task);

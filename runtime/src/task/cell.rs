@@ -34,6 +34,8 @@ pub(crate) struct Origin {
     pub(crate) location: &'static Location<'static>,
     /// When, by the loop's clock.
     pub(crate) now: u64,
+    /// Whether the loop waits for it before it ends.
+    pub(crate) is_finaliser: bool,
 }
 
 /// The part of a cell that does not depend on the future's type.
@@ -45,8 +47,12 @@ pub(crate) struct Header {
     extra: Cell<Option<Box<Extra>>>,
     /// Whether a handle will come for the result.
     pub(crate) joined: Cell<bool>,
+    /// Whether the loop waits for it before it ends.
+    pub(crate) is_finaliser: bool,
     /// Whether the future is to be dropped instead of polled.
     pub(crate) aborted: Cell<bool>,
+    /// Whether the future is being polled or dropped: then it cannot be dropped.
+    pub(crate) is_busy: Cell<bool>,
     /// Whether the future is gone and the result is here (or was taken).
     pub(crate) finished: Cell<bool>,
     /// Who awaits the handle.
@@ -99,7 +105,9 @@ impl TaskCell {
             location: origin.location,
             extra: Cell::new(extra),
             joined: Cell::new(true),
+            is_finaliser: origin.is_finaliser,
             aborted: Cell::new(false),
+            is_busy: Cell::new(false),
             finished: Cell::new(false),
             waiter: Cell::new(None),
             waits: Cell::default(),
@@ -126,21 +134,28 @@ impl TaskCell {
     ///
     /// # Safety
     ///
-    /// The task is live and not being polled.
+    /// The task is live and not busy.
     #[inline]
     pub(crate) unsafe fn poll(&self, waker: &Waker) -> bool {
+        let header = self.header();
+        header.is_busy.set(true);
         // SAFETY: the vtable is the one of this cell's type; the caller passes on the rest.
-        unsafe { (self.header().vtable.poll)(self.0, waker) }
+        let is_done = unsafe { (header.vtable.poll)(self.0, waker) };
+        header.is_busy.set(false);
+        is_done
     }
 
     /// Drops the future and makes "cancelled" the result (or a panic of its drop).
     ///
     /// # Safety
     ///
-    /// The task is live and not being polled.
+    /// The task is live and not busy.
     pub(crate) unsafe fn cancel(&self) {
+        let header = self.header();
+        header.is_busy.set(true);
         // SAFETY: as in `poll`.
-        unsafe { (self.header().vtable.cancel)(self.0) }
+        unsafe { (header.vtable.cancel)(self.0) };
+        header.is_busy.set(false);
     }
 
     /// Moves the result out.

@@ -14,12 +14,13 @@
 //! ```
 //!
 //! `cell` is the memory of one task, `id` names it, `waits` notes what it waits for, `waker` packs shard, slot and generation into the waker's data word, `memory`
-//! recycles blocks by size class, `join` is the user's handle, `live` and `dump` tell of all.
+//! recycles blocks by size class, `join` is the user's handle, `finally` closes asynchronously, `live` and `dump` tell of all.
 
 mod builder;
 pub(crate) mod cell;
 mod dump;
 mod error;
+mod finally;
 mod id;
 mod join;
 mod live;
@@ -30,6 +31,7 @@ pub(crate) mod waker;
 pub use builder::Builder;
 pub use dump::{Dump, State, TaskDump, dump, print_all};
 pub use error::JoinError;
+pub use finally::{Finally, finally, using};
 pub use id::Id;
 pub(crate) use id::TaskId;
 pub use join::JoinHandle;

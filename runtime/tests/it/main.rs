@@ -2,7 +2,10 @@
 
 mod async_fd;
 mod blocking;
+mod cancel;
 mod corners;
+mod finally;
+mod group;
 mod net;
 mod resolve;
 mod shutdown;
@@ -13,4 +16,5 @@ mod task_dump;
 mod task_end;
 mod tcp_socket;
 mod time;
+mod together;
 mod unix;

@@ -42,7 +42,7 @@ impl Trace {
     }
 
     /// Notes `what` when it is dropped.
-    pub(crate) fn on_drop(&self, what: &str) -> impl Drop + 'static {
+    pub(crate) fn on_drop(&self, what: &str) -> impl Drop + use<> {
         struct OnDrop(Trace, String);
         impl Drop for OnDrop {
             fn drop(&mut self) {
@@ -62,4 +62,82 @@ pub(crate) fn words_of_panic<R>(f: impl FnOnce() -> R) -> String {
         Ok(words) => *words,
         Err(payload) => payload.downcast::<&'static str>().map(|words| words.to_string()).unwrap_or_default(),
     }
+}
+
+/// A future that is done when it is told, and says how often it was polled.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(std::rc::Rc<GateState>);
+
+#[derive(Default)]
+struct GateState {
+    is_open: std::cell::Cell<bool>,
+    polls: std::cell::Cell<usize>,
+    waker: std::cell::RefCell<Option<std::task::Waker>>,
+}
+
+impl Gate {
+    pub(crate) fn open(&self) {
+        self.0.is_open.set(true);
+        if let Some(waker) = self.0.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Opens without waking anybody.
+    pub(crate) fn open_quietly(&self) {
+        self.0.is_open.set(true);
+    }
+
+    pub(crate) fn polls(&self) -> usize {
+        self.0.polls.get()
+    }
+
+    pub(crate) fn waker(&self) -> std::task::Waker {
+        self.0.waker.borrow().clone().expect("it was polled")
+    }
+}
+
+impl Future for Gate {
+    type Output = ();
+
+    fn poll(self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        self.0.polls.set(self.0.polls.get() + 1);
+        if self.0.is_open.get() {
+            return std::task::Poll::Ready(());
+        }
+        self.0.waker.replace(Some(cx.waker().clone()));
+        std::task::Poll::Pending
+    }
+}
+
+/// Runs the future on a loop with the virtual clock.
+pub(crate) fn with_virtual_time<F: Future>(future: F) -> F::Output {
+    annulet::Builder::new().virtual_clock(true).run_local(future).unwrap()
+}
+
+/// Polls a future once.
+pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(cx) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+/// Every order of `0..count`.
+pub(crate) fn orders(count: usize) -> Vec<Vec<usize>> {
+    if count == 0 {
+        return vec![Vec::new()];
+    }
+    let shorter = orders(count - 1);
+    let places = (0..count).flat_map(|place| shorter.iter().map(move |order| (place, order)));
+    places
+        .map(|(place, order)| {
+            let mut order = order.clone();
+            order.insert(place, count - 1);
+            order
+        })
+        .collect()
 }
