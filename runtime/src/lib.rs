@@ -28,6 +28,7 @@
 
 pub mod blocking;
 pub mod cancel;
+pub mod coroutine;
 mod driver;
 mod executor;
 pub mod future;
