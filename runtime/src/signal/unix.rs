@@ -65,6 +65,11 @@ pub struct Signal {
 }
 
 impl Signal {
+    /// Which signal it listens for.
+    pub fn kind(&self) -> SignalKind {
+        self.kind
+    }
+
     /// Waits for the signal. Those that come while nobody waits are kept as one.
     ///
     /// # Cancel safety
