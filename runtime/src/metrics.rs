@@ -52,10 +52,10 @@ pub fn metrics() -> Metrics {
     let io = shard.io.borrow();
     Metrics {
         tasks: shard.executor.len(),
-        sockets: io.sockets.len(),
+        sockets: io.sockets.len() + io.datagrams.len(),
         listeners: io.listeners.len(),
         operations: io.ops.len(),
-        buffers_held: io.pool.held(),
+        buffers_held: io.buffers_held(),
         timers: io.timers.len(),
         signal_listeners: shard.signals.len(),
         turns: shard.turns(),

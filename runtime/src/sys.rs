@@ -68,3 +68,36 @@ pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<PeerCredent
     }
     Ok(PeerCredentials { pid: credentials.pid, uid: credentials.uid, gid: credentials.gid })
 }
+
+/// sendmsg(2) with UDP_SEGMENT of udp(7): `bytes` leave as datagrams of `segment` bytes. Never waits.
+pub(crate) fn send_segments(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    segment: u16,
+    to: Option<&socket2::SockAddr>,
+) -> io::Result<usize> {
+    // SAFETY: CMSG_SPACE and CMSG_LEN only compute.
+    const SPACE: usize = unsafe { libc::CMSG_SPACE(size_of::<u16>() as u32) } as usize;
+    let mut control = [0_u64; SPACE.div_ceil(8)];
+    let mut vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: `msghdr` is plain data for which zeros are valid. Every pointer is to a value of this frame, or borrowed for
+    // longer, with its length. `control` is aligned and has room for one header and its data, which `CMSG_FIRSTHDR` finds.
+    let sent = unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        if let Some(to) = to {
+            message.msg_name = to.as_ptr().cast_mut().cast();
+            message.msg_namelen = to.len();
+        }
+        message.msg_iov = &raw mut vector;
+        message.msg_iovlen = 1;
+        message.msg_control = (&raw mut control).cast();
+        message.msg_controllen = SPACE;
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        (*header).cmsg_level = libc::SOL_UDP;
+        (*header).cmsg_type = libc::UDP_SEGMENT;
+        (*header).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as usize;
+        libc::CMSG_DATA(header).cast::<u16>().write_unaligned(segment);
+        libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}

@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Doorbell = 5,
     /// The alarm for a far deadline.
     Alarm = 6,
+    /// The receiving side of a datagram socket.
+    Datagram = 7,
 }
 
 /// Kind, generation and slot in the 64 bits that io_uring carries as `user_data`: 4 + 28 + 32 bits.
@@ -66,6 +68,7 @@ impl Key {
             4 => Kind::Accept,
             5 => Kind::Doorbell,
             6 => Kind::Alarm,
+            7 => Kind::Datagram,
             _ => Kind::Ignored,
         }
     }
@@ -87,12 +90,13 @@ mod tests {
 
     #[test]
     fn a_key_comes_back_as_it_went_in() {
-        for kind in [Kind::Op, Kind::Receive, Kind::Send, Kind::Accept, Kind::Doorbell, Kind::Alarm] {
+        use Kind::*;
+        for kind in [Op, Receive, Send, Accept, Doorbell, Alarm, Datagram] {
             for (slot, generation) in [(0, 0), (7, 3), (u32::MAX, GENERATION_MASK)] {
                 let key = Key::from_bits(Key::new(kind, slot, generation).bits());
                 assert_eq!((key.kind(), key.slot(), key.generation()), (kind, slot, generation));
             }
         }
-        assert_eq!(Key::IGNORED.kind(), Kind::Ignored);
+        assert_eq!(Key::IGNORED.kind(), Ignored);
     }
 }

@@ -27,6 +27,9 @@ pub(crate) enum Op {
     Connect { fd: RawFd, address: *const libc::sockaddr, address_len: u32 },
     /// Receive into a buffer that the kernel takes from the core's buffer ring when bytes have arrived.
     ReceiveSelect { fd: RawFd, multishot: bool },
+    /// Receive datagrams with their senders' addresses, each into a buffer of the core's ring for datagrams, until
+    /// cancelled.
+    ReceiveMessages { fd: RawFd },
     /// Receive into one given buffer; used only after readiness was seen.
     ReceiveInto { fd: RawFd, buffer: *mut u8, len: u32 },
     /// Send all bytes; completes when the kernel has taken them or on an error.
@@ -67,6 +70,16 @@ pub(crate) struct Event {
     pub(crate) buffer: Option<u16>,
     /// Whether the same operation will answer again.
     pub(crate) more: bool,
+}
+
+/// Which buffer ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(crate) enum BufferGroup {
+    /// For what streams receive.
+    Streams = 0,
+    /// For datagrams.
+    Datagrams = 1,
 }
 
 /// How long one entry into the kernel may last.
@@ -166,15 +179,20 @@ impl Driver {
         }
     }
 
-    /// Makes the buffer ring at `address` known to the kernel.
+    /// Makes the buffer ring at `address` known to the kernel, as that of streams or that of datagrams.
     ///
     /// # Safety
     ///
     /// The ring's memory outlives this driver.
-    pub(crate) unsafe fn register_buffers(&mut self, address: *const u8, entries: u16) -> io::Result<()> {
+    pub(crate) unsafe fn register_buffers(
+        &mut self,
+        group: BufferGroup,
+        address: *const u8,
+        entries: u16,
+    ) -> io::Result<()> {
         match self {
             // SAFETY: the caller's promise is passed on unchanged.
-            Driver::Uring(uring) => unsafe { uring.register_buffers(address, entries) },
+            Driver::Uring(uring) => unsafe { uring.register_buffers(group, address, entries) },
         }
     }
 }

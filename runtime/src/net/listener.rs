@@ -3,12 +3,13 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::TcpStream;
+use super::address::ToSocketAddrs;
 use super::stream::borrow;
 use crate::shard::{Shard, current};
 use crate::socket::ListenerId;
@@ -43,15 +44,9 @@ impl TcpListener {
     /// # Panics
     ///
     /// Outside of a loop.
+    #[track_caller]
     pub fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the host name has no address");
-        for address in address.to_socket_addrs()? {
-            match super::bind_one(address) {
-                Ok(listener) => return Self::from_std(listener),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        address.target().try_each_blocking(|address| Self::from_std(super::bind_one(address)?))
     }
 
     /// Takes over a listening socket, one of [`bind_group`](super::bind_group) for example.

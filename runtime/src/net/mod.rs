@@ -5,6 +5,7 @@
 //! [`TcpStream::recv`] and [`TcpStream::send`], hands out the received bytes where they lie, and sends from a vector
 //! that it owns meanwhile.
 
+mod address;
 mod async_fd;
 mod bind;
 mod byte_stream;
@@ -15,8 +16,10 @@ mod split;
 mod stream;
 mod tcp;
 mod tcp_socket;
+mod udp;
 mod unix;
 
+pub use address::ToSocketAddrs;
 pub use async_fd::{AsyncFd, Interest, ReadyGuard, TryIoError};
 pub use bind::{bind_group, bind_one};
 pub use listener::TcpListener;
@@ -24,4 +27,5 @@ pub use resolve::lookup_host;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use tcp::TcpStream;
 pub use tcp_socket::{Keepalive, TcpSocket};
+pub use udp::{Datagram, UdpSocket};
 pub use unix::{PeerCredentials, UnixListener, UnixStream};

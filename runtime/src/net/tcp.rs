@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::address::ToSocketAddrs;
 use super::byte_stream::byte_stream;
 use super::connect::connect;
 use super::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
@@ -57,7 +58,7 @@ impl TcpStream {
 
     /// Connects to the first address that answers.
     ///
-    /// A host name is resolved on this thread, which blocks; addresses do not.
+    /// A host name is looked up on a thread beside the loop, see [`lookup_host`](super::lookup_host); addresses are not.
     ///
     /// # Errors
     ///
@@ -71,8 +72,9 @@ impl TcpStream {
     ///
     /// Outside of a loop.
     pub async fn connect(address: impl ToSocketAddrs) -> io::Result<Self> {
+        let target = address.target().resolve().await?;
         let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the host name has no address");
-        for address in address.to_socket_addrs()? {
+        for &address in target.addresses() {
             match Self::connect_one(address).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => {

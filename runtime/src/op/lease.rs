@@ -32,10 +32,10 @@ pub struct Lease {
     /// INVARIANT: held by this lease alone, outside the ring, until drop.
     buffer: u16,
     /// The first byte that is not consumed yet.
-    start: u16,
+    start: u32,
     /// One past the last byte that the kernel wrote.
-    /// INVARIANT: start <= end <= BUFFER_BYTES, and the kernel wrote everything below `end`.
-    end: u16,
+    /// INVARIANT: start <= end <= the pool's `bytes`, and everything below `end` is initialised.
+    end: u32,
 }
 
 impl Lease {
@@ -45,13 +45,13 @@ impl Lease {
     ///
     /// The buffer is outside the ring, in nobody else's hands, and its first `end` bytes were written.
     #[inline]
-    pub(crate) unsafe fn new(pool: Rc<BufferPool>, buffer: u16, start: u16, end: u16) -> Self {
-        debug_assert!(start <= end && usize::from(end) <= super::pool::BUFFER_BYTES);
+    pub(crate) unsafe fn new(pool: Rc<BufferPool>, buffer: u16, start: u32, end: u32) -> Self {
+        debug_assert!(start <= end && end as usize <= pool.bytes());
         Lease { pool, buffer, start, end }
     }
 
     /// Gives the buffer up without returning it to the pool.
-    pub(crate) fn into_parts(self) -> (u16, u16, u16) {
+    pub(crate) fn into_parts(self) -> (u16, u32, u32) {
         let mut this = ManuallyDrop::new(self);
         let parts = (this.buffer, this.start, this.end);
         // SAFETY: the lease is not used or dropped after this; its share of the pool is dropped here.
@@ -67,7 +67,7 @@ impl Lease {
     #[inline]
     pub fn advance(&mut self, count: usize) {
         assert!(count <= self.len(), "cannot advance by {count}: the lease holds {} bytes", self.len());
-        self.start += count as u16;
+        self.start += count as u32;
     }
 }
 
@@ -79,8 +79,8 @@ impl Deref for Lease {
         // SAFETY: by the invariants on the fields, the range was written, lies in the buffer, and neither the kernel
         // nor anybody else writes to it before drop.
         unsafe {
-            let first = self.pool.address(self.buffer).as_ptr().add(usize::from(self.start));
-            std::slice::from_raw_parts(first, usize::from(self.end - self.start))
+            let first = self.pool.address(self.buffer).as_ptr().add(self.start as usize);
+            std::slice::from_raw_parts(first, (self.end - self.start) as usize)
         }
     }
 }

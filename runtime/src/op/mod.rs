@@ -21,5 +21,5 @@ mod table;
 pub use lease::Lease;
 pub(crate) use operation::ended;
 pub(crate) use payload::Descriptor;
-pub(crate) use pool::{BUFFER_BYTES, BUFFERS_MAX, BufferPool, NONE as NO_BUFFER};
+pub(crate) use pool::{BUFFERS_MAX, BufferPool, NONE as NO_BUFFER, Shape};
 pub(crate) use table::Ops;

@@ -9,38 +9,94 @@
 
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
-/// Bytes in one receive buffer: a page, enough for the head of nearly every request.
-pub(crate) const BUFFER_BYTES: usize = 4096;
-/// Distance between two buffers. One cache line more than a page, so that the first lines of all buffers do not fall
-/// into the same cache set.
-const BUFFER_STRIDE: usize = BUFFER_BYTES + 64;
-/// Buffers that are added at a time.
-const CHUNK_BUFFERS: usize = 256;
-/// The most buffers of one core: 8192 × 4 KiB = 32 MiB.
+/// Bytes in one receive buffer of a stream: a page, enough for the head of nearly every request.
+const BUFFER_BYTES: usize = 4096;
+/// The most buffers of one core for streams: 8192 × 4 KiB = 32 MiB.
 pub(crate) const BUFFERS_MAX: usize = 8192;
-/// The most buffers of the reserve: 4096 × 4 KiB = 16 MiB.
-const RESERVE_MAX: usize = 4096;
 /// Buffers from this number on are of the reserve.
 const RESERVE_FIRST: usize = BUFFERS_MAX;
+
+/// How many buffers of what size.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Bytes that the kernel may fill.
+    bytes: usize,
+    /// Distance between two buffers. An odd number of cache lines, so that the first lines of all buffers do not fall into
+    /// the same cache set.
+    stride: usize,
+    /// Buffers that are added at a time: two to this power.
+    chunk_shift: u32,
+    /// The most buffers, a power of two: the entries of the ring.
+    max: usize,
+    /// The most buffers of the reserve.
+    reserve_max: usize,
+    /// Whether fresh memory is zeroed, because the kernel leaves gaps in what it writes.
+    zeroed: bool,
+}
+
+impl Shape {
+    /// For streams. Grows by 256; its reserve is 4096 × 4 KiB = 16 MiB at the most.
+    pub(crate) const STREAM: Shape = Shape {
+        bytes: BUFFER_BYTES,
+        stride: BUFFER_BYTES + 64,
+        chunk_shift: 8,
+        max: BUFFERS_MAX,
+        reserve_max: 4096,
+        zeroed: false,
+    };
+    /// For datagrams, which arrive whole or not at all: 256 buffers of 64 KiB and 64 in the reserve, 20 MiB of address
+    /// space. Only pages that a datagram was written to are memory.
+    pub(crate) const DATAGRAM: Shape = Shape {
+        bytes: DATAGRAM_BYTES,
+        stride: DATAGRAM_BYTES + 128,
+        chunk_shift: 4,
+        max: 256,
+        reserve_max: 64,
+        zeroed: true,
+    };
+
+    const fn chunk(self) -> usize {
+        1 << self.chunk_shift
+    }
+
+    const fn chunk_layout(self) -> Layout {
+        match Layout::from_size_align(self.chunk() * self.stride, 4096) {
+            Ok(layout) => layout,
+            Err(_) => panic!("a chunk has a valid layout"),
+        }
+    }
+
+    const fn ring_layout(self) -> Layout {
+        match Layout::from_size_align(self.max * size_of::<BufRingEntry>(), 4096) {
+            Ok(layout) => layout,
+            Err(_) => panic!("the buffer ring has a valid layout"),
+        }
+    }
+}
+
+/// The longest UDP datagram (65 535 bytes less its headers), what the kernel writes before it, and what it takes to ask
+/// for one: see `socket/datagram.rs`.
+const DATAGRAM_BYTES: usize = 65_536 + 192;
 /// No buffer: the end of a list.
 pub(crate) const NONE: u16 = u16::MAX;
 
-/// One core's receive buffers.
+/// One core's receive buffers of one shape.
 pub(crate) struct BufferPool {
+    shape: Shape,
     /// The ring shared with the kernel, or none where the kernel has no such thing.
-    /// INVARIANT: points to `BUFFERS_MAX` entries until the pool is dropped.
+    /// INVARIANT: points to `shape.max` entries until the pool is dropped.
     ring: Option<NonNull<BufRingEntry>>,
     /// The tail that the kernel sees is this one, modulo 2^16.
     tail: Cell<u16>,
     /// Memory, one allocation a chunk.
-    /// INVARIANT: chunks are only added; buffer `b` is at `chunks[b / CHUNK_BUFFERS]` until the pool is dropped.
+    /// INVARIANT: chunks are only added; buffer `b` is at `chunks[b >> shape.chunk_shift]` until the pool is dropped.
     chunks: UnsafeCell<Vec<NonNull<u8>>>,
     /// Memory of the reserve, one allocation a chunk; INVARIANT as for `chunks`, from RESERVE_FIRST on.
     reserve: UnsafeCell<Vec<NonNull<u8>>>,
@@ -62,8 +118,8 @@ pub(crate) struct BufferPool {
 #[derive(Clone, Copy)]
 struct Note {
     /// The bytes that were received and not consumed are `start..end`.
-    start: u16,
-    end: u16,
+    start: u32,
+    end: u32,
     /// The next buffer of the same socket.
     next: u16,
 }
@@ -77,36 +133,24 @@ impl std::fmt::Debug for BufferPool {
     }
 }
 
-const fn chunk_layout() -> Layout {
-    match Layout::from_size_align(CHUNK_BUFFERS * BUFFER_STRIDE, 4096) {
-        Ok(layout) => layout,
-        Err(_) => panic!("a chunk has a valid layout"),
-    }
-}
-
-const fn ring_layout() -> Layout {
-    match Layout::from_size_align(BUFFERS_MAX * size_of::<BufRingEntry>(), 4096) {
-        Ok(layout) => layout,
-        Err(_) => panic!("the buffer ring has a valid layout"),
-    }
-}
-
-fn allocate_chunk() -> NonNull<u8> {
-    // SAFETY: the layout is not empty. The memory may be uninitialised: it is read only after the kernel wrote it, and
+fn allocate_chunk(shape: Shape) -> NonNull<u8> {
+    let layout = shape.chunk_layout();
+    // SAFETY: the layout is not empty. Where the memory is not initialised, it is read only after the kernel wrote it, and
     // only as far as it wrote (`Lease`).
-    let chunk = unsafe { alloc(chunk_layout()) };
-    NonNull::new(chunk).unwrap_or_else(|| handle_alloc_error(chunk_layout()))
+    let chunk = unsafe { if shape.zeroed { alloc_zeroed(layout) } else { alloc(layout) } };
+    NonNull::new(chunk).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
 impl BufferPool {
     /// A pool of at most `max` buffers, with or without a ring.
-    pub(crate) fn new(with_ring: bool, max: usize) -> Self {
+    pub(crate) fn new(shape: Shape, with_ring: bool, max: usize) -> Self {
         let ring = with_ring.then(|| {
             // SAFETY: the layout is not empty. Zeroed entries are valid: an entry is plain numbers.
-            let memory = unsafe { std::alloc::alloc_zeroed(ring_layout()) };
-            NonNull::new(memory.cast()).unwrap_or_else(|| handle_alloc_error(ring_layout()))
+            let memory = unsafe { alloc_zeroed(shape.ring_layout()) };
+            NonNull::new(memory.cast()).unwrap_or_else(|| handle_alloc_error(shape.ring_layout()))
         });
         let pool = BufferPool {
+            shape,
             ring,
             tail: Cell::new(0),
             chunks: UnsafeCell::default(),
@@ -116,7 +160,7 @@ impl BufferPool {
             total: Cell::new(0),
             held: Cell::new(0),
             reserve_held: Cell::new(0),
-            max: max.clamp(1, BUFFERS_MAX),
+            max: max.clamp(1, shape.max),
         };
         pool.grow();
         pool
@@ -124,17 +168,17 @@ impl BufferPool {
 
     /// The address of the ring, for registration, and its number of entries.
     pub(crate) fn ring(&self) -> Option<(*const u8, u16)> {
-        self.ring.map(|ring| (ring.as_ptr().cast_const().cast(), BUFFERS_MAX as u16))
+        self.ring.map(|ring| (ring.as_ptr().cast_const().cast(), self.shape.max as u16))
     }
 
     /// Adds a chunk of buffers. False at the bound.
     pub(crate) fn grow(&self) -> bool {
         let total = self.total.get();
-        let count = CHUNK_BUFFERS.min(self.max - total);
+        let count = self.shape.chunk().min(self.max - total);
         if count == 0 {
             return false;
         }
-        let chunk = allocate_chunk();
+        let chunk = allocate_chunk(self.shape);
         // SAFETY: `BufferPool` is not Sync and no reference into these vectors is kept across a call.
         unsafe {
             (*self.chunks.get()).push(chunk);
@@ -149,6 +193,12 @@ impl BufferPool {
         true
     }
 
+    /// Bytes of one buffer.
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        self.shape.bytes
+    }
+
     /// The first byte of a buffer.
     #[inline]
     pub(crate) fn address(&self, buffer: u16) -> NonNull<u8> {
@@ -158,9 +208,9 @@ impl BufferPool {
             Some(index) => (&self.reserve, index),
         };
         // SAFETY: no reference into the vectors is kept across a call, so none is mutable now.
-        let chunk = unsafe { &*chunks.get() }[index / CHUNK_BUFFERS];
-        // SAFETY: the offset stays inside the chunk's allocation: the remainder is below CHUNK_BUFFERS.
-        unsafe { chunk.add(index % CHUNK_BUFFERS * BUFFER_STRIDE) }
+        let chunk = unsafe { &*chunks.get() }[index >> self.shape.chunk_shift];
+        // SAFETY: the offset stays inside the chunk's allocation: the remainder is below the chunk's count.
+        unsafe { chunk.add((index & (self.shape.chunk() - 1)) * self.shape.stride) }
     }
 
     /// Puts a buffer back into the ring (or the free list); the kernel may write to it from here on.
@@ -177,12 +227,12 @@ impl BufferPool {
         let address = self.address(buffer);
         let tail = self.tail.get();
         // SAFETY: the index is below the ring's length, a power of two. The kernel does not read an entry at or beyond
-        // the published tail, and fewer than BUFFERS_MAX entries lie between its head and our tail, because no buffer
+        // the published tail, and fewer than `shape.max` entries lie between its head and our tail, because no buffer
         // is in the ring twice. The fields are written one by one: the tail lives in a spare field of entry 0.
         unsafe {
-            let entry = &mut *ring.as_ptr().add(usize::from(tail) & (BUFFERS_MAX - 1));
+            let entry = &mut *ring.as_ptr().add(usize::from(tail) & (self.shape.max - 1));
             entry.set_addr(address.as_ptr() as u64);
-            entry.set_len(BUFFER_BYTES as u32);
+            entry.set_len(self.shape.bytes as u32);
             entry.set_bid(buffer);
         }
         self.tail.set(tail.wrapping_add(1));
@@ -221,17 +271,18 @@ impl BufferPool {
         let reserve = unsafe { &mut *self.reserve.get() };
         // SAFETY: as above.
         let (notes, free) = unsafe { (&mut *self.notes.get(), &mut *self.free.get()) };
-        let first = RESERVE_FIRST + reserve.len() * CHUNK_BUFFERS;
-        if first < RESERVE_FIRST + RESERVE_MAX {
-            reserve.push(allocate_chunk());
-            notes.resize(first + CHUNK_BUFFERS, Note { start: 0, end: 0, next: NONE });
-            free.extend((first..first + CHUNK_BUFFERS).map(|buffer| buffer as u16));
+        let count = self.shape.chunk();
+        let first = RESERVE_FIRST + reserve.len() * count;
+        if first < RESERVE_FIRST + self.shape.reserve_max {
+            reserve.push(allocate_chunk(self.shape));
+            notes.resize(first + count, Note { start: 0, end: 0, next: NONE });
+            free.extend((first..first + count).map(|buffer| buffer as u16));
         }
     }
 
     /// Whether [`take`](Self::take) would find one.
     pub(crate) fn has_reserve(&self) -> bool {
-        self.reserve_held.get() < RESERVE_MAX
+        self.reserve_held.get() < self.shape.reserve_max
     }
 
     /// Buffers that the kernel could fill now.
@@ -253,8 +304,8 @@ impl BufferPool {
 
     /// Remembers which bytes `buffer` holds while it waits in a list, and what follows it there.
     #[inline]
-    pub(crate) fn note(&self, buffer: u16, start: u16, end: u16, next: u16) {
-        debug_assert!(start <= end && usize::from(end) <= BUFFER_BYTES);
+    pub(crate) fn note(&self, buffer: u16, start: u32, end: u32, next: u16) {
+        debug_assert!(start <= end && end as usize <= self.shape.bytes);
         // SAFETY: no reference into the vector is kept across a call.
         let notes = unsafe { &mut *self.notes.get() };
         notes[usize::from(buffer)] = Note { start, end, next };
@@ -270,7 +321,7 @@ impl BufferPool {
 
     /// The bytes in `buffer`, as `start..end`, and the buffer behind it.
     #[inline]
-    pub(crate) fn noted(&self, buffer: u16) -> (u16, u16, u16) {
+    pub(crate) fn noted(&self, buffer: u16) -> (u32, u32, u16) {
         // SAFETY: no reference into the vector is kept across a call.
         let note = unsafe { &*self.notes.get() }[usize::from(buffer)];
         (note.start, note.end, note.next)
@@ -282,11 +333,11 @@ impl Drop for BufferPool {
         // The ring that was registered with the kernel is closed by now, or its shard leaked its share of this pool.
         for chunk in self.chunks.get_mut().iter().chain(self.reserve.get_mut().iter()) {
             // SAFETY: allocated by `allocate_chunk` with this layout, freed once.
-            unsafe { dealloc(chunk.as_ptr(), chunk_layout()) };
+            unsafe { dealloc(chunk.as_ptr(), self.shape.chunk_layout()) };
         }
         if let Some(ring) = self.ring {
             // SAFETY: allocated in `new` with this layout, freed once.
-            unsafe { dealloc(ring.as_ptr().cast(), ring_layout()) };
+            unsafe { dealloc(ring.as_ptr().cast(), self.shape.ring_layout()) };
         }
     }
 }
@@ -297,10 +348,13 @@ mod tests {
 
     #[test]
     fn without_a_ring_the_pool_grows_to_its_bound_and_then_by_its_reserve() {
-        let pool = BufferPool::new(false, 300);
+        let pool = BufferPool::new(Shape::STREAM, false, 300);
         let taken: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
-        assert_eq!(taken.len(), 300 + RESERVE_MAX);
-        assert_eq!((pool.available(), pool.held(), pool.has_reserve()), (0, 300 + RESERVE_MAX, false));
+        assert_eq!(taken.len(), 300 + Shape::STREAM.reserve_max);
+        assert_eq!(
+            (pool.available(), pool.held(), pool.has_reserve()),
+            (0, 300 + Shape::STREAM.reserve_max, false)
+        );
         let mut addresses: Vec<_> =
             taken.iter().map(|buffer| pool.address(*buffer).as_ptr() as usize).collect();
         addresses.sort_unstable();
@@ -311,7 +365,7 @@ mod tests {
 
     #[test]
     fn with_a_ring_only_the_reserve_is_handed_out() {
-        let pool = BufferPool::new(true, 100);
+        let pool = BufferPool::new(Shape::STREAM, true, 100);
         assert_eq!(pool.available(), 100);
         let buffer = pool.take().unwrap();
         assert!(usize::from(buffer) >= RESERVE_FIRST);
@@ -322,10 +376,13 @@ mod tests {
 
     #[test]
     fn buffers_do_not_overlap() {
-        let pool = BufferPool::new(false, 600);
-        while pool.grow() {}
-        let mut addresses: Vec<_> = (0..600).map(|buffer| pool.address(buffer).as_ptr() as usize).collect();
-        addresses.sort_unstable();
-        assert!(addresses.windows(2).all(|pair| pair[1] - pair[0] >= BUFFER_BYTES));
+        for (shape, count) in [(Shape::STREAM, 600), (Shape::DATAGRAM, 250)] {
+            let pool = BufferPool::new(shape, false, count.into());
+            while pool.grow() {}
+            let mut addresses: Vec<_> =
+                (0..count).map(|buffer| pool.address(buffer).as_ptr() as usize).collect();
+            addresses.sort_unstable();
+            assert!(addresses.windows(2).all(|pair| pair[1] - pair[0] >= shape.bytes));
+        }
     }
 }

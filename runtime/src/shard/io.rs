@@ -5,8 +5,9 @@
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
-use crate::driver::{Driver, Event, Key, Kind, Op};
-use crate::op::{BufferPool, Ops};
+use crate::driver::uring::Feature;
+use crate::driver::{BufferGroup, Driver, Event, Key, Kind, Op};
+use crate::op::{BufferPool, Ops, Shape};
 use crate::socket::{Context, Listeners, Sockets, Wakes};
 use crate::time::{TimerTarget, Timers};
 
@@ -16,6 +17,9 @@ pub(crate) struct Io {
     pub(crate) driver: Driver,
     pub(crate) pool: Rc<BufferPool>,
     pub(crate) sockets: Sockets,
+    /// Datagram sockets, which receive into buffers of their own; made for the first of them.
+    pub(crate) datagrams: Sockets,
+    datagram_pool: Option<Rc<BufferPool>>,
     pub(crate) listeners: Listeners,
     pub(crate) ops: Ops,
     pub(crate) timers: Timers,
@@ -36,6 +40,8 @@ impl Io {
             driver,
             pool,
             sockets: Sockets::default(),
+            datagrams: Sockets::default(),
+            datagram_pool: None,
             listeners: Listeners::default(),
             ops: Ops::default(),
             timers: Timers::default(),
@@ -56,6 +62,47 @@ impl Io {
         (sockets, Context { driver, pool, timers, wakes, now })
     }
 
+    /// The same for datagram sockets.
+    #[inline]
+    pub(crate) fn datagrams(&mut self, now: u64) -> (&mut Sockets, Context<'_>) {
+        let Io { driver, pool, datagrams, datagram_pool, timers, wakes, .. } = self;
+        // Without a pool of their own there is no such socket, and nothing for anybody to do with this one.
+        let pool = datagram_pool.as_deref().unwrap_or(pool);
+        (datagrams, Context { driver, pool, timers, wakes, now })
+    }
+
+    /// The buffers for datagrams. Made when first asked for, because few programs receive any.
+    pub(crate) fn datagram_pool(&mut self) -> Rc<BufferPool> {
+        if let Some(pool) = &self.datagram_pool {
+            return Rc::clone(pool);
+        }
+        let make = |with_ring| Rc::new(BufferPool::new(Shape::DATAGRAM, with_ring, usize::MAX));
+        let mut pool = make(self.driver.capabilities().has(Feature::MessageMultishot));
+        if let Some((address, entries)) = pool.ring() {
+            // SAFETY: the ring is the first field and closed first, or the shard leaks the whole of this value.
+            let registered =
+                unsafe { self.driver.register_buffers(BufferGroup::Datagrams, address, entries) };
+            if registered.is_err() {
+                // No memory to lock, for example: receive one by one, by readiness.
+                pool = make(false);
+            }
+        }
+        self.datagram_pool = Some(Rc::clone(&pool));
+        pool
+    }
+
+    /// Receive buffers outside the rings: queued at a socket, or leased.
+    pub(crate) fn buffers_held(&self) -> usize {
+        self.pool.held() + self.datagram_pool.as_ref().map_or(0, |pool| pool.held())
+    }
+
+    /// Whether there are starved sockets that could be fed now.
+    #[inline]
+    pub(crate) fn is_hungry(&self) -> bool {
+        self.sockets.is_hungry(&self.pool)
+            || self.datagram_pool.as_ref().is_some_and(|pool| self.datagrams.is_hungry(pool))
+    }
+
     /// The same for listeners.
     pub(crate) fn listeners(&mut self, now: u64) -> (&mut Listeners, Context<'_>) {
         let Io { driver, pool, listeners, timers, wakes, .. } = self;
@@ -73,6 +120,10 @@ impl Io {
         let (sockets, mut cx) = self.sockets(now);
         sockets.feed_starved(&mut cx);
         sockets.flush(&mut cx);
+        if self.datagram_pool.is_some() {
+            let (datagrams, mut cx) = self.datagrams(now);
+            datagrams.feed_starved(&mut cx);
+        }
     }
 
     /// Takes every completion into its table. Returns how many there were, and whether the doorbell rang.
@@ -97,6 +148,10 @@ impl Io {
             Kind::Receive | Kind::Send => {
                 let (sockets, mut cx) = self.sockets(now);
                 sockets.handle_event(event, &mut cx);
+            }
+            Kind::Datagram => {
+                let (datagrams, mut cx) = self.datagrams(now);
+                datagrams.handle_event(event, &mut cx);
             }
             Kind::Accept => {
                 let (listeners, mut cx) = self.listeners(now);
@@ -169,6 +224,7 @@ impl Io {
     /// Whether the kernel holds nothing of ours and will answer nothing more.
     pub(crate) fn is_quiet(&self) -> bool {
         self.sockets.len() == 0
+            && self.datagrams.len() == 0
             && self.listeners.len() == 0
             && self.ops.len() == 0
             && !self.doorbell_armed

@@ -31,9 +31,9 @@ pub(crate) use shutdown::Runtime;
 pub(crate) use signals::{ListenerId, Signals};
 
 use crate::driver::uring::Uring;
-use crate::driver::{Driver, Settings};
+use crate::driver::{BufferGroup, Driver, Settings};
 use crate::executor::Executor;
-use crate::op::BufferPool;
+use crate::op::{BufferPool, Shape};
 use crate::task::cell::Outcome;
 use crate::task::{JoinError, TaskId};
 use crate::time::Clock;
@@ -103,13 +103,13 @@ impl Shard {
         let mut driver = Driver::Uring(Uring::new(&settings.ring)?);
         let with_ring = driver.capabilities().has(crate::driver::uring::Feature::BufferRing);
         let buffers_max = settings.buffers_max.unwrap_or(crate::op::BUFFERS_MAX);
-        let mut pool = Rc::new(BufferPool::new(with_ring, buffers_max));
+        let mut pool = Rc::new(BufferPool::new(Shape::STREAM, with_ring, buffers_max));
         if let Some((address, entries)) = pool.ring() {
             // SAFETY: the pool is kept by the shard, which closes the ring first, or leaks its share of the pool.
-            if unsafe { driver.register_buffers(address, entries) }.is_err() {
+            if unsafe { driver.register_buffers(BufferGroup::Streams, address, entries) }.is_err() {
                 let Driver::Uring(uring) = &mut driver;
                 uring.without_buffer_ring();
-                pool = Rc::new(BufferPool::new(false, buffers_max));
+                pool = Rc::new(BufferPool::new(Shape::STREAM, false, buffers_max));
             }
         }
         let (key, remote) = registry::register()?;

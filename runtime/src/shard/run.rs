@@ -86,7 +86,7 @@ impl Shard {
         self.take_inbox();
         let mut io = self.io.borrow_mut();
         io.flush(self.clock.now());
-        if self.executor.is_ready() || io.sockets.is_hungry(&io.pool) {
+        if self.executor.is_ready() || io.is_hungry() {
             io.driver.wait(Wait::No)?;
         } else if self.remote.inbox.prepare_sleep() {
             let waited = self.sleep(&mut io, busy);

@@ -134,6 +134,10 @@ impl Shard {
         for id in sockets.ids() {
             dropped.extend(sockets.release(id, &mut cx));
         }
+        let (datagrams, mut cx) = io.datagrams(now);
+        for id in datagrams.ids() {
+            dropped.extend(datagrams.release(id, &mut cx));
+        }
         let (listeners, mut cx) = io.listeners(now);
         for id in listeners.ids() {
             dropped.push(listeners.release(id, &mut cx));

@@ -17,6 +17,7 @@
 //! when nothing is borrowed.
 
 mod close;
+mod datagram;
 mod listener;
 mod receive;
 mod send;
@@ -28,6 +29,7 @@ use crate::driver::Driver;
 use crate::op::BufferPool;
 use crate::time::{TimerKey, Timers};
 
+pub(crate) use datagram::{Envelope, NAME_BYTES as DATAGRAM_NAME_BYTES};
 pub(crate) use listener::{ListenerId, Listeners};
 pub(crate) use receive::Received;
 pub(crate) use send::{NotLent, SEND_HIGH_WATER};

@@ -20,11 +20,11 @@
 use std::io;
 use std::task::{Poll, Waker};
 
-use super::Context;
 use super::table::{Socket, SocketId, Sockets};
+use super::{Context, datagram};
 use crate::driver::uring::Feature;
-use crate::driver::{Event, Kind, Op};
-use crate::op::{BUFFER_BYTES, BufferPool, NO_BUFFER};
+use crate::driver::{Event, Key, Kind, Op};
+use crate::op::{BufferPool, NO_BUFFER};
 
 /// Buffers that may wait in one socket's queue before its receive is stopped: 128 KiB, about a default window. The
 /// kernel may deliver up to 33 more before the stop takes effect.
@@ -35,8 +35,8 @@ const RECEIVE_QUOTA: u16 = 32;
 pub(crate) struct Received {
     pub(crate) buffer: u16,
     /// The bytes are `start..end` of it.
-    pub(crate) start: u16,
-    pub(crate) end: u16,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
 }
 
 /// See the diagram above.
@@ -93,6 +93,11 @@ impl Sockets {
                     0 => Ok(None),
                     errno => Err(io::Error::from_raw_os_error(errno)),
                 });
+            }
+            Receive::Idle if socket.datagram && socket.receive_error != 0 => {
+                *old = Some(waker);
+                let errno = std::mem::take(&mut socket.receive_error);
+                return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
             }
             Receive::Idle => arm(socket, id, cx),
             _ => {}
@@ -189,7 +194,10 @@ impl Sockets {
         let was = socket.receive;
         if was == Receive::Reading {
             let buffer = std::mem::replace(&mut socket.reading, NO_BUFFER);
-            if result > 0 && !socket.closing {
+            if socket.datagram && result >= 0 && !socket.closing {
+                let end = datagram::finish(cx.pool, buffer, result as u32);
+                socket.append(buffer, end, cx);
+            } else if result > 0 && !socket.closing {
                 socket.append(buffer, result as u32, cx);
             } else {
                 cx.pool.give_back(buffer);
@@ -216,6 +224,12 @@ impl Sockets {
                 }
                 // Our own stop; or nothing there after all.
                 libc::ECANCELED | libc::EAGAIN | libc::EINTR => {}
+                // An error of one datagram, most often one that was sent and refused: told once, and receiving goes on.
+                errno if socket.datagram => {
+                    socket.receive_error = errno;
+                    cx.wakes.push(&mut socket.reader);
+                    return;
+                }
                 errno => {
                     socket.receive = Receive::Ended;
                     socket.receive_error = errno;
@@ -223,7 +237,7 @@ impl Sockets {
                     return;
                 }
             },
-            0 if was != Receive::Polling => {
+            0 if was != Receive::Polling && !socket.datagram => {
                 socket.receive = Receive::Ended;
                 cx.wakes.push(&mut socket.reader);
                 return;
@@ -275,14 +289,20 @@ impl Sockets {
 /// Asks the kernel for bytes.
 fn arm(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
     let capabilities = cx.driver.capabilities();
-    let op = if capabilities.has(Feature::BufferRing) {
+    let op = if socket.datagram {
+        if !capabilities.has(Feature::MessageMultishot) || cx.pool.ring().is_none() {
+            return arm_readiness(socket, id, cx);
+        }
+        socket.receive = Receive::Armed;
+        Op::ReceiveMessages { fd: socket.fd }
+    } else if capabilities.has(Feature::BufferRing) {
         socket.receive = Receive::Armed;
         Op::ReceiveSelect { fd: socket.fd, multishot: capabilities.has(Feature::ReceiveMultishot) }
     } else {
         return arm_readiness(socket, id, cx);
     };
     // SAFETY: the operation points to no memory of ours; received bytes go into the registered pool.
-    unsafe { cx.driver.push(op, id.key(Kind::Receive)) };
+    unsafe { cx.driver.push(op, socket.receive_key(id)) };
 }
 
 /// Asks the kernel to say when there are bytes, to be received into a buffer that is not in the ring.
@@ -290,7 +310,7 @@ fn arm_readiness(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
     socket.receive = Receive::Polling;
     let op = Op::Poll { fd: socket.fd, events: libc::POLLIN as u32, multishot: false };
     // SAFETY: a poll points to no memory.
-    unsafe { cx.driver.push(op, id.key(Kind::Receive)) };
+    unsafe { cx.driver.push(op, socket.receive_key(id)) };
 }
 
 /// Bytes are there: receive them into a buffer of the pool.
@@ -301,10 +321,15 @@ fn read_into_pool(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
     };
     socket.receive = Receive::Reading;
     socket.reading = buffer;
-    let op =
-        Op::ReceiveInto { fd: socket.fd, buffer: cx.pool.address(buffer).as_ptr(), len: BUFFER_BYTES as u32 };
+    let op = if socket.datagram {
+        let message = datagram::prepare(cx.pool, buffer);
+        Op::ReceiveMessage { fd: socket.fd, message, flags: libc::MSG_DONTWAIT as u32 }
+    } else {
+        let len = cx.pool.bytes() as u32;
+        Op::ReceiveInto { fd: socket.fd, buffer: cx.pool.address(buffer).as_ptr(), len }
+    };
     // SAFETY: the buffer is out of the pool, recorded in the slot, and the slot is not freed while this is in flight.
-    unsafe { cx.driver.push(op, id.key(Kind::Receive)) };
+    unsafe { cx.driver.push(op, socket.receive_key(id)) };
 }
 
 /// Cancels the receive; its last completion is still to come.
@@ -312,15 +337,20 @@ pub(super) fn stop(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
     // A `Reading` request has MSG_DONTWAIT and completes by itself.
     if matches!(socket.receive, Receive::Armed | Receive::Polling) {
         // SAFETY: a cancellation points to no memory.
-        unsafe { cx.driver.push(Op::Cancel { target: id.key(Kind::Receive) }, crate::driver::Key::IGNORED) };
+        unsafe { cx.driver.push(Op::Cancel { target: socket.receive_key(id) }, Key::IGNORED) };
         socket.receive = Receive::Stopping;
     }
 }
 
 impl Socket {
     #[inline]
+    fn receive_key(&self, id: SocketId) -> Key {
+        id.key(if self.datagram { Kind::Datagram } else { Kind::Receive })
+    }
+
+    #[inline]
     fn append(&mut self, buffer: u16, len: u32, cx: &Context<'_>) {
-        cx.pool.note(buffer, 0, len as u16, NO_BUFFER);
+        cx.pool.note(buffer, 0, len, NO_BUFFER);
         if self.queued == 0 {
             self.first = buffer;
         } else {

@@ -28,6 +28,8 @@ impl SocketId {
 pub(super) struct Socket {
     /// Counts the uses of this slot.
     pub(super) generation: u32,
+    /// Whether it is of the table of datagram sockets; its events have a kind of their own.
+    pub(super) datagram: bool,
     /// The descriptor, owned by the slot; -1 once its close was handed to the kernel.
     pub(super) fd: RawFd,
     /// Whether the kernel receives for us.
@@ -101,6 +103,13 @@ pub(crate) struct Sockets {
 pub(super) type SocketList = Vec<SocketId>;
 
 impl Sockets {
+    /// Takes over the descriptor of a datagram socket. Such sockets have a table apart, with buffers of their own.
+    pub(crate) fn insert_datagram(&mut self, fd: OwnedFd) -> SocketId {
+        let id = self.insert(fd);
+        self.socket(id).datagram = true;
+        id
+    }
+
     /// Takes over a connected descriptor.
     pub(crate) fn insert(&mut self, fd: OwnedFd) -> SocketId {
         let fd = fd.into_raw_fd();
@@ -145,7 +154,7 @@ impl Sockets {
         let id = SocketId { slot: event.key.slot(), generation: event.key.generation() };
         debug_assert!(self.find(id).is_some(), "a completion arrives before its slot is reused");
         match event.key.kind() {
-            Kind::Receive => self.handle_receive(id, event, cx),
+            Kind::Receive | Kind::Datagram => self.handle_receive(id, event, cx),
             _ => self.handle_send(id, event.result, cx),
         }
     }
@@ -182,6 +191,7 @@ impl Socket {
     fn new(fd: RawFd) -> Self {
         Socket {
             generation: 0,
+            datagram: false,
             fd,
             receive: Receive::Idle,
             send: SendState::Idle,

@@ -17,4 +17,5 @@ mod task_end;
 mod tcp_socket;
 mod time;
 mod together;
+mod udp;
 mod unix;

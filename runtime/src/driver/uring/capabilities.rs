@@ -44,6 +44,8 @@ features! {
     DeferTaskrun = "defer_taskrun",
     /// Multishot receive (6.0): one request delivers until it is cancelled.
     ReceiveMultishot = "receive_multishot",
+    /// Multishot receive of datagrams with their senders (6.0).
+    MessageMultishot = "message_multishot",
     /// Multishot accept (5.19).
     AcceptMultishot = "accept_multishot",
     /// Provided buffer rings (5.19): idle connections hold no receive buffer.
@@ -60,6 +62,8 @@ features! {
     SkipSuccess = "skip_success",
     /// `IORING_SETUP_CQSIZE` (5.5): a completion queue larger than twice the submission queue.
     CqSize = "cqsize",
+    /// UDP segmentation (4.18): many datagrams with one send. Not of the ring, but masked like it.
+    UdpSegment = "udp_segment",
 }
 
 /// The features that a ring got: what the kernel offers, less what the mask took.

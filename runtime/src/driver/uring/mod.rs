@@ -24,13 +24,10 @@ pub(crate) use capabilities::MASK_VARIABLE;
 pub use capabilities::{Capabilities, Feature};
 pub(crate) use setup::{Settings, explain};
 
-use super::{Event, Key, Op, Wait};
+use super::{BufferGroup, Event, Key, Op, Wait};
 
 /// A deadline that no machine lives to see: nanoseconds, about 146 years.
 const FAR: u64 = u64::MAX / 4;
-
-/// The buffer group of the core's receive buffers.
-const RECEIVE_GROUP: u16 = 0;
 
 /// One io_uring instance, used by the thread that created it.
 pub(crate) struct Uring {
@@ -49,6 +46,9 @@ pub(crate) struct Uring {
     /// When the alarm is to ring.
     /// INVARIANT: not moved or changed while the alarm's submission is queued; it is read when that is consumed.
     alarm: Box<Timespec>,
+    /// What multishot receives of datagrams ask for: the sender's address and no control bytes.
+    /// INVARIANT: not changed once it is made, and freed after the ring; such requests may read it at any time.
+    message: Box<libc::msghdr>,
     /// What this ring has.
     capabilities: Capabilities,
     /// Flags of every enter: NO_IOWAIT where there is one.
@@ -103,6 +103,9 @@ impl Uring {
         if capabilities.has(Feature::RingFd) && submitter.register_ring_fd().is_err() {
             capabilities.remove(Feature::RingFd);
         }
+        // SAFETY: `msghdr` is plain data for which zeros are valid.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_namelen = crate::socket::DATAGRAM_NAME_BYTES as u32;
         let enter_flags =
             if capabilities.has(Feature::NoIowait) { EnterFlags::NO_IOWAIT } else { EnterFlags::empty() };
         Ok(Uring {
@@ -112,6 +115,7 @@ impl Uring {
             ring,
             backlog: VecDeque::new(),
             alarm: Box::default(),
+            message: Box::new(message),
             capabilities,
             enter_flags,
             pushed: 0,
@@ -126,7 +130,7 @@ impl Uring {
     /// As there.
     #[inline]
     pub(crate) unsafe fn push(&mut self, op: Op, key: Key) {
-        let entry = sqe::entry(op, key, &self.capabilities, &mut self.alarm);
+        let entry = sqe::entry(op, key, &self.capabilities, &mut self.alarm, &self.message);
         self.pushed += 1;
         // SAFETY: the caller promises that what the entry points to stays valid until its last completion.
         if self.backlog.is_empty() && unsafe { self.sq.push(&entry) }.is_ok() {
@@ -267,6 +271,7 @@ impl Uring {
     pub(crate) fn without_buffer_ring(&mut self) {
         self.capabilities.remove(Feature::BufferRing);
         self.capabilities.remove(Feature::ReceiveMultishot);
+        self.capabilities.remove(Feature::MessageMultishot);
     }
 
     /// See [`super::Driver::ticket`].
@@ -309,9 +314,14 @@ impl Uring {
     /// # Safety
     ///
     /// As there.
-    pub(crate) unsafe fn register_buffers(&mut self, address: *const u8, entries: u16) -> io::Result<()> {
+    pub(crate) unsafe fn register_buffers(
+        &mut self,
+        group: BufferGroup,
+        address: *const u8,
+        entries: u16,
+    ) -> io::Result<()> {
         // SAFETY: the caller promises that the ring's memory outlives this io_uring.
-        unsafe { self.submitter.register_buf_ring_with_flags(address as u64, entries, RECEIVE_GROUP, 0) }
+        unsafe { self.submitter.register_buf_ring_with_flags(address as u64, entries, group as u16, 0) }
     }
 }
 

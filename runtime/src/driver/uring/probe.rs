@@ -52,9 +52,11 @@ pub(super) fn features(ring: &IoUring, capabilities: &mut Capabilities) -> io::R
     // Multishot variants have no bit either: accept's came with the socket opcode (5.19), receive's with send_zc (6.0).
     keep(Feature::AcceptMultishot, probe.is_supported(opcode::Socket::CODE));
     keep(Feature::ReceiveMultishot, probe.is_supported(opcode::SendZc::CODE));
+    keep(Feature::MessageMultishot, probe.is_supported(opcode::SendZc::CODE));
     // Multishot receive delivers into provided buffers only; without them readiness is asked for first.
     if !capabilities.has(Feature::BufferRing) {
         capabilities.remove(Feature::ReceiveMultishot);
+        capabilities.remove(Feature::MessageMultishot);
     }
     Ok(())
 }

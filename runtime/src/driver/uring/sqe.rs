@@ -3,14 +3,23 @@
 use io_uring::types::{Fd, TimeoutFlags, Timespec};
 use io_uring::{opcode, squeue};
 
-use super::{Capabilities, Feature, RECEIVE_GROUP};
-use crate::driver::{Key, Op};
+use super::{Capabilities, Feature};
+use crate::driver::{BufferGroup, Key, Op};
+
+/// Where streams receive.
+const RECEIVE_GROUP: u16 = BufferGroup::Streams as u16;
 
 /// `MSG_WAITALL`: the kernel goes on until all bytes are taken, so that one completion means "all sent".
 const SEND_ALL: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 
 #[inline]
-pub(super) fn entry(op: Op, key: Key, capabilities: &Capabilities, alarm: &mut Timespec) -> squeue::Entry {
+pub(super) fn entry(
+    op: Op,
+    key: Key,
+    capabilities: &Capabilities,
+    alarm: &mut Timespec,
+    message: &libc::msghdr,
+) -> squeue::Entry {
     // Cancellations and closes are fire and forget: their success is seen in the operation they end.
     let quiet = if capabilities.has(Feature::SkipSuccess) {
         squeue::Flags::SKIP_SUCCESS
@@ -34,6 +43,9 @@ pub(super) fn entry(op: Op, key: Key, capabilities: &Capabilities, alarm: &mut T
             .buf_group(RECEIVE_GROUP)
             .build()
             .flags(squeue::Flags::BUFFER_SELECT),
+        Op::ReceiveMessages { fd } => {
+            opcode::RecvMsgMulti::new(Fd(fd), message, BufferGroup::Datagrams as u16).build()
+        }
         Op::ReceiveInto { fd, buffer, len } => {
             opcode::Recv::new(Fd(fd), buffer, len).flags(libc::MSG_DONTWAIT).build()
         }
