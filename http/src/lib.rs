@@ -7,6 +7,7 @@
 mod body;
 mod date;
 mod error;
+mod events;
 pub mod h1;
 mod handler;
 pub mod offline;
@@ -16,17 +17,23 @@ mod response;
 mod router;
 mod server;
 mod service;
+mod stream;
+mod upgrade;
 
 pub use body::Chunk;
 pub use date::DateCache;
 pub use error::Error;
+pub use events::Event;
+pub use h1::outgoing::Trailers;
 pub use h1::{Limits, Refusal};
 pub use handler::Handler;
 pub use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
-pub use request::Request;
+pub use request::{Chunks, Request};
 pub use response::{Escape, IntoResponse, Page, Response, escape};
 pub use router::Router;
 pub use server::{Drain, Server, serve};
+pub use stream::Data;
+pub use upgrade::Upgraded;
 
 /// The program in the README compiles.
 #[cfg(doctest)]

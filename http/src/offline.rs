@@ -38,7 +38,7 @@ pub enum Outcome {
     },
     /// The last answer ends the connection.
     Closed,
-    /// A handler has to wait, or a body is to be read.
+    /// A handler has to wait, a body is to be read, or content is to be made while it leaves.
     NeedsConnection,
 }
 
@@ -50,12 +50,15 @@ impl Offline {
     }
 
     /// Appends the answers to all whole requests in `input`. The Date field follows `now`.
+    #[inline]
     pub fn answer(&self, input: &[u8], now: Instant, answers: &mut Vec<u8>) -> Outcome {
         let mut cx = Context::from_waker(Waker::noop());
         match self.service.serve(input, now, &mut cx, &mut Unbounded(answers)) {
             (used, Stop::NeedInput) => Outcome::Answered { used },
             (_, Stop::Close) => Outcome::Closed,
-            (_, Stop::Wait(..) | Stop::Body(_) | Stop::Full) => Outcome::NeedsConnection,
+            (_, Stop::Wait(..) | Stop::Body(_) | Stop::Leave(_) | Stop::Upgrade(_) | Stop::Full) => {
+                Outcome::NeedsConnection
+            }
         }
     }
 }

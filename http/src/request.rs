@@ -5,15 +5,19 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_core::Stream;
 use http::{Method, Version};
 use percent_encoding::percent_decode;
 
 use crate::Error;
 use crate::body::{Body, Chunk, Collector};
 use crate::h1::Refusal;
+use crate::h1::framing::Framing;
 use crate::h1::head::{Field, Head, Parse, Parser, Span};
 
 /// Blocks kept per thread; one per request at work is needed. A thousand slow requests at a time leave so many behind.
@@ -152,6 +156,48 @@ impl Request {
         Ok(collector.finish())
     }
 
+    /// The content as a stream of pieces, at its end a `None`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::future::poll_fn;
+    /// use std::pin::Pin;
+    /// use annulet_http::{Error, Request};
+    /// use futures_core::Stream;
+    ///
+    /// async fn count(mut request: Request) -> Result<String, Error> {
+    ///     let mut chunks = request.chunks();
+    ///     let mut count = 0;
+    ///     while let Some(chunk) = poll_fn(|cx| Pin::new(&mut chunks).poll_next(cx)).await {
+    ///         count += chunk?.len();
+    ///     }
+    ///     Ok(count.to_string())
+    /// }
+    /// ```
+    pub fn chunks(&mut self) -> Chunks<&mut Request> {
+        Chunks { request: self, is_done: false }
+    }
+
+    /// As [`chunks`](Request::chunks), with the request inside: for an answer that is made while the content comes.
+    #[must_use]
+    pub fn into_chunks(self) -> Chunks<Request> {
+        Chunks { request: self, is_done: false }
+    }
+
+    /// Whether content may follow.
+    pub(crate) fn has_body(&self) -> bool {
+        self.block().head.framing != Framing::None
+    }
+
+    /// Whether a list of that name has this member, in any case of letters.
+    pub(crate) fn lists(&self, name: &str, member: &str) -> bool {
+        self.headers()
+            .filter(|(sent, _)| sent.eq_ignore_ascii_case(name))
+            .flat_map(|(_, value)| value.split(|b| *b == b','))
+            .any(|sent| sent.trim_ascii().eq_ignore_ascii_case(member.as_bytes()))
+    }
+
     #[inline]
     fn block(&self) -> &Block {
         self.block.as_ref().expect("a request has its block until it is dropped")
@@ -160,6 +206,29 @@ impl Request {
     #[inline]
     fn block_mut(&mut self) -> &mut Block {
         self.block.as_mut().expect("a request has its block until it is dropped")
+    }
+}
+
+/// A request's content as a stream; see [`Request::chunks`]. Ends after an error.
+#[derive(Debug)]
+pub struct Chunks<R> {
+    request: R,
+    is_done: bool,
+}
+
+impl<R: std::borrow::Borrow<Request> + Unpin> Stream for Chunks<R> {
+    type Item = Result<Chunk, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.is_done {
+            return Poll::Ready(None);
+        }
+        let next = match &self.request.borrow().block().body {
+            Some(body) => ready!(body.poll_chunk(cx)).transpose(),
+            None => None,
+        };
+        self.is_done = !matches!(next, Some(Ok(_)));
+        Poll::Ready(next)
     }
 }
 

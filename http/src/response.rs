@@ -3,10 +3,14 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
+use futures_core::Stream;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::h1::encode::ContentType;
+use crate::h1::outgoing::Trailers;
 use crate::recycle::Buffer;
+use crate::stream::{Data, Streamed};
+use crate::upgrade::Upgrade;
 
 /// An answer: status, header fields, content.
 ///
@@ -29,9 +33,25 @@ pub struct Response {
     pub(crate) status: StatusCode,
     pub(crate) content_type: Option<ContentType>,
     pub(crate) closes: bool,
-    /// `None` for most: to see that is all that dropping them costs.
-    headers: Option<Vec<(HeaderName, HeaderValue)>>,
     body: Body,
+    /// `None` for most: to see that is all that dropping it costs.
+    extra: Option<Box<Extra>>,
+}
+
+/// What many answers do not have.
+#[derive(Debug, Default)]
+struct Extra {
+    headers: Vec<(HeaderName, HeaderValue)>,
+    special: Option<Special>,
+}
+
+/// What an answer may have instead of content in memory.
+#[derive(Debug)]
+pub(crate) enum Special {
+    /// Content that is made while it leaves.
+    Streamed(Streamed),
+    /// Another protocol begins.
+    Upgrade(Upgrade),
 }
 
 /// The content of an answer.
@@ -57,7 +77,7 @@ impl Response {
     /// An answer without content.
     #[must_use]
     pub const fn new(status: StatusCode) -> Response {
-        Response { status, content_type: None, closes: false, headers: None, body: Body::Static(b"") }
+        Response { status, content_type: None, closes: false, body: Body::Static(b""), extra: None }
     }
 
     /// A page in HTML, from a `&'static str` or a `String`; neither is copied.
@@ -91,7 +111,69 @@ impl Response {
 
     #[inline]
     fn of(content_type: ContentType, body: Body) -> Response {
-        Response { content_type: Some(content_type), body, ..Response::new(StatusCode::OK) }
+        Response {
+            status: StatusCode::OK,
+            content_type: Some(content_type),
+            closes: false,
+            body,
+            extra: None,
+        }
+    }
+
+    /// Content that is made while it leaves, from a stream of [`Bytes`], text, or [`Chunk`](crate::Chunk)s of a request.
+    ///
+    /// The next piece is asked for when less than 64 KiB wait to leave, and no more of a piece than that is copied at once. A client
+    /// of HTTP/1.1 gets the chunked coding unless [`with_length`](Response::with_length) is given, one of HTTP/1.0 the end of the
+    /// connection. When the client resets the connection the stream is dropped; when it only ends its own side, it gets the rest. An
+    /// error of the stream, or a panic, ends the connection, and the client sees half an answer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Request, Response, Router};
+    ///
+    /// // Sends back what comes, while it comes.
+    /// let router = Router::new().post("/echo", async |request: Request| Response::stream(request.into_chunks()));
+    /// ```
+    #[must_use]
+    pub fn stream<S, D, E>(stream: S) -> Response
+    where
+        S: Stream<Item = Result<D, E>> + 'static,
+        D: Into<Data>,
+    {
+        let mut answer = Response::of(ContentType::Octets, Body::Static(b""));
+        answer.extra.get_or_insert_default().special = Some(Special::Streamed(Streamed::new(stream)));
+        answer
+    }
+
+    /// Announces the length of a [streamed](Response::stream) content, in bytes. If it comes out shorter or longer, the connection
+    /// is closed. For other content nothing changes: its length is known.
+    #[must_use]
+    pub fn with_length(mut self, length: u64) -> Response {
+        if let Some(Special::Streamed(streamed)) = self.special_mut() {
+            streamed.length = Some(length);
+        }
+        self
+    }
+
+    /// Fields to send behind a [streamed](Response::stream) content; `trailers` is called at its end. They are sent with the chunked
+    /// coding only. Fields about framing, routing and the form of the content are left out (RFC 9110 section 6.5.1).
+    #[must_use]
+    pub fn with_trailers(mut self, trailers: impl FnOnce() -> Trailers + 'static) -> Response {
+        if let Some(Special::Streamed(streamed)) = self.special_mut() {
+            streamed.set_trailers(Box::new(trailers));
+        }
+        self
+    }
+
+    pub(crate) fn upgrade(upgrade: Upgrade) -> Response {
+        let mut answer = Response::new(StatusCode::SWITCHING_PROTOCOLS);
+        answer.extra.get_or_insert_default().special = Some(Special::Upgrade(upgrade));
+        answer
+    }
+
+    fn special_mut(&mut self) -> Option<&mut Special> {
+        self.extra.as_mut()?.special.as_mut()
     }
 
     /// With another status.
@@ -104,7 +186,7 @@ impl Response {
     /// With one more header field. A `Content-Type` replaces the one there is.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Response {
-        let headers = self.headers.get_or_insert_default();
+        let headers = &mut self.extra.get_or_insert_default().headers;
         if name == header::CONTENT_TYPE {
             self.content_type = None;
             headers.retain(|(name, _)| *name != header::CONTENT_TYPE);
@@ -130,10 +212,10 @@ impl Response {
     #[inline]
     #[must_use]
     pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
-        self.headers.as_deref().unwrap_or_default()
+        self.extra.as_ref().map_or(&[], |extra| &extra.headers)
     }
 
-    /// The content.
+    /// The content, as far as it is in memory: empty for a [stream](Response::stream).
     #[inline]
     #[must_use]
     pub fn body(&self) -> &[u8] {
@@ -142,6 +224,29 @@ impl Response {
             Body::Bytes(bytes) => bytes,
             Body::Recycled(buffer) => buffer,
         }
+    }
+
+    /// Whether it has neither fields of its own nor special content.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.extra.is_none()
+    }
+
+    /// Whether all of the content is in memory, or there is none.
+    #[inline]
+    pub(crate) fn is_whole(&self) -> bool {
+        self.extra.as_ref().is_none_or(|extra| extra.special.is_none())
+    }
+
+    /// Whether the content is made while it leaves.
+    pub(crate) fn is_streamed(&self) -> bool {
+        matches!(self.extra.as_ref().and_then(|extra| extra.special.as_ref()), Some(Special::Streamed(_)))
+    }
+
+    /// Takes the content out.
+    pub(crate) fn take_body(&mut self) -> (Body, Option<Special>) {
+        let body = std::mem::replace(&mut self.body, Body::Static(b""));
+        (body, self.extra.as_mut().and_then(|extra| extra.special.take()))
     }
 }
 

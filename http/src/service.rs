@@ -8,14 +8,20 @@ use std::time::{Instant, SystemTime};
 use http::{Method, Version};
 
 use crate::date::DateCache;
-use crate::h1::encode::{self, Answer, DATE_END_BYTES};
+use crate::h1::encode::{self, Answer, DATE_END_BYTES, Length};
 use crate::h1::framing::Framing;
 use crate::h1::head::{Parse, Parser, is_head_request};
+use crate::h1::outgoing::Outgoing;
 use crate::h1::{Limits, Refusal};
 use crate::handler::{PendingCall, panic_answer};
 use crate::request::Request;
-use crate::response::{IntoResponse, Response};
+use crate::response::{Body, IntoResponse, Response, Special};
 use crate::router::{Miss, Router, Target};
+use crate::stream::{Data, Streamed};
+use crate::upgrade::Upgrade;
+
+/// Longer content is not copied into the send buffer at once but in pieces of this length, as the client takes them. In bytes.
+pub(crate) const PIECE_BYTES_MAX: usize = 64 * 1024;
 
 /// What one core serves: its routes, its limits, the date.
 #[derive(Debug)]
@@ -51,10 +57,38 @@ pub(crate) enum Stop {
     Wait(PendingCall, Facts),
     /// A request with a body begins. Its handler has not been called, its answer not been written.
     Body(Box<WithBody>),
+    /// The head of an answer has been written, its content is to follow.
+    Leave(Box<Leaving>),
+    /// The head of a 101 has been written.
+    Upgrade(Box<Upgrade>),
     /// The sink is full.
     Full,
     /// The last answer has been written.
     Close,
+}
+
+/// What became of an answer.
+pub(crate) enum Written {
+    /// All of it is written; whether the connection persists.
+    Whole(bool),
+    /// Its content is to follow.
+    Begun(Box<Leaving>),
+    /// HTTP is over.
+    Switched(Box<Upgrade>),
+}
+
+/// An answer whose content is to follow.
+pub(crate) struct Leaving {
+    pub(crate) source: Source,
+    pub(crate) outgoing: Outgoing,
+    /// Whether the connection persists behind it, if it comes to what was announced.
+    pub(crate) persists: bool,
+}
+
+/// Where the content of an answer comes from.
+pub(crate) enum Source {
+    Whole(Data),
+    Streamed(Streamed),
 }
 
 /// A request whose body follows.
@@ -132,7 +166,9 @@ impl Service {
                 (Ok(stop), _) => return (batch.used, stop),
                 // What the handler was doing is dropped: nothing broken can be seen afterwards.
                 (Err(_), Some(facts)) => {
-                    if !self.write_dated(&panic_answer(), facts, &batch.date, sink) {
+                    if let Written::Whole(false) =
+                        self.write_dated(&mut panic_answer(), facts, &batch.date, sink)
+                    {
                         return (batch.used, Stop::Close);
                     }
                 }
@@ -190,17 +226,25 @@ impl Service {
                 }
                 Err(miss) => answer = Some(self.router.answer(miss)),
             }
-            let answer = answer.as_ref().expect("who does not wait has answered");
-            if !self.write_dated(answer, facts, &batch.date, sink) {
-                return Stop::Close;
+            let answer = answer.as_mut().expect("who does not wait has answered");
+            match self.write_dated(answer, facts, &batch.date, sink) {
+                Written::Whole(true) => {}
+                Written::Whole(false) => return Stop::Close,
+                Written::Begun(leaving) => return Stop::Leave(leaving),
+                Written::Switched(upgrade) => return Stop::Upgrade(upgrade),
             }
         }
         Stop::NeedInput
     }
 
-    /// Writes an answer; says whether the connection persists.
-    #[inline]
-    pub(crate) fn write(&self, answer: &Response, facts: Facts, now: Instant, sink: &mut impl Sink) -> bool {
+    /// Writes an answer, or its head if its content is to follow.
+    pub(crate) fn write(
+        &self,
+        answer: &mut Response,
+        facts: Facts,
+        now: Instant,
+        sink: &mut impl Sink,
+    ) -> Written {
         let date = *self.date.borrow_mut().line(now, SystemTime::now);
         self.write_dated(answer, facts, &date, sink)
     }
@@ -208,31 +252,101 @@ impl Service {
     #[inline]
     fn write_dated(
         &self,
-        answer: &Response,
+        answer: &mut Response,
         facts: Facts,
         date: &[u8; DATE_END_BYTES],
         sink: &mut impl Sink,
-    ) -> bool {
-        let persists = facts.keep_alive && !answer.closes && !self.drains.get();
-        let answer = Answer {
-            status: answer.status,
-            content_type: answer.content_type,
-            headers: answer.headers(),
-            body: answer.body(),
-            is_head: facts.is_head,
-            version: if facts.is_old { Version::HTTP_10 } else { Version::HTTP_11 },
-            persists,
-            date,
-        };
+    ) -> Written {
+        if answer.is_plain() && answer.body().len() <= PIECE_BYTES_MAX {
+            // Without fields of its own, as the compiler can see.
+            let persists = self.persists(answer, facts);
+            let answer =
+                Answer { body: answer.body(), persists, headers: &[], ..in_short(answer, facts, date) };
+            sink.append(|out| encode::response(out, &answer));
+            return Written::Whole(persists);
+        }
+        self.write_any(answer, facts, date, sink)
+    }
+
+    #[inline(never)]
+    fn write_any(
+        &self,
+        answer: &mut Response,
+        facts: Facts,
+        date: &[u8; DATE_END_BYTES],
+        sink: &mut impl Sink,
+    ) -> Written {
+        if !answer.is_whole() || answer.body().len() > PIECE_BYTES_MAX {
+            return self.begin(answer, facts, date, sink);
+        }
+        let persists = self.persists(answer, facts);
+        let answer = Answer { body: answer.body(), persists, ..in_short(answer, facts, date) };
         sink.append(|out| encode::response(out, &answer));
-        persists
+        Written::Whole(persists)
+    }
+
+    #[inline]
+    fn persists(&self, answer: &Response, facts: Facts) -> bool {
+        facts.keep_alive && !answer.closes && !self.drains.get()
+    }
+
+    /// Writes the head of an answer whose content is not in memory, or too long.
+    #[cold]
+    fn begin(
+        &self,
+        answer: &mut Response,
+        facts: Facts,
+        date: &[u8; DATE_END_BYTES],
+        sink: &mut impl Sink,
+    ) -> Written {
+        let whole = |data: Data| (Some(data.rest().len() as u64), Source::Whole(data));
+        let (length, source) = match answer.take_body() {
+            (_, Some(Special::Upgrade(upgrade))) => {
+                let headers = answer.headers();
+                sink.append(|out| encode::switching(out, &upgrade.protocol, headers, date));
+                return Written::Switched(Box::new(upgrade));
+            }
+            (_, Some(Special::Streamed(streamed))) => (streamed.length, Source::Streamed(streamed)),
+            (Body::Static(bytes), None) => whole(bytes.into()),
+            (Body::Bytes(bytes), None) => whole(bytes.into()),
+            (Body::Recycled(buffer), None) => whole(buffer.into_vec().into()),
+        };
+        let length = match length {
+            Some(length) => Length::Known(length),
+            None if facts.is_old => Length::UntilClose,
+            None => Length::Chunked,
+        };
+        let persists = self.persists(answer, facts) && length != Length::UntilClose;
+        let answer = Answer { persists, ..in_short(answer, facts, date) };
+        let mut follows = false;
+        sink.append(|out| follows = encode::head(out, &answer, length));
+        if !follows {
+            return Written::Whole(persists);
+        }
+        Written::Begun(Box::new(Leaving { source, outgoing: Outgoing::new(length), persists }))
     }
 
     /// Writes the answer to a message that cannot be answered otherwise, without content if it is HEAD (RFC 9110 section 9.3.2). The connection is to be closed.
     #[cold]
     pub(crate) fn refuse(&self, why: Refusal, is_head: bool, now: Instant, sink: &mut impl Sink) {
         let facts = Facts { is_head, is_old: false, keep_alive: false };
-        self.write(&why.status().into_response(), facts, now, sink);
+        // Short, and the last.
+        let _ = self.write(&mut why.status().into_response(), facts, now, sink);
+    }
+}
+
+/// An answer as the encoder wants it, without content.
+#[inline]
+fn in_short<'a>(answer: &'a Response, facts: Facts, date: &'a [u8; DATE_END_BYTES]) -> Answer<'a> {
+    Answer {
+        status: answer.status,
+        content_type: answer.content_type,
+        headers: answer.headers(),
+        body: b"",
+        is_head: facts.is_head,
+        version: if facts.is_old { Version::HTTP_10 } else { Version::HTTP_11 },
+        persists: false,
+        date,
     }
 }
 
@@ -280,6 +394,8 @@ mod tests {
             Stop::NeedInput => "need input".into(),
             Stop::Wait(..) => "wait".into(),
             Stop::Body(begun) => format!("body {:?}", begun.request.head().framing),
+            Stop::Leave(_) => "leave".into(),
+            Stop::Upgrade(_) => "upgrade".into(),
             Stop::Full => "full".into(),
             Stop::Close => "close".into(),
         });
@@ -314,7 +430,8 @@ mod tests {
         service.drain();
         let mut out = Out { bytes: Vec::new(), bytes_max: 400 };
         let facts = Facts { is_head: false, is_old: false, keep_alive: true };
-        assert!(!service.write(&().into_response(), facts, Instant::now(), &mut out));
+        let written = service.write(&mut ().into_response(), facts, Instant::now(), &mut out);
+        assert!(matches!(written, Written::Whole(false)));
         assert!(String::from_utf8(out.bytes).unwrap().contains("connection: close\r\n"));
     }
 }

@@ -47,6 +47,17 @@ pub const DATE_END_BYTES: usize = b"date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n"
 
 const HTML_OK: &[u8; 73] = b"HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: ";
 
+/// How an answer's content is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// So many bytes.
+    Known(u64),
+    /// The chunked coding (RFC 9112 section 7.1).
+    Chunked,
+    /// The end of the stream, for clients of HTTP/1.0.
+    UntilClose,
+}
+
 /// Appends the answer.
 #[inline(always)]
 pub fn response(out: &mut Vec<u8>, answer: &Answer<'_>) {
@@ -85,25 +96,25 @@ fn push_html_head<const DIGITS: usize>(out: &mut Vec<u8>, answer: &Answer<'_>) {
 }
 
 fn any_response(out: &mut Vec<u8>, answer: &Answer<'_>) {
+    if head(out, answer, Length::Known(answer.body.len() as u64)) {
+        out.extend_from_slice(answer.body);
+    }
+}
+
+/// Appends the head of an answer whose content is delimited so; says whether content has to follow.
+pub fn head(out: &mut Vec<u8>, answer: &Answer<'_>, length: Length) -> bool {
     let status = match answer.status {
         status if status.is_informational() => StatusCode::INTERNAL_SERVER_ERROR,
         status => status,
     };
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.extend_from_slice(b" ");
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    out.extend_from_slice(b"\r\n");
+    push_status(out, status);
     let mut has_date = false;
     for (name, value) in answer.headers {
         if is_ours(name) {
             continue;
         }
         has_date |= name == header::DATE;
-        out.extend_from_slice(name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        push_field(out, name, value);
     }
     let content = Content::of(status);
     if let Some(content_type) = answer.content_type
@@ -115,10 +126,11 @@ fn any_response(out: &mut Vec<u8>, answer: &Answer<'_>) {
             ContentType::Octets => b"content-type: application/octet-stream\r\n",
         });
     }
-    if content != Content::Never {
-        out.extend_from_slice(b"content-length: ");
-        push_number(out, if content == Content::Empty { 0 } else { answer.body.len() });
-        out.extend_from_slice(b"\r\n");
+    match (content, length) {
+        (Content::Never, _) | (Content::Body, Length::UntilClose) => {}
+        (Content::Empty, _) => push_length(out, 0),
+        (Content::Body, Length::Known(length)) => push_length(out, length),
+        (Content::Body, Length::Chunked) => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
     match (answer.persists, answer.version) {
         (false, _) => out.extend_from_slice(b"connection: close\r\n"),
@@ -127,9 +139,46 @@ fn any_response(out: &mut Vec<u8>, answer: &Answer<'_>) {
         (true, _) => {}
     }
     out.extend_from_slice(if has_date { b"\r\n" } else { answer.date });
-    if content == Content::Body && !answer.is_head {
-        out.extend_from_slice(answer.body);
+    content == Content::Body && !answer.is_head
+}
+
+/// Appends the head after which the connection speaks another protocol (RFC 9110 section 15.2.2).
+pub fn switching(
+    out: &mut Vec<u8>,
+    protocol: &HeaderValue,
+    headers: &[(HeaderName, HeaderValue)],
+    date: &[u8; DATE_END_BYTES],
+) {
+    push_status(out, StatusCode::SWITCHING_PROTOCOLS);
+    out.extend_from_slice(b"connection: upgrade\r\n");
+    push_field(out, &header::UPGRADE, protocol);
+    for (name, value) in headers {
+        if !is_ours(name) && name != header::UPGRADE && name != header::DATE {
+            push_field(out, name, value);
+        }
     }
+    out.extend_from_slice(date);
+}
+
+fn push_status(out: &mut Vec<u8>, status: StatusCode) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.extend_from_slice(b" ");
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+pub(super) fn push_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_length(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(b"content-length: ");
+    out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// What a status code allows after its head.
@@ -153,12 +202,8 @@ impl Content {
 }
 
 /// Fields that follow from what is true of the message.
-fn is_ours(name: &HeaderName) -> bool {
+pub(super) fn is_ours(name: &HeaderName) -> bool {
     [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION].contains(name)
-}
-
-fn push_number(out: &mut Vec<u8>, number: usize) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 #[cfg(test)]

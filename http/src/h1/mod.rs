@@ -13,6 +13,7 @@ mod gathered;
 pub mod head;
 mod limits;
 mod lines;
+pub mod outgoing;
 mod plain;
 pub mod response;
 mod syntax;

@@ -3,6 +3,8 @@
 //! Requests are answered where their bytes lie, in the receive buffer, as many as there are; all their answers leave in one send.
 //! Before anything is waited for, the receive buffer goes back to the core's pool and what is left of it is copied into memory of
 //! the connection's own, which an idle connection does not have.
+//!
+//! While a handler works, or content is made as it leaves, the socket is watched: a reset drops both.
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
@@ -14,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use annulet::Lease;
 use annulet::net::TcpStream;
+use bytes::Bytes;
 
 use super::Shared;
 use super::drain::Member;
@@ -26,11 +29,16 @@ use crate::h1::head::{is_empty_lines, is_head_request};
 use crate::handler::{PendingCall, poll_call};
 use crate::recycle::Buffer;
 use crate::response::Response;
-use crate::service::{Facts, Sink, Stop, WithBody};
+use crate::service::{Facts, Leaving, PIECE_BYTES_MAX, Sink, Source as Content, Stop, WithBody, Written};
+use crate::stream::{Data, Failed};
+use crate::upgrade::{Upgrade, Upgraded};
 
 /// No further answer is made while so many bytes of answers are gathered behind a send. As many as [`TcpStream::write_ready`]
 /// waits for, so that it waits when this is reached and there is room again behind it. In bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// So much is received ahead while an answer is being made; the rest stays with the kernel. In bytes.
+const AHEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// One connection. Shared between its task and the request at work, for its body.
 pub(super) struct Connection {
@@ -76,12 +84,16 @@ enum End {
     Finished,
     /// Nobody is there any more.
     Gone,
+    /// It goes on, but not with HTTP.
+    Upgraded(Box<Upgrade>),
 }
 
 /// What the pump has to do, other than to wait for input.
 enum Turn {
     Call(PendingCall, Facts),
     Body(Box<WithBody>),
+    /// The content of an answer follows its head.
+    Leave(Box<Leaving>),
     /// So much waits to leave that no further answer is made.
     Full,
     /// What waits to leave is waited for before the connection counts as idle.
@@ -104,9 +116,11 @@ impl Connection {
         async move {
             let _member = poll_fn(|cx| Poll::Ready(Member::join(&connection.shared, true, cx))).await;
             connection.wait_at_most(connection.shared.limits.keep_alive_timeout);
-            if let End::Finished = connection.pump().await {
-                // In memory of its own, as bodies are: the idle connection does not make room for it.
-                Box::pin(finish(connection)).await;
+            // In memory of their own, as bodies are: the idle connection does not make room for them.
+            match connection.pump().await {
+                End::Finished => Box::pin(finish(connection)).await,
+                End::Upgraded(upgrade) => Box::pin(pass_on(connection, upgrade)).await,
+                End::Gone => {}
             }
         }
     }
@@ -114,13 +128,14 @@ impl Connection {
     async fn pump(self: &Rc<Self>) -> End {
         loop {
             match poll_fn(|cx| self.poll_turn(cx)).await {
-                Turn::Call(mut call, facts) => {
-                    let answer = poll_fn(|cx| poll_call(&mut call, cx)).await;
-                    if !self.write(&answer, facts) {
-                        return End::Finished;
-                    }
-                    self.wait_at_most(self.shared.limits.keep_alive_timeout);
-                }
+                Turn::Call(call, facts) => match Box::pin(self.answer_later(call, facts)).await {
+                    None => self.wait_at_most(self.shared.limits.keep_alive_timeout),
+                    Some(end) => return end,
+                },
+                Turn::Leave(leaving) => match Box::pin(self.leave_in_pieces(leaving)).await {
+                    None => self.wait_at_most(self.shared.limits.keep_alive_timeout),
+                    Some(end) => return end,
+                },
                 Turn::Body(begun) => match Box::pin(self.answer_with_body(begun)).await {
                     None => self.wait_at_most(self.shared.limits.keep_alive_timeout),
                     Some(end) => return end,
@@ -244,10 +259,20 @@ impl Connection {
             }
             Stop::Wait(call, facts) => return Some(Turn::Call(call, facts)),
             Stop::Body(begun) => return Some(Turn::Body(begun)),
+            Stop::Leave(leaving) => return Some(Turn::Leave(leaving)),
+            Stop::Upgrade(upgrade) => return Some(Turn::End(End::Upgraded(upgrade))),
             Stop::Full => return Some(Turn::Full),
             Stop::Close => return Some(Turn::End(End::Finished)),
         }
         None
+    }
+
+    /// Waits for a handler's answer and writes it. `None` if the connection persists.
+    async fn answer_later(&self, mut call: PendingCall, facts: Facts) -> Option<End> {
+        match self.wait_for(&mut call).await {
+            Some(answer) => self.write(answer, facts).await,
+            None => Some(End::Gone),
+        }
     }
 
     /// Calls the handler of a request with a body, writes its answer and clears what it left of the body.
@@ -270,21 +295,42 @@ impl Connection {
                     Poll::Ready(shared.service.call(target, request, cx))
                 });
                 match called.await {
-                    Ok(answer) => answer,
-                    Err(mut call) => poll_fn(|cx| poll_call(&mut call, cx)).await,
+                    Ok(answer) => Some(answer),
+                    Err(mut call) => self.wait_for(&mut call).await,
                 }
             }
-            Err(miss) => shared.service.router().answer(miss),
+            Err(miss) => Some(shared.service.router().answer(miss)),
+        };
+        let outcome = match answer {
+            Some(answer) => {
+                let facts = self.facts_behind_body(facts, &answer);
+                self.write(answer, facts).await
+            }
+            None => Some(End::Gone),
         };
         self.claim.set(self.claim.get().wrapping_add(1));
         let reading = self.reading.take().expect("it was put there above and is taken here only");
-        self.finish_with_body(reading.exchange, &answer, facts).await
+        match outcome {
+            None => self.drain_body(reading.exchange).await,
+            end => end,
+        }
     }
 
-    async fn finish_with_body(&self, mut exchange: Exchange, answer: &Response, facts: Facts) -> Option<End> {
+    /// What an answer has to say about persistence, from how far the body has been read. An answer that is made while it leaves may
+    /// read the rest of it, so the end is not announced for what is left.
+    fn facts_behind_body(&self, facts: Facts, answer: &Response) -> Facts {
+        let reading = self.reading.borrow();
+        let persists = reading.as_ref().is_some_and(|reading| match answer.is_streamed() {
+            true => facts.keep_alive && reading.exchange.stage() != Stage::Closing,
+            false => reading.exchange.persists(&self.shared.limits),
+        });
+        Facts { keep_alive: persists, ..facts }
+    }
+
+    /// Throws away what the handler left of a body. `None` when the next request may begin.
+    async fn drain_body(&self, mut exchange: Exchange) -> Option<End> {
         let limits = &self.shared.limits;
-        let persists = self.write(answer, Facts { keep_alive: exchange.persists(limits), ..facts });
-        exchange.finish_answer(persists, limits);
+        exchange.finish_answer(exchange.persists(limits), limits);
         // Once for all of it.
         self.wait_at_most(limits.body_timeout);
         while exchange.stage() == Stage::Draining {
@@ -309,10 +355,85 @@ impl Connection {
         (exchange.stage() != Stage::Idle).then_some(End::Finished)
     }
 
-    /// Writes an answer; says whether the connection persists.
-    fn write(&self, answer: &Response, facts: Facts) -> bool {
+    /// Waits for a handler. `None` if the client is gone.
+    async fn wait_for(&self, call: &mut PendingCall) -> Option<Response> {
+        poll_fn(|cx| match poll_call(call, cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => self.poll_gone(cx).map(|()| None),
+        })
+        .await
+    }
+
+    /// Ready when the client has reset the connection. What it sends is kept, up to a bound; a client that has only ended its side
+    /// is still there to be answered.
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_reading =
+            self.reading.borrow().as_ref().is_some_and(|reading| reading.exchange.stage() == Stage::Reading);
+        // Who reads the body watches the socket.
+        while !is_reading && self.rest.borrow().len() < AHEAD_BYTES_MAX {
+            match ready!(self.stream.poll_recv(cx)) {
+                Ok(Some(lease)) => self.rest.borrow_mut().push(&lease),
+                Ok(None) => return Poll::Pending,
+                // No deadline runs while an answer is made.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => self.stream.set_recv_deadline(None),
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Writes an answer, all of it. `None` if the connection persists.
+    async fn write(&self, mut answer: Response, facts: Facts) -> Option<End> {
         let now = annulet::time::now();
-        self.stream.with_send_buffer(|out| self.shared.service.write(answer, facts, now, &mut Gather(out)))
+        let written = self
+            .stream
+            .with_send_buffer(|out| self.shared.service.write(&mut answer, facts, now, &mut Gather(out)));
+        drop(answer);
+        match written {
+            Written::Whole(true) => None,
+            Written::Whole(false) => Some(End::Finished),
+            Written::Begun(leaving) => self.leave_in_pieces(leaving).await,
+            Written::Switched(upgrade) => Some(End::Upgraded(upgrade)),
+        }
+    }
+
+    /// Writes the content of an answer as the client takes it. `None` if the connection persists.
+    async fn leave_in_pieces(&self, mut leaving: Box<Leaving>) -> Option<End> {
+        while !leaving.outgoing.is_broken() {
+            let next = poll_fn(|cx| match leaving.poll_piece(cx) {
+                Poll::Ready(next) => Poll::Ready(Ok(next)),
+                Poll::Pending => self.poll_gone(cx).map(Err),
+            });
+            let mut piece = match next.await {
+                Ok(Some(Ok(piece))) => piece,
+                Ok(None) => return self.finish_pieces(*leaving),
+                // Half an answer; the end says that it is one.
+                Ok(Some(Err(Failed))) => return Some(End::Finished),
+                Err(()) => return Some(End::Gone),
+            };
+            while !piece.rest().is_empty() {
+                // The first wait is the rule where content comes faster than the client takes it.
+                if self.stream.send_buffered() >= ANSWER_BYTES_MAX
+                    && !self.wait_written(TcpStream::poll_write_ready).await
+                {
+                    return Some(End::Gone);
+                }
+                let count = piece.rest().len().min(PIECE_BYTES_MAX);
+                self.stream.with_send_buffer(|out| leaving.outgoing.push(out, &piece.rest()[..count]));
+                piece.advance(count);
+            }
+        }
+        Some(End::Finished)
+    }
+
+    fn finish_pieces(&self, leaving: Leaving) -> Option<End> {
+        let Leaving { source, outgoing, persists } = leaving;
+        let trailers = match source {
+            Content::Streamed(mut streamed) => streamed.take_trailers(),
+            Content::Whole(_) => Vec::new(),
+        };
+        let is_whole = self.stream.with_send_buffer(|out| outgoing.finish(out, &trailers));
+        (!persists || !is_whole).then_some(End::Finished)
     }
 
     #[cold]
@@ -431,6 +552,27 @@ impl Source for Connection {
             _ => Poll::Ready(Err(Error::gone())),
         }
     }
+}
+
+impl Leaving {
+    /// The next piece of the content, `None` at its end.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Data, Failed>>> {
+        match &mut self.source {
+            Content::Streamed(streamed) => streamed.poll_piece(cx),
+            Content::Whole(data) if data.rest().is_empty() => Poll::Ready(None),
+            Content::Whole(data) => Poll::Ready(Some(Ok(std::mem::replace(data, Data::from(""))))),
+        }
+    }
+}
+
+/// Hands the connection over to whoever answered 101.
+async fn pass_on(connection: Rc<Connection>, upgrade: Box<Upgrade>) {
+    // Fails only if a request with a body before this one is kept beyond its answer: then the socket is not ours alone to give.
+    let Ok(connection) = Rc::try_unwrap(connection) else { return };
+    let Connection { stream, rest, .. } = connection;
+    stream.set_recv_deadline(None);
+    let buffered = Bytes::copy_from_slice(&rest.into_inner());
+    (upgrade.run)(Upgraded { stream, buffered }).await;
 }
 
 /// What was written leaves, and the peer gets time to read it.

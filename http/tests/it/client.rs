@@ -84,6 +84,14 @@ pub(crate) fn router() -> Router {
         })
 }
 
+/// Runs `test` beside a server with these routes.
+pub(crate) fn with_router<F: Future<Output = ()>>(
+    router: Router,
+    test: impl FnOnce(Server, std::net::SocketAddr) -> F,
+) {
+    run_beside(router, unhurried(), test);
+}
+
 /// Runs `test` beside a server with [`router`] and [`limits`].
 pub(crate) fn with_server<F: Future<Output = ()>>(test: impl FnOnce(Server, std::net::SocketAddr) -> F) {
     with_server_and_limits(limits(), test);
@@ -94,10 +102,18 @@ pub(crate) fn with_server_and_limits<F: Future<Output = ()>>(
     limits: Limits,
     test: impl FnOnce(Server, std::net::SocketAddr) -> F,
 ) {
+    run_beside(router(), limits, test);
+}
+
+fn run_beside<F: Future<Output = ()>>(
+    router: Router,
+    limits: Limits,
+    test: impl FnOnce(Server, std::net::SocketAddr) -> F,
+) {
     annulet::run(async {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server::with_limits(router(), limits);
+        let server = Server::with_limits(router, limits);
         let serving = server.clone();
         annulet::spawn(async move { serving.serve(listener).await.unwrap() });
         let test = test(server, address);
