@@ -47,6 +47,8 @@ pub(crate) struct Report {
     pub(crate) service_time: Latency,
     /// Open loop: from the planned instant to the send.
     pub(crate) send_lag: Latency,
+    /// Open loop: the send lag of those requests for which a connection was free, which is the generator's own doing.
+    pub(crate) own_send_lag: Latency,
     /// Closed loop with `--correct`: the response time as wrk corrects it.
     pub(crate) corrected_time: Option<Latency>,
     /// Who was the bottleneck, and whether the figures may be used.
@@ -183,6 +185,8 @@ pub(crate) struct LoopReport {
     pub(crate) cpu_s: f64,
     /// `cpu_s` over the time that passed.
     pub(crate) cpu_share: f64,
+    /// The share of the time in which it was ready to run and another thread had its core.
+    pub(crate) starved_share: f64,
     /// How late a timer of this loop was, at the 99th percentile.
     pub(crate) lag_p99_us: Option<f64>,
 }

@@ -1,0 +1,134 @@
+//! Where requests go: URLs taken apart, the host's address.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use crate::exit::{Exit, Failure};
+
+/// One URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Url {
+    /// What goes into Host.
+    pub(crate) authority: String,
+    /// The host without brackets, for the resolver.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Path and query. Placeholders are in it as they were given.
+    pub(crate) target: String,
+}
+
+impl Url {
+    /// Takes a URL apart.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(crate) fn parse(text: &str) -> Result<Url, Failure> {
+        let wrong = |why: &str| Failure::usage(format!("{text}: {why}"));
+        let rest = match text.split_once("://") {
+            Some(("http", rest)) => rest,
+            Some(("https", _)) => return Err(wrong("TLS is not there yet; measure over http")),
+            Some(_) => return Err(wrong("only http:// can be measured")),
+            None => text,
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, target) = rest.split_at(end);
+        if authority.contains('@') {
+            return Err(wrong("name and password do not belong into it; use -H 'Authorization: …'"));
+        }
+        // A fragment is the browser's own.
+        let target = target.split('#').next().unwrap_or_default();
+        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+        if target.bytes().any(|b| b <= b' ' || b == 0x7f) {
+            return Err(wrong("the path has a character that no request line may have; write it as %20"));
+        }
+        let (host, port) = match authority.strip_prefix('[').map(|rest| rest.split_once(']')) {
+            Some(Some((host, port))) => (host, port),
+            Some(None) => return Err(wrong("a ] is missing")),
+            None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+        };
+        let port = match port {
+            "" => 80,
+            port => port
+                .strip_prefix(':')
+                .and_then(|port| port.parse().ok())
+                .ok_or_else(|| wrong("what is the port?"))?,
+        };
+        if host.is_empty() || !host.is_ascii() || host.bytes().any(|b| b <= b' ' || b == b'"') {
+            return Err(wrong("what is the host?"));
+        }
+        Ok(Url { authority: authority.to_owned(), host: host.to_owned(), port, target })
+    }
+}
+
+/// Looks a host up.
+///
+/// The resolver of the C library cannot be interrupted and takes its own time, so it runs on a thread that is left behind.
+///
+/// # Errors
+///
+/// No such name, or no answer in time.
+pub(crate) fn resolve(host: &str, port: u16, timeout: Duration) -> Result<SocketAddr, Failure> {
+    if let Ok(address) = host.parse() {
+        return Ok(SocketAddr::new(address, port));
+    }
+    let unreachable = |why: String| Failure::new(Exit::Unreachable, format!("cannot look up {host}: {why}"));
+    let (sender, receiver) = mpsc::channel();
+    let name = host.to_owned();
+    thread::spawn(move || {
+        // Nobody listens any more when it was too late.
+        let _ = sender.send((name.as_str(), port).to_socket_addrs());
+    });
+    match receiver.recv_timeout(timeout) {
+        Ok(Ok(mut addresses)) => {
+            addresses.next().ok_or_else(|| unreachable("the name has no address".into()))
+        }
+        Ok(Err(error)) => Err(unreachable(error.to_string())),
+        Err(_) => Err(unreachable(format!("no answer from the resolver within {timeout:?} (--timeout)"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let check = |text: &str, host: &str, port, authority: &str, target: &str| {
+            let expected =
+                Url { authority: authority.into(), host: host.into(), port, target: target.into() };
+            assert_eq!(Url::parse(text).unwrap(), expected, "{text}");
+        };
+        check("http://127.0.0.1:8000/", "127.0.0.1", 8000, "127.0.0.1:8000", "/");
+        check("http://a", "a", 80, "a", "/");
+        check("a:81/x", "a", 81, "a:81", "/x");
+        check("http://a?q=1#top", "a", 80, "a", "/?q=1");
+        check("http://[::1]:8/a/{counter}", "::1", 8, "[::1]:8", "/a/{counter}");
+        check("http://[::1]/", "::1", 80, "[::1]", "/");
+    }
+
+    #[test]
+    fn urls_that_are_none() {
+        let check = |text: &str, expected: &str| {
+            let error = Url::parse(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        };
+        check("https://a/", "TLS is not there yet");
+        check("ftp://a/", "only http://");
+        check("http:///", "what is the host");
+        check("http://a:x/", "what is the port");
+        check("http://a:99999/", "what is the port");
+        check("http://u:p@a/", "Authorization");
+        check("http://[::1/", "] is missing");
+        check("http://a/x y", "%20");
+    }
+
+    #[test]
+    fn names() {
+        let second = Duration::from_secs(2);
+        assert_eq!(resolve("::1", 80, second).unwrap().to_string(), "[::1]:80");
+        assert!(resolve("localhost", 80, second).unwrap().ip().is_loopback());
+    }
+}
