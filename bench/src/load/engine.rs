@@ -6,10 +6,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use annulet::time::{sleep, sleep_until};
@@ -29,7 +32,7 @@ use super::wire::Cursor;
 use crate::report::histogram;
 
 /// How often the loop looks after itself: its timer's lag, answers that are overdue, the end.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(5);
 /// One histogram each.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -91,6 +94,8 @@ pub(super) struct Hot {
     schedule: Option<Schedule>,
     /// Open loop: connections with room; each at most once.
     available: VecDeque<Rc<Link>>,
+    /// Open loop: who sends what is due, while it waits for one of them.
+    pacer: Option<Waker>,
     /// Requests that may still be sent.
     left: u64,
 }
@@ -140,6 +145,7 @@ impl Engine {
             cursor: Cursor::new(index, config.cores.len(), config.seed),
             schedule: None,
             available: VecDeque::with_capacity(connections),
+            pacer: None,
             left: config.requests.map_or(u64::MAX, |requests| config.share(requests, index)),
         };
         Engine {
@@ -239,6 +245,9 @@ impl Engine {
         if room > 0 && !state.is_queued {
             state.is_queued = true;
             hot.available.push_back(Rc::clone(link));
+            if let Some(pacer) = hot.pacer.take() {
+                pacer.wake();
+            }
         }
     }
 
@@ -407,14 +416,28 @@ impl Engine {
             }
             let now_ns = self.now_ns();
             let latest_ns = end_ns.min(now_ns + TICK.as_nanos() as u64);
-            // What is overdue waits for a connection, which takes it by itself.
-            let until_ns = if next_ns <= now_ns && self.hot.borrow().available.is_empty() {
-                latest_ns
+            if next_ns > now_ns {
+                sleep_until(self.instant(next_ns.min(latest_ns))).await;
             } else {
-                next_ns.min(latest_ns)
-            };
-            sleep_until(self.instant(until_ns)).await;
+                // What is overdue is taken by the first connection that becomes free. What is due after that is ours again.
+                self.wait_for_free_connection(latest_ns).await;
+            }
         }
+    }
+
+    async fn wait_for_free_connection(&self, until_ns: u64) {
+        let mut sleep = pin!(sleep_until(self.instant(until_ns)));
+        poll_fn(|cx| {
+            {
+                let hot = &mut *self.hot.borrow_mut();
+                if !hot.available.is_empty() {
+                    return Poll::Ready(());
+                }
+                hot.pacer = Some(cx.waker().clone());
+            }
+            sleep.as_mut().poll(cx)
+        })
+        .await;
     }
 
     /// What came of it.
