@@ -1,9 +1,7 @@
 //! Runs until SIGINT or SIGTERM, and tells on SIGUSR1 what its tasks wait for. Python's `loop.add_signal_handler`,
 //! `loop.run_forever` and `loop.stop`.
 
-use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
 use std::time::Duration;
 
 use annulet::signal::dump_tasks_on;
@@ -18,15 +16,11 @@ async fn main() -> io::Result<()> {
 
     println!("Event loop running forever, press Ctrl+C to interrupt.");
     println!("pid {}: send SIGINT or SIGTERM to exit.", std::process::id());
-    let kind = poll_fn(|cx| {
-        for listener in &mut listeners {
-            if listener.poll_recv(cx).is_ready() {
-                return Poll::Ready(listener.kind());
-            }
-        }
-        Poll::Pending
-    })
-    .await;
+    let heard = listeners.iter_mut().map(async |listener| {
+        listener.recv().await;
+        listener.kind()
+    });
+    let (_, kind) = annulet::race(heard).await;
     println!("got signal {kind}: exit");
     Ok(())
 }

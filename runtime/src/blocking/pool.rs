@@ -265,3 +265,41 @@ impl Shared {
         woken.into_iter().chain(watchers).for_each(Waker::wake);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Notes what becomes of it.
+    struct Told(Arc<Mutex<Vec<String>>>);
+
+    impl Job for Told {
+        fn run(self: Box<Self>) {
+            self.0.lock().unwrap().push("ran".to_owned());
+        }
+
+        fn refuse(self: Box<Self>, why: &io::Error) {
+            self.0.lock().unwrap().push(why.to_string());
+        }
+    }
+
+    #[test]
+    fn without_any_thread_the_queue_is_given_up_and_with_one_it_waits() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let job = || Box::new(Told(Arc::clone(&told)));
+        let pool = Pool::builder().threads_max(2).build().unwrap();
+        let refused = io::Error::other("no more threads");
+        // Submitted, but their threads are not started: that is what this test does in place of the pool.
+        let start = |expected| match pool.shared.queue().submit(job(), None) {
+            Ok((_, Start::Spawn(number))) => assert_eq!(number, expected),
+            _ => panic!("each needs a thread"),
+        };
+        start(0);
+        start(1);
+        pool.shared.no_thread(1, &refused);
+        assert_eq!((pool.queued(), pool.threads()), (2, 1), "the other thread will come for both");
+        pool.shared.no_thread(0, &refused);
+        assert_eq!((pool.queued(), pool.threads()), (0, 0));
+        assert_eq!(*told.lock().unwrap(), ["no more threads", "no more threads"]);
+    }
+}

@@ -261,3 +261,22 @@ impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> Job for Packet<F, T> 
         drop(f);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_closure_is_an_error_with_the_cure() {
+        let slot = Arc::new(Slot::<()>::new());
+        let packet = Packet { f: || (), slot: Arc::clone(&slot), hold: None };
+        Box::new(packet).refuse(&io::Error::from_raw_os_error(libc::EAGAIN));
+        let error = slot.lock().outcome.take().unwrap().unwrap_err();
+        assert!(!error.is_cancelled() && !error.is_panic());
+        assert_eq!(
+            error.to_string(),
+            "the task was not started: no thread could be started for it: Resource temporarily unavailable (os error 11); \
+             lower threads_max of the blocking pool, or raise the limit on processes (ulimit -u, pids.max of the cgroup)"
+        );
+    }
+}
