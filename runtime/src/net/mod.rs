@@ -28,4 +28,4 @@ pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use tcp::TcpStream;
 pub use tcp_socket::{Keepalive, TcpSocket};
 pub use udp::{Datagram, UdpSocket};
-pub use unix::{PeerCredentials, UnixListener, UnixStream};
+pub use unix::{PeerCredentials, UnixDatagram, UnixListener, UnixStream};

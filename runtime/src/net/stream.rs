@@ -88,6 +88,48 @@ impl Stream {
         unsafe { Lease::new(Rc::clone(&self.shard.pool), buffer, start, end) }
     }
 
+    pub(super) fn shard(&self) -> &Rc<Shard> {
+        &self.shard
+    }
+
+    /// Waits until no receive of the ring is under way, which the next wait for bytes begins anew.
+    pub(super) fn poll_receive_stopped(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.shard.is_closing() {
+            return Poll::Ready(Err(ended()));
+        }
+        ready!(self.shard.executor.poll_share(cx));
+        let (waker, mut old) = (cx.waker().clone(), None);
+        let mut io = self.shard.io.borrow_mut();
+        let (sockets, mut context) = io.sockets(self.shard.clock.now());
+        let stopped = sockets.poll_stopped(self.id, waker, &mut old, &mut context);
+        drop(io);
+        drop(old);
+        stopped.map(Ok)
+    }
+
+    /// Copies out of what was received already; none if nothing was.
+    pub(super) fn read_queued(&self, buffer: &mut [u8]) -> Option<usize> {
+        let mut io = self.shard.io.borrow_mut();
+        let (sockets, mut context) = io.sockets(self.shard.clock.now());
+        let received = sockets.take_queued(self.id, &mut context);
+        drop(io);
+        received.map(|received| self.copy_out(self.lease(received), buffer))
+    }
+
+    /// Copies the front of `lease`; the rest goes back to the front of the queue.
+    fn copy_out(&self, mut lease: Lease, buffer: &mut [u8]) -> usize {
+        let count = lease.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&lease[..count]);
+        if count < lease.len() {
+            lease.advance(count);
+            let (buffer, start, end) = lease.into_parts();
+            let mut io = self.shard.io.borrow_mut();
+            let (sockets, mut context) = io.sockets(self.shard.clock.now());
+            sockets.put_back(self.id, &Received { buffer, start, end }, &mut context);
+        }
+        count
+    }
+
     pub(super) fn start_recv(&self) {
         if !self.shard.is_closing() {
             let mut io = self.shard.io.borrow_mut();
@@ -104,17 +146,8 @@ impl Stream {
         if buffer.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let Some(mut lease) = ready!(self.poll_recv(cx))? else { return Poll::Ready(Ok(0)) };
-        let count = lease.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&lease[..count]);
-        if count < lease.len() {
-            lease.advance(count);
-            let (buffer, start, end) = lease.into_parts();
-            let mut io = self.shard.io.borrow_mut();
-            let (sockets, mut context) = io.sockets(self.shard.clock.now());
-            sockets.put_back(self.id, &Received { buffer, start, end }, &mut context);
-        }
-        Poll::Ready(Ok(count))
+        let Some(lease) = ready!(self.poll_recv(cx))? else { return Poll::Ready(Ok(0)) };
+        Poll::Ready(Ok(self.copy_out(lease, buffer)))
     }
 
     pub(super) async fn read_exact(&self, mut buffer: &mut [u8]) -> io::Result<()> {

@@ -4,6 +4,7 @@ mod async_fd;
 mod blocking;
 mod cancel;
 mod corners;
+mod descriptors;
 mod finally;
 mod group;
 mod net;
