@@ -48,7 +48,7 @@ impl Stream {
     }
 
     #[inline]
-    pub(super) fn recv(&self) -> impl Future<Output = io::Result<Option<Lease>>> + '_ {
+    pub(crate) fn recv(&self) -> impl Future<Output = io::Result<Option<Lease>>> + '_ {
         poll_fn(|cx| self.poll_recv(cx))
     }
 
@@ -113,13 +113,16 @@ impl Stream {
         let (sockets, mut context) = io.sockets(self.shard.clock.now());
         let received = sockets.take_queued(self.id, &mut context);
         drop(io);
-        received.map(|received| self.copy_out(self.lease(received), buffer))
+        received.map(|received| {
+            let lease = self.lease(received);
+            self.copy_out(lease, buffer.len(), |bytes| buffer[..bytes.len()].copy_from_slice(bytes))
+        })
     }
 
-    /// Copies the front of `lease`; the rest goes back to the front of the queue.
-    fn copy_out(&self, mut lease: Lease, buffer: &mut [u8]) -> usize {
-        let count = lease.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&lease[..count]);
+    /// Gives at most `count_max` bytes of `lease` to `take`; the rest goes back to the front of the queue.
+    fn copy_out(&self, mut lease: Lease, count_max: usize, take: impl FnOnce(&[u8])) -> usize {
+        let count = lease.len().min(count_max);
+        take(&lease[..count]);
         if count < lease.len() {
             lease.advance(count);
             let (buffer, start, end) = lease.into_parts();
@@ -143,11 +146,22 @@ impl Stream {
     }
 
     pub(super) fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if buffer.is_empty() {
+        self.poll_read_with(cx, buffer.len(), |bytes| buffer[..bytes.len()].copy_from_slice(bytes))
+    }
+
+    /// Waits for bytes and gives at most `count_max` of them to `take`; the others stay. Gives the count.
+    #[inline]
+    pub(super) fn poll_read_with(
+        &self,
+        cx: &mut Context<'_>,
+        count_max: usize,
+        take: impl FnOnce(&[u8]),
+    ) -> Poll<io::Result<usize>> {
+        if count_max == 0 {
             return Poll::Ready(Ok(0));
         }
         let Some(lease) = ready!(self.poll_recv(cx))? else { return Poll::Ready(Ok(0)) };
-        Poll::Ready(Ok(self.copy_out(lease, buffer)))
+        Poll::Ready(Ok(self.copy_out(lease, count_max, take)))
     }
 
     pub(super) async fn read_exact(&self, mut buffer: &mut [u8]) -> io::Result<()> {
@@ -161,7 +175,7 @@ impl Stream {
     }
 
     #[inline]
-    pub(super) fn with_send_buffer<R>(&self, f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    pub(crate) fn with_send_buffer<R>(&self, f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         // The buffer is out of the table while `f` runs, which may be anybody's code and may use this very stream; the
         // guard puts it back, also when `f` panics.
         struct PutBack<'a>(&'a Stream, Vec<u8>);
@@ -190,7 +204,7 @@ impl Stream {
         poll_fn(|cx| self.poll_write_ready(cx)).await
     }
 
-    pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_unsent_below(SEND_HIGH_WATER, cx)
     }
 
@@ -198,7 +212,7 @@ impl Stream {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_unsent_below(1, cx)
     }
 
@@ -225,9 +239,14 @@ impl Stream {
 
     pub(super) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_write_ready(cx))?;
-        let count = bytes.len().min(SEND_HIGH_WATER - self.send_buffered());
+        let count = bytes.len().min(self.write_room());
         self.with_send_buffer(|buffer| buffer.extend_from_slice(&bytes[..count]));
         Poll::Ready(Ok(count))
+    }
+
+    /// Bytes that may be written below the high-water mark; [`poll_write_ready`](Self::poll_write_ready) waits for some.
+    pub(super) fn write_room(&self) -> usize {
+        SEND_HIGH_WATER.saturating_sub(self.send_buffered())
     }
 
     pub(super) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
