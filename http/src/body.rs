@@ -42,6 +42,9 @@ impl AsRef<[u8]> for Chunk {
 pub(crate) trait Source {
     /// The next piece of the body for this claim, `None` at its end.
     fn poll_chunk(&self, claim: u32, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>>;
+
+    /// So much of the content is kept in memory.
+    fn hold(&self, bytes: usize) -> Result<(), Error>;
 }
 
 /// A request's claim on the content that follows its head.
@@ -58,6 +61,15 @@ impl Body {
 
     pub(crate) fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
         self.source.poll_chunk(self.claim, cx)
+    }
+
+    /// So much of the content is kept in memory.
+    ///
+    /// # Errors
+    ///
+    /// When the core holds too much.
+    pub(crate) fn hold(&self, bytes: usize) -> Result<(), Error> {
+        self.source.hold(bytes)
     }
 }
 
@@ -77,6 +89,10 @@ impl Collector {
         }
         self.bytes.extend_from_slice(chunk);
         Ok(())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     pub(crate) fn finish(self) -> Bytes {

@@ -46,6 +46,12 @@ impl Error {
         matches!(self.kind, Kind::Refused(Refusal::Timeout))
     }
 
+    /// Whether the server holds too much in memory at the moment ([`Limits::memory_bytes`](crate::Limits::memory_bytes)).
+    #[must_use]
+    pub fn is_overloaded(&self) -> bool {
+        matches!(self.kind, Kind::Refused(Refusal::Memory))
+    }
+
     /// Whether the connection broke.
     #[must_use]
     pub fn is_io(&self) -> bool {

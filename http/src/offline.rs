@@ -53,7 +53,8 @@ impl Offline {
     #[inline]
     pub fn answer(&self, input: &[u8], now: Instant, answers: &mut Vec<u8>) -> Outcome {
         let mut cx = Context::from_waker(Waker::noop());
-        match self.service.serve(input, now, &mut cx, &mut Unbounded(answers)) {
+        let mut requests_left = u32::MAX;
+        match self.service.serve(input, now, &mut requests_left, &mut cx, &mut Unbounded(answers)) {
             (used, Stop::NeedInput) => Outcome::Answered { used },
             (_, Stop::Close) => Outcome::Closed,
             (_, Stop::Wait(..) | Stop::Body(_) | Stop::Leave(_) | Stop::Upgrade(_) | Stop::Full) => {

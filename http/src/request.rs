@@ -147,11 +147,15 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// As for [`chunk`](Request::chunk), and [`is_body_too_large`](Error::is_body_too_large) beyond `limit` bytes.
+    /// As for [`chunk`](Request::chunk), [`is_body_too_large`](Error::is_body_too_large) beyond `limit` bytes, and
+    /// [`is_overloaded`](Error::is_overloaded) when the core holds too much already.
     pub async fn bytes(&mut self, limit: usize) -> Result<Bytes, Error> {
         let mut collector = Collector::default();
         while let Some(chunk) = self.chunk().await? {
             collector.push(&chunk, limit)?;
+            if let Some(body) = &self.block().body {
+                body.hold(collector.len())?;
+            }
         }
         Ok(collector.finish())
     }

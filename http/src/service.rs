@@ -106,6 +106,8 @@ struct Batch {
     /// Set while a handler is called.
     at_work: Option<Facts>,
     date: [u8; DATE_END_BYTES],
+    /// Requests that may still come on the connection.
+    requests_left: u32,
 }
 
 impl Service {
@@ -153,23 +155,38 @@ impl Service {
         &self,
         input: &[u8],
         now: Instant,
+        requests_left: &mut u32,
         cx: &mut Context<'_>,
         sink: &mut impl Sink,
     ) -> (usize, Stop) {
         let date = *self.date.borrow_mut().line(now, SystemTime::now);
-        let mut batch = Batch { used: 0, at_work: None, date };
+        let mut batch = Batch { used: 0, at_work: None, date, requests_left: *requests_left };
+        let stop = self.serve_batch(input, now, cx, sink, &mut batch);
+        *requests_left = batch.requests_left;
+        (batch.used, stop)
+    }
+
+    #[inline]
+    fn serve_batch(
+        &self,
+        input: &[u8],
+        now: Instant,
+        cx: &mut Context<'_>,
+        sink: &mut impl Sink,
+        batch: &mut Batch,
+    ) -> Stop {
         loop {
             // Once a batch and not once a call: then an answer can be made where it stays.
             let served =
-                catch_unwind(AssertUnwindSafe(|| self.serve_until_panic(input, now, cx, sink, &mut batch)));
+                catch_unwind(AssertUnwindSafe(|| self.serve_until_panic(input, now, cx, sink, batch)));
             match (served, batch.at_work.take()) {
-                (Ok(stop), _) => return (batch.used, stop),
+                (Ok(stop), _) => return stop,
                 // What the handler was doing is dropped: nothing broken can be seen afterwards.
                 (Err(_), Some(facts)) => {
                     if let Written::Whole(false) =
                         self.write_dated(&mut panic_answer(), facts, &batch.date, sink)
                     {
-                        return (batch.used, Stop::Close);
+                        return Stop::Close;
                     }
                 }
                 // Not a handler's panic.
@@ -207,8 +224,10 @@ impl Service {
             let facts = Facts {
                 is_head: !head.is_get && *request.method() == Method::HEAD,
                 is_old: head.version == Version::HTTP_10,
-                keep_alive: head.keep_alive,
+                keep_alive: head.keep_alive && batch.requests_left != 1,
             };
+            // The one after the last is not read.
+            batch.requests_left = batch.requests_left.wrapping_sub(1);
             let has_body = head.framing != Framing::None;
             let target = self.router.find(rest, &mut request);
             if has_body {
@@ -386,7 +405,8 @@ mod tests {
         let service = Service::new(router, Limits { body_bytes: 100, ..Limits::default() });
         let mut out = Out { bytes: Vec::new(), bytes_max: 400 };
         let mut cx = Context::from_waker(Waker::noop());
-        let (used, stop) = service.serve(input.as_bytes(), Instant::now(), &mut cx, &mut out);
+        let (used, stop) =
+            service.serve(input.as_bytes(), Instant::now(), &mut u32::MAX.clone(), &mut cx, &mut out);
         let text = String::from_utf8(out.bytes).unwrap();
         let mut trace: Vec<String> =
             text.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].to_owned()).collect();

@@ -86,6 +86,12 @@ refusals! {
     BodyTooLarge => PAYLOAD_TOO_LARGE, "request body too large";
     /// The request did not arrive in time.
     Timeout => REQUEST_TIMEOUT, "request not complete in time";
+    /// More connections than [`Limits::connections`](crate::Limits::connections).
+    TooManyConnections => SERVICE_UNAVAILABLE, "too many connections";
+    /// More connections of one address than [`Limits::connections_per_address`](crate::Limits::connections_per_address).
+    TooManyFromAddress => TOO_MANY_REQUESTS, "too many connections from one address";
+    /// No memory is left of [`Limits::memory_bytes`](crate::Limits::memory_bytes).
+    Memory => SERVICE_UNAVAILABLE, "too much waits in memory";
     /// A `%` in the path that two hexadecimal digits do not follow, or a parameter that is not UTF-8.
     Escape => BAD_REQUEST, "malformed percent-encoding";
 }

@@ -34,6 +34,11 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// All waits for the bytes of one body together; the time that the handler takes does not count. Beyond: 408.
     pub body_total_timeout: Duration,
+    /// What the bytes of one body have to come to, in bytes a second of waiting for them, after the first
+    /// [`body_rate_grace`](Limits::body_rate_grace). Slower: 408. Zero: no such limit.
+    pub body_rate_min: u32,
+    /// Waiting for a body that does not count for [`body_rate_min`](Limits::body_rate_min).
+    pub body_rate_grace: Duration,
     /// Between the last answer (or the accept) and the first byte of a head. Beyond: the connection is closed without a word.
     pub keep_alive_timeout: Duration,
     /// How long answers may wait for a client that takes none of them. Beyond: the connection is closed. Any progress starts it
@@ -42,6 +47,16 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// How long a closing connection goes on reading, so that the last answer is not lost to a reset (RFC 9112 section 9.6).
     pub linger: Duration,
+    /// Requests on one connection; the last answer closes it. `u32::MAX`: no such limit.
+    pub requests_per_connection: u32,
+    /// Connections of one core. Beyond: 503, and closed at once.
+    pub connections: usize,
+    /// Connections of one core from one client address. Beyond: 429, and closed at once. `u32::MAX`: no such limit, and addresses are
+    /// not asked for.
+    pub connections_per_address: u32,
+    /// What all connections of a core may hold in memory together, in bytes: unfinished heads, bytes received ahead, collected
+    /// bodies, answers that wait for slow clients. Beyond: 503 to whoever needs more.
+    pub memory_bytes: usize,
 }
 
 impl Limits {
@@ -76,6 +91,13 @@ impl Default for Limits {
             keep_alive_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             linger: Duration::from_secs(2),
+            // A modem's tenth; below it a client is stuck or hostile.
+            body_rate_min: 240,
+            body_rate_grace: Duration::from_secs(5),
+            requests_per_connection: u32::MAX,
+            connections: 65_536,
+            connections_per_address: u32::MAX,
+            memory_bytes: 256 * 1024 * 1024,
         }
     }
 }

@@ -19,13 +19,14 @@ use annulet::net::TcpStream;
 use bytes::Bytes;
 
 use super::Shared;
+use super::admission::{Place, Seat};
 use super::drain::Member;
 use crate::Error;
 use crate::body::{Body, Chunk, Piece, Source};
-use crate::h1::Refusal;
 use crate::h1::connection::{Exchange, Stage};
 use crate::h1::encode::CONTINUE;
 use crate::h1::head::{is_empty_lines, is_head_request};
+use crate::h1::{Limits, Refusal};
 use crate::handler::{PendingCall, poll_call};
 use crate::recycle::Buffer;
 use crate::response::Response;
@@ -43,7 +44,7 @@ const AHEAD_BYTES_MAX: usize = 16 * 1024;
 /// One connection. Shared between its task and the request at work, for its body.
 pub(super) struct Connection {
     stream: TcpStream,
-    shared: Rc<Shared>,
+    shared: Seat,
     /// Received bytes that outlived their receive buffer.
     rest: RefCell<Rest>,
     progress: Cell<Progress>,
@@ -51,11 +52,14 @@ pub(super) struct Connection {
     reading: RefCell<Option<Box<Reading>>>,
     /// Counts requests with bodies and their answers: a claim on a body is good while this stands still.
     claim: Cell<u32>,
+    requests_left: Cell<u32>,
 }
 
 /// A body that is being read.
 struct Reading {
     exchange: Exchange,
+    /// Bytes that have come, framing and all.
+    received: u64,
     /// Since when more of it is waited for.
     waits_since: Option<Instant>,
     /// What all waits for it may still take.
@@ -103,18 +107,23 @@ enum Turn {
 
 impl Connection {
     /// The connection's task.
-    pub(super) fn run(stream: TcpStream, shared: Rc<Shared>) -> impl Future<Output = ()> {
+    pub(super) fn run(
+        stream: TcpStream,
+        shared: Rc<Shared>,
+        place: Option<Box<Place>>,
+    ) -> impl Future<Output = ()> {
         // Outside of the future, which would keep room for the arguments all its life.
         let connection = Rc::new(Connection {
             stream,
-            shared,
+            requests_left: Cell::new(shared.limits.requests_per_connection),
+            shared: Seat::new(shared, place),
             rest: RefCell::default(),
             progress: Cell::new(Progress::New),
             reading: RefCell::default(),
             claim: Cell::new(0),
         });
         async move {
-            let _member = poll_fn(|cx| Poll::Ready(Member::join(&connection.shared, true, cx))).await;
+            let _member = poll_fn(|cx| Poll::Ready(Member::join(connection.shared.shared(), true, cx))).await;
             connection.wait_at_most(connection.shared.limits.keep_alive_timeout);
             // In memory of their own, as bodies are: the idle connection does not make room for them.
             match connection.pump().await {
@@ -129,15 +138,15 @@ impl Connection {
         loop {
             match poll_fn(|cx| self.poll_turn(cx)).await {
                 Turn::Call(call, facts) => match Box::pin(self.answer_later(call, facts)).await {
-                    None => self.wait_at_most(self.shared.limits.keep_alive_timeout),
+                    None => self.wait_for_next(),
                     Some(end) => return end,
                 },
                 Turn::Leave(leaving) => match Box::pin(self.leave_in_pieces(leaving)).await {
-                    None => self.wait_at_most(self.shared.limits.keep_alive_timeout),
+                    None => self.wait_for_next(),
                     Some(end) => return end,
                 },
                 Turn::Body(begun) => match Box::pin(self.answer_with_body(begun)).await {
-                    None => self.wait_at_most(self.shared.limits.keep_alive_timeout),
+                    None => self.wait_for_next(),
                     Some(end) => return end,
                 },
                 Turn::Full => {
@@ -149,11 +158,17 @@ impl Connection {
                     if !Box::pin(self.wait_written(TcpStream::poll_flush)).await {
                         return End::Gone;
                     }
-                    self.wait_at_most(self.shared.limits.keep_alive_timeout);
+                    self.wait_for_next();
                 }
                 Turn::End(end) => return end,
             }
         }
+    }
+
+    /// An answer is out: what it held is free, and the clock for the next request runs.
+    fn wait_for_next(&self) {
+        self.shared.hold_anyway(self.rest.borrow().len());
+        self.wait_at_most(self.shared.limits.keep_alive_timeout);
     }
 
     /// Answers requests as they come in, until something else has to be done.
@@ -234,11 +249,17 @@ impl Connection {
     #[inline]
     fn serve(&self, input: impl Input, cx: &mut Context<'_>) -> Option<Turn> {
         let now = annulet::time::now();
-        let (used, stop) =
-            self.stream.with_send_buffer(|out| self.shared.service.serve(&input, now, cx, &mut Gather(out)));
+        let mut requests_left = self.requests_left.get();
+        let (used, stop) = self.stream.with_send_buffer(|out| {
+            self.shared.service.serve(&input, now, &mut requests_left, cx, &mut Gather(out))
+        });
+        self.requests_left.set(requests_left);
         let is_used_up = used == input.len();
         if !is_used_up {
             self.rest.replace(input.into_rest(used));
+        }
+        if let Err(why) = self.shared.hold(self.rest.borrow().len()) {
+            return Some(Turn::End(self.refuse(why, is_head_request(&self.rest.borrow()))));
         }
         let before = self.progress.replace(Progress::New);
         match stop {
@@ -283,7 +304,8 @@ impl Connection {
         if let Err(why) = exchange.begin(request.head(), &shared.limits) {
             return Some(self.refuse(why, facts.is_head));
         }
-        let reading = Reading { exchange, waits_since: None, wait_left: shared.limits.body_total_timeout };
+        let wait_left = shared.limits.body_total_timeout;
+        let reading = Reading { exchange, received: 0, waits_since: None, wait_left };
         self.reading.replace(Some(Box::new(reading)));
         self.claim.set(self.claim.get().wrapping_add(1));
         let answer = match target {
@@ -320,11 +342,11 @@ impl Connection {
     /// read the rest of it, so the end is not announced for what is left.
     fn facts_behind_body(&self, facts: Facts, answer: &Response) -> Facts {
         let reading = self.reading.borrow();
-        let persists = reading.as_ref().is_some_and(|reading| match answer.is_streamed() {
-            true => facts.keep_alive && reading.exchange.stage() != Stage::Closing,
+        let may_persist = reading.as_ref().is_some_and(|reading| match answer.is_streamed() {
+            true => reading.exchange.stage() != Stage::Closing,
             false => reading.exchange.persists(&self.shared.limits),
         });
-        Facts { keep_alive: persists, ..facts }
+        Facts { keep_alive: facts.keep_alive && may_persist, ..facts }
     }
 
     /// Throws away what the handler left of a body. `None` when the next request may begin.
@@ -370,9 +392,15 @@ impl Connection {
         let is_reading =
             self.reading.borrow().as_ref().is_some_and(|reading| reading.exchange.stage() == Stage::Reading);
         // Who reads the body watches the socket.
-        while !is_reading && self.rest.borrow().len() < AHEAD_BYTES_MAX {
+        while !is_reading
+            && self.rest.borrow().len() < AHEAD_BYTES_MAX
+            && self.shared.admission.held() < self.shared.limits.memory_bytes
+        {
             match ready!(self.stream.poll_recv(cx)) {
-                Ok(Some(lease)) => self.rest.borrow_mut().push(&lease),
+                Ok(Some(lease)) => {
+                    self.rest.borrow_mut().push(&lease);
+                    self.shared.hold_anyway(self.rest.borrow().len());
+                }
                 Ok(None) => return Poll::Pending,
                 // No deadline runs while an answer is made.
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => self.stream.set_recv_deadline(None),
@@ -399,6 +427,8 @@ impl Connection {
 
     /// Writes the content of an answer as the client takes it. `None` if the connection persists.
     async fn leave_in_pieces(&self, mut leaving: Box<Leaving>) -> Option<End> {
+        // The head is out: this cannot be refused, but what others want can.
+        self.shared.hold_anyway(ANSWER_BYTES_MAX + leaving.source.held());
         while !leaving.outgoing.is_broken() {
             let next = poll_fn(|cx| match leaving.poll_piece(cx) {
                 Poll::Ready(next) => Poll::Ready(Ok(next)),
@@ -509,7 +539,8 @@ impl Connection {
         reading: &mut Reading,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Chunk>, Error>> {
-        let Reading { exchange, waits_since, wait_left } = reading;
+        let slow = reading.slowest(&self.shared.limits);
+        let Reading { exchange, received, waits_since, wait_left } = reading;
         if let Some(chunk) = self.take_content(exchange)? {
             return Poll::Ready(Ok(Some(chunk)));
         }
@@ -519,7 +550,7 @@ impl Connection {
             }
             // Once for each wait, however often it is polled.
             let since = *waits_since.get_or_insert_with(|| {
-                self.wait_at_most(self.shared.limits.body_timeout.min(*wait_left));
+                self.wait_at_most(self.shared.limits.body_timeout.min(*wait_left).min(slow));
                 annulet::time::now()
             });
             let Some(lease) = ready!(self.stream.poll_recv(cx))? else {
@@ -527,6 +558,7 @@ impl Connection {
             };
             *waits_since = None;
             *wait_left = wait_left.saturating_sub(annulet::time::now() - since);
+            *received += lease.len() as u64;
             if let Some(chunk) = self.take_received(exchange, lease)? {
                 return Poll::Ready(Ok(Some(chunk)));
             }
@@ -538,7 +570,23 @@ impl Connection {
     }
 }
 
+impl Reading {
+    /// How long the next bytes may be waited for without the body being too slow.
+    fn slowest(&self, limits: &Limits) -> Duration {
+        if limits.body_rate_min == 0 {
+            return Duration::MAX;
+        }
+        let due = Duration::from_millis(self.received.saturating_mul(1000) / u64::from(limits.body_rate_min));
+        let waited = limits.body_total_timeout.saturating_sub(self.wait_left);
+        limits.body_rate_grace.saturating_add(due).saturating_sub(waited)
+    }
+}
+
 impl Source for Connection {
+    fn hold(&self, bytes: usize) -> Result<(), Error> {
+        Ok(self.shared.hold(bytes)?)
+    }
+
     fn poll_chunk(&self, claim: u32, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
         let mut reading = self.reading.borrow_mut();
         match reading.as_mut() {
@@ -550,6 +598,16 @@ impl Source for Connection {
                 polled
             }
             _ => Poll::Ready(Err(Error::gone())),
+        }
+    }
+}
+
+impl Content {
+    /// What it keeps in memory, in bytes.
+    fn held(&self) -> usize {
+        match self {
+            Content::Whole(data) => data.rest().len(),
+            Content::Streamed(_) => 0,
         }
     }
 }
@@ -577,6 +635,8 @@ async fn pass_on(connection: Rc<Connection>, upgrade: Box<Upgrade>) {
 
 /// What was written leaves, and the peer gets time to read it.
 async fn finish(connection: Rc<Connection>) {
+    // What comes now is thrown away.
+    connection.shared.hold_anyway(0);
     let linger = connection.shared.limits.linger;
     if !connection.wait_written(TcpStream::poll_flush).await {
         return;
@@ -646,7 +706,7 @@ impl Deref for Rest {
 }
 
 /// Answers go into the socket's send buffer.
-struct Gather<'a>(&'a mut Vec<u8>);
+pub(super) struct Gather<'a>(pub(super) &'a mut Vec<u8>);
 
 impl Sink for Gather<'_> {
     #[inline]
@@ -666,11 +726,11 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_small() {
-        fn future_size<F: Future>(_: impl FnOnce(TcpStream, Rc<Shared>) -> F) -> usize {
+        fn future_size<F: Future>(_: impl FnOnce(TcpStream, Rc<Shared>, Option<Box<Place>>) -> F) -> usize {
             size_of::<F>()
         }
         assert!(future_size(Connection::run) <= 136, "{} bytes", future_size(Connection::run));
-        assert!(size_of::<Connection>() <= 104, "{} bytes", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 120, "{} bytes", size_of::<Connection>());
     }
 
     #[test]

@@ -98,7 +98,6 @@ impl Member {
                 (members.wakers.len() - 1) as u32
             }
         };
-        registry.connections.set(registry.connections.get() + usize::from(is_connection));
         Member { shared: shared.clone(), place, is_connection }
     }
 }
@@ -121,6 +120,16 @@ impl Drop for Member {
 }
 
 impl Registry {
+    /// One more connection, which will join in its own task and leave with it.
+    pub(super) fn count_connection(&self) {
+        self.connections.set(self.connections.get() + 1);
+    }
+
+    /// Connections that are open.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
     fn wake_all(&self) {
         // Cloned first: waking may run anything.
         let wakers: Vec<Waker> = self.members.borrow().wakers.iter().flatten().cloned().collect();

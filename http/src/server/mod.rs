@@ -2,6 +2,7 @@
 //!
 //! [`connection`] is the pump between a socket and the protocol, [`drain`] the way to end. Nothing here is shared between cores:
 //! start one `Server` on each.
+mod admission;
 mod connection;
 mod drain;
 
@@ -12,9 +13,10 @@ use std::task::{Context, Poll};
 
 use annulet::net::{TcpListener, TcpStream};
 
-use crate::h1::Limits;
+use crate::h1::{Limits, Refusal};
 use crate::router::Router;
 use crate::service::Service;
+use admission::{Admission, Place, Telling};
 use connection::Connection;
 pub use drain::Drain;
 use drain::{Member, Registry};
@@ -50,6 +52,7 @@ struct Shared {
     service: Service,
     limits: Limits,
     registry: Registry,
+    admission: Admission,
 }
 
 impl Server {
@@ -64,7 +67,8 @@ impl Server {
     pub fn with_limits(router: Router, limits: Limits) -> Server {
         let limits = limits.clamped();
         let service = Service::new(router, limits.clone());
-        Server { shared: Rc::new(Shared { service, limits, registry: Registry::default() }) }
+        let (registry, admission) = (Registry::default(), Admission::default());
+        Server { shared: Rc::new(Shared { service, limits, registry, admission }) }
     }
 
     /// The way to end this server.
@@ -91,14 +95,35 @@ impl Server {
         Ok(())
     }
 
-    /// Serves one connection in a task of its own.
+    /// Serves one connection in a task of its own, or refuses it there when there are too many.
     ///
     /// # Panics
     ///
     /// Outside of a loop.
     pub fn serve_connection(&self, stream: TcpStream) {
         // Detached: the task ends with its connection, and draining waits for that.
-        drop(annulet::spawn(Connection::run(stream, self.shared.clone())));
+        match Place::take(&self.shared, &stream) {
+            Ok(place) => {
+                self.shared.registry.count_connection();
+                drop(annulet::spawn(Connection::run(stream, self.shared.clone(), place)));
+            }
+            Err(why) => self.refuse(stream, why),
+        }
+    }
+
+    /// Says why, and closes.
+    #[cold]
+    fn refuse(&self, stream: TcpStream, why: Refusal) {
+        let Some(telling) = Telling::begin(&self.shared) else { return };
+        let shared = self.shared.clone();
+        drop(annulet::spawn(async move {
+            let now = annulet::time::now();
+            stream
+                .with_send_buffer(|out| shared.service.refuse(why, false, now, &mut connection::Gather(out)));
+            // An error ends the connection, which is what happens next anyway.
+            let _ = stream.close(shared.limits.linger).await;
+            drop(telling);
+        }));
     }
 
     fn poll_accept(

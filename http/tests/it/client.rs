@@ -22,7 +22,7 @@ pub(crate) fn limits() -> Limits {
 }
 
 /// The same without hurry, for what is not about time: the machine may be busy with other things.
-fn unhurried() -> Limits {
+pub(crate) fn unhurried() -> Limits {
     let long = Duration::from_secs(10);
     Limits {
         head_timeout: long,

@@ -3,4 +3,5 @@ mod answers;
 mod bodies;
 mod client;
 mod endings;
+mod limits;
 mod streaming;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use annulet::{Gather, LoopPolicy};
 use clap::Parser;
 
+use crate::limits::LimitOptions;
+
 /// Serves GET / and GET /hello/{name} over HTTP/1.1, with one io_uring loop per core and nothing shared between them.
 ///
 /// Stop it with SIGINT or SIGTERM: requests in flight are answered first, for as long as --drain allows.
@@ -36,6 +38,9 @@ pub(crate) struct Options {
     /// When asked to stop, give requests in flight so long, e.g. 5s. Connections still open then are cut.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) drain: Duration,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitOptions,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -117,7 +122,7 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// A number and its unit: `us`, `ms`, `s`, `m`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no time; write a number and its unit, such as 500ms, 50us, 2s");
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let (number, unit) = text.split_at(digits);
@@ -149,6 +154,35 @@ mod tests {
         assert_eq!((options.cores, options.delay), (Cores::All, Duration::ZERO));
         assert_eq!(options.drain, Duration::from_secs(30));
         assert_eq!(parse("").unwrap().policy(), LoopPolicy::default());
+    }
+
+    #[test]
+    fn limits() {
+        let check = |line: &str, expected: annulet_http::Limits| {
+            assert_eq!(parse(line).unwrap().limits.limits(), expected, "{line}");
+        };
+        let all = annulet_http::Limits::default;
+        check("", all());
+        check("--head-bytes 100 --headers 3", annulet_http::Limits { head_bytes: 100, headers: 3, ..all() });
+        check(
+            "--requests-per-connection 5 --connections-per-address 6 --memory 2 --body-rate 0",
+            annulet_http::Limits {
+                requests_per_connection: 5,
+                connections_per_address: 6,
+                memory_bytes: 2 << 20,
+                body_rate_min: 0,
+                ..all()
+            },
+        );
+        check(
+            "--keep-alive 1s --head-timeout 2s --write-timeout 3ms",
+            annulet_http::Limits {
+                keep_alive_timeout: Duration::from_secs(1),
+                head_timeout: Duration::from_secs(2),
+                write_timeout: Duration::from_millis(3),
+                ..all()
+            },
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod limits;
 mod pages;
 
 use std::io;
@@ -41,8 +42,11 @@ fn run(options: &Options) -> io::Result<()> {
     let drain = options.drain;
     let cut = Arc::new(AtomicUsize::new(0));
     let cut_here = cut.clone();
-    let loops =
-        builder.start(move |core| serve(core, Server::new(pages::router(delay)), drain, cut_here.clone()))?;
+    let limits = options.limits.limits();
+    let loops = builder.start(move |core| {
+        let server = Server::with_limits(pages::router(delay), limits.clone());
+        serve(core, server, drain, cut_here.clone())
+    })?;
     for address in loops.addresses() {
         println!("listening on http://{address}/");
     }

@@ -1,0 +1,92 @@
+//! The limits as flags: each with its unit, its default and what a client gets beyond it.
+use std::time::Duration;
+
+use annulet_http::Limits;
+use clap::Args;
+
+use crate::cli::parse_duration;
+
+/// What a client may ask of the server.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitOptions {
+    /// Request line and header fields together, in bytes, at most 65535. Beyond: 431.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().head_bytes)]
+    head_bytes: usize,
+
+    /// The request target, in bytes. Beyond: 414.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().target_bytes)]
+    target_bytes: usize,
+
+    /// Header field lines of a request, at most 128. Beyond: 431.
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().headers)]
+    headers: usize,
+
+    /// The content of a request, in bytes. Beyond: 413.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_bytes)]
+    body_bytes: u64,
+
+    /// From the first byte of a head to its last. Beyond: 408.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    head_timeout: Duration,
+
+    /// Between two arrivals of bytes of a body. Beyond: 408.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    body_timeout: Duration,
+
+    /// All waits for one body together. Beyond: 408.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    body_total_timeout: Duration,
+
+    /// What a body has to come to, in bytes a second of waiting for it, after the first 5 s. Slower: 408. 0: no such limit.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_rate_min)]
+    body_rate: u32,
+
+    /// Between an answer and the next request. Beyond: closed without a word.
+    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = parse_duration)]
+    keep_alive: Duration,
+
+    /// How long answers wait for a client that takes none of them. Beyond: closed.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    write_timeout: Duration,
+
+    /// Requests on one connection; the last answer closes it. 0: no such limit.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    requests_per_connection: u32,
+
+    /// Connections of each core. Beyond: 503.
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections)]
+    connections: usize,
+
+    /// Connections of each core from one client address. Beyond: 429. 0: no such limit.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    connections_per_address: u32,
+
+    /// What the connections of each core may hold in memory together, in MiB. Beyond: 503.
+    #[arg(long, value_name = "MIB", default_value_t = Limits::default().memory_bytes >> 20)]
+    memory: usize,
+}
+
+impl LimitOptions {
+    /// As the server takes them.
+    pub(crate) fn limits(&self) -> Limits {
+        let or_none = |count| if count == 0 { u32::MAX } else { count };
+        Limits {
+            head_bytes: self.head_bytes,
+            target_bytes: self.target_bytes,
+            headers: self.headers,
+            body_bytes: self.body_bytes,
+            head_timeout: self.head_timeout,
+            body_timeout: self.body_timeout,
+            body_total_timeout: self.body_total_timeout,
+            body_rate_min: self.body_rate,
+            keep_alive_timeout: self.keep_alive,
+            write_timeout: self.write_timeout,
+            requests_per_connection: or_none(self.requests_per_connection),
+            connections: self.connections,
+            connections_per_address: or_none(self.connections_per_address),
+            memory_bytes: self.memory.saturating_mul(1 << 20),
+            ..Limits::default()
+        }
+    }
+}

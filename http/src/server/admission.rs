@@ -1,0 +1,155 @@
+//! Who is let in, and how much all of them may hold: counts of one core.
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use annulet::net::TcpStream;
+
+use super::Shared;
+use crate::h1::{Limits, Refusal};
+
+/// Refusals that are being told at the same time; beyond this connections are dropped without a word.
+const REFUSED_MAX: usize = 64;
+
+/// The counts of a core.
+#[derive(Debug, Default)]
+pub(super) struct Admission {
+    /// Only addresses that have a connection.
+    per_address: RefCell<HashMap<IpAddr, u32>>,
+    refused: Cell<usize>,
+    /// What connections hold in memory, in bytes.
+    held: Cell<usize>,
+}
+
+/// One connection of an address; given up on drop.
+#[derive(Debug)]
+pub(super) struct Place {
+    shared: Rc<Shared>,
+    address: IpAddr,
+}
+
+impl Place {
+    /// A place for this connection, `None` where addresses are not counted.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not let in.
+    pub(super) fn take(shared: &Rc<Shared>, stream: &TcpStream) -> Result<Option<Box<Place>>, Refusal> {
+        let Limits { connections, connections_per_address, .. } = shared.limits;
+        if shared.registry.connections() >= connections {
+            return Err(Refusal::TooManyConnections);
+        }
+        if connections_per_address == u32::MAX {
+            return Ok(None);
+        }
+        // Who is gone already needs no place.
+        let Ok(address) = stream.peer_addr() else { return Ok(None) };
+        let address = address.ip().to_canonical();
+        let mut per_address = shared.admission.per_address.borrow_mut();
+        let count = per_address.entry(address).or_default();
+        if *count >= connections_per_address {
+            return Err(Refusal::TooManyFromAddress);
+        }
+        *count += 1;
+        Ok(Some(Box::new(Place { shared: shared.clone(), address })))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut per_address = self.shared.admission.per_address.borrow_mut();
+        if let Some(count) = per_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                per_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// A refusal that is being told; counted until it is dropped.
+pub(super) struct Telling(Rc<Shared>);
+
+impl Telling {
+    /// `None` when enough are being told.
+    pub(super) fn begin(shared: &Rc<Shared>) -> Option<Telling> {
+        let refused = &shared.admission.refused;
+        (refused.get() < REFUSED_MAX).then(|| {
+            refused.set(refused.get() + 1);
+            Telling(shared.clone())
+        })
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        let refused = &self.0.admission.refused;
+        refused.set(refused.get() - 1);
+    }
+}
+
+impl Admission {
+    /// What all connections hold, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.held.get()
+    }
+}
+
+/// What one connection has of the core's: its place and its share of the memory. Both go back when it is dropped.
+pub(super) struct Seat {
+    shared: Rc<Shared>,
+    /// Only held.
+    _place: Option<Box<Place>>,
+    /// In bytes.
+    held: Cell<usize>,
+}
+
+impl Seat {
+    pub(super) fn new(shared: Rc<Shared>, place: Option<Box<Place>>) -> Seat {
+        Seat { shared, _place: place, held: Cell::new(0) }
+    }
+
+    pub(super) fn shared(&self) -> &Rc<Shared> {
+        &self.shared
+    }
+
+    /// The connection holds so much now.
+    ///
+    /// # Errors
+    ///
+    /// When that is more than before and too much for the core; nothing is changed then.
+    #[inline]
+    pub(super) fn hold(&self, bytes: usize) -> Result<(), Refusal> {
+        let before = self.held.get();
+        if bytes > before && self.shared.admission.held() - before + bytes > self.shared.limits.memory_bytes {
+            return Err(Refusal::Memory);
+        }
+        self.hold_anyway(bytes);
+        Ok(())
+    }
+
+    /// As `hold`, for what cannot be refused any more.
+    #[inline]
+    pub(super) fn hold_anyway(&self, bytes: usize) {
+        let before = self.held.replace(bytes);
+        let held = &self.shared.admission.held;
+        held.set(held.get() - before + bytes);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.hold_anyway(0);
+    }
+}
+
+impl Deref for Seat {
+    type Target = Shared;
+
+    #[inline]
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}

@@ -1,0 +1,161 @@
+//! Limits on what all connections of a core take together, and on how many there are.
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use annulet::net::TcpStream;
+use annulet_http::{Limits, Server};
+
+use crate::client::{limits, read_all, summary, unhurried, with_server_and_limits};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const INDEX: &str = "200 [<h1>Index</h1>]";
+const LAST: &str = "200 close [<h1>Index</h1>]";
+
+async fn send(address: SocketAddr, input: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(input.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    stream
+}
+
+async fn answers(stream: &TcpStream) -> String {
+    summary(&read_all(stream).await, false)
+}
+
+/// One answer; the connection stays.
+async fn answer(stream: &TcpStream) -> String {
+    summary(&String::from_utf8_lossy(&stream.recv().await.unwrap().unwrap()), false)
+}
+
+async fn wait_for_connections(server: &Server, count: usize) {
+    while server.drain_handle().connections() != count {
+        annulet::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[test]
+fn requests_of_a_connection() {
+    let limits = Limits { requests_per_connection: 2, ..unhurried() };
+    with_server_and_limits(limits, async |_, address| {
+        assert_eq!(answers(&send(address, &GET.repeat(3)).await).await, format!("{INDEX} {LAST}"));
+        let stream = send(address, GET).await;
+        assert_eq!(answer(&stream).await, INDEX);
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        assert_eq!(answers(&stream).await, LAST);
+        let post = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
+        assert_eq!(answers(&send(address, &post.repeat(3)).await).await, "200 [hi] 200 close [hi]");
+    });
+}
+
+#[test]
+fn connections_of_a_core() {
+    let limits = Limits { connections: 2, ..unhurried() };
+    with_server_and_limits(limits, async |server, address| {
+        let [one, two] = [send(address, GET).await, send(address, GET).await];
+        assert_eq!((answer(&one).await.as_str(), answer(&two).await.as_str()), (INDEX, INDEX));
+        assert_eq!(answers(&send(address, GET).await).await, "503 close [Service Unavailable]");
+        drop(one);
+        wait_for_connections(&server, 1).await;
+        assert_eq!(answer(&send(address, GET).await).await, INDEX);
+    });
+}
+
+#[test]
+fn connections_of_an_address() {
+    let limits = Limits { connections_per_address: 1, ..unhurried() };
+    with_server_and_limits(limits, async |server, address| {
+        let one = send(address, GET).await;
+        assert_eq!(answer(&one).await, INDEX);
+        assert_eq!(answers(&send(address, GET).await).await, "429 close [Too Many Requests]");
+        // Another address of this machine.
+        let other = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        other.bind(&"127.0.0.2:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        other.connect(&address.into()).unwrap();
+        let other = TcpStream::from_std(other.into()).unwrap();
+        other.write_all(GET.as_bytes()).await.unwrap();
+        assert_eq!(answer(&other).await, INDEX);
+        drop((one, other));
+        wait_for_connections(&server, 0).await;
+        assert_eq!(answer(&send(address, GET).await).await, INDEX);
+    });
+}
+
+/// Sends a body in pieces, one every 5 ms, until the connection ends or the body does.
+async fn drip(address: SocketAddr, piece: &str, count: usize) -> (String, Duration) {
+    let length = piece.len() * count;
+    let head =
+        format!("POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    let stream = send(address, &head).await;
+    let begun = annulet::time::now();
+    for _ in 0..count {
+        if stream.write_all(piece.as_bytes()).await.is_err() || stream.flush().await.is_err() {
+            break;
+        }
+        annulet::time::sleep(Duration::from_millis(5)).await;
+    }
+    (answers(&stream).await, annulet::time::now() - begun)
+}
+
+#[test]
+fn the_rate_of_a_body() {
+    let grace = Duration::from_millis(100);
+    let limits = Limits { body_rate_min: 10_000, body_rate_grace: grace, linger: grace, ..unhurried() };
+    with_server_and_limits(limits, async |_, address| {
+        let (answer, took) = drip(address, "x", 400).await;
+        assert_eq!(answer, "408 close [Request Timeout]");
+        assert!(took >= grace, "{took:?}");
+        // A thousand times as fast.
+        let (answer, _) = drip(address, &"x".repeat(1000), 40).await;
+        assert_eq!(answer, "200 close [40000]");
+    });
+}
+
+#[test]
+fn memory_for_heads() {
+    let limits = Limits { memory_bytes: 1500, ..unhurried() };
+    with_server_and_limits(limits, async |_, address| {
+        let half = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(800));
+        let one = send(address, &half).await;
+        annulet::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(answers(&send(address, &half).await).await, "503 close [Service Unavailable]");
+        // Who needs no more than a receive buffer is served.
+        assert_eq!(answer(&send(address, GET).await).await, INDEX);
+        one.write_all(b"\r\n\r\n").await.unwrap();
+        assert_eq!(answer(&one).await, INDEX);
+        let two = send(address, &half).await;
+        annulet::time::sleep(Duration::from_millis(20)).await;
+        two.write_all(b"\r\n\r\n").await.unwrap();
+        assert_eq!(answer(&two).await, INDEX);
+    });
+}
+
+#[test]
+fn memory_for_bodies() {
+    let limits = Limits { memory_bytes: 20_000, ..unhurried() };
+    with_server_and_limits(limits, async |_, address| {
+        let post = |length: usize| {
+            let body = "x".repeat(length);
+            format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}")
+        };
+        let one = send(address, &post(10_000)).await;
+        let mut got = 0;
+        while got < 10_000 {
+            got += one.recv().await.unwrap().unwrap().len();
+        }
+        let two = send(address, &post(40_000)).await;
+        let answer = String::from_utf8_lossy(&two.recv().await.unwrap().unwrap()).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        // What was held is free again.
+        let three = send(address, &(post(15_000) + GET)).await;
+        three.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(answers(&three).await, format!("200 [15000 bytes] {INDEX}"));
+    });
+}
+
+#[test]
+fn the_defaults_are_on() {
+    let Limits { body_rate_min, connections, memory_bytes, requests_per_connection, .. } = Limits::default();
+    assert!(body_rate_min > 0 && connections < usize::MAX && memory_bytes < usize::MAX);
+    assert_eq!(requests_per_connection, u32::MAX, "off by default");
+    assert_eq!(limits().connections_per_address, u32::MAX, "off by default");
+}
