@@ -11,6 +11,7 @@ mod cores;
 mod doctor;
 mod exit;
 mod load;
+mod merge;
 mod report;
 
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ enum Command {
     Compare(compare::Options),
     /// Say what of this machine is in the way, what it costs and what mends it.
     Doctor(doctor::Options),
+    /// Add the reports of many machines up: histograms are added, percentiles never averaged.
+    Merge(merge::Options),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Load(options) => load::main(&options),
         Command::Compare(options) => compare::main(&options),
         Command::Doctor(options) => doctor::main(&options),
+        Command::Merge(options) => merge::main(&options),
     };
     match done {
         Ok(code) => code.into(),

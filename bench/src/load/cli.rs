@@ -109,6 +109,9 @@ pub(crate) struct Options {
     /// Write a histogram a second, as an HdrHistogram log
     #[arg(long, value_name = "FILE")]
     pub(crate) hlog: Option<PathBuf>,
+    /// Write a page with pictures that a browser shows without a network
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// Addresses to connect from.

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::schema::Report;
-use super::{Slice, hgrm, histogram, hlog, table};
+use super::{Slice, hgrm, histogram, hlog, html, table};
 use crate::exit::{Exit, Failure};
 use crate::load::Options;
 
@@ -16,6 +16,7 @@ pub(crate) struct Outputs {
     json: Option<Output>,
     hgrm: Option<Output>,
     hlog: Option<Output>,
+    html: Option<Output>,
 }
 
 #[derive(Debug)]
@@ -61,6 +62,7 @@ impl Outputs {
             json: Output::create(options.json.as_ref())?,
             hgrm: Output::create(options.hgrm.as_ref())?,
             hlog: Output::create(options.hlog.as_ref())?,
+            html: Output::create(options.html.as_ref())?,
         })
     }
 
@@ -109,6 +111,9 @@ impl Outputs {
             output.finish(|out| hgrm::write(out, &whole))
         });
         let hlog = self.hlog.map_or(Ok(()), |output| output.finish(|_| Ok(())));
-        said.and(json).and(hgrm).and(hlog)
+        let html = self
+            .html
+            .map_or(Ok(()), |output| output.finish(|out| out.write_all(html::run::html(report).as_bytes())));
+        said.and(json).and(hgrm).and(hlog).and(html)
     }
 }

@@ -3,7 +3,6 @@
 //! Level-triggered, one read per readiness into a buffer that all connections share, one write for all answers that it led to;
 //! EPOLLOUT only while a write is short.
 
-use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
@@ -40,7 +39,8 @@ fn run(listener: TcpListener) {
     assert!(epoll >= 0, "epoll_create1");
     control(epoll, libc::EPOLL_CTL_ADD, listener.as_raw_fd(), libc::EPOLLIN);
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS_MAX];
-    let mut clients: HashMap<RawFd, Client> = HashMap::new();
+    // By descriptor: the kernel hands out the smallest that is free.
+    let mut clients: Vec<Option<Client>> = Vec::new();
     let mut input = vec![0; READ_BYTES];
     let mut output = Vec::with_capacity(READ_BYTES);
     loop {
@@ -52,12 +52,12 @@ fn run(listener: TcpListener) {
                 accept(epoll, &listener, &mut clients);
                 continue;
             }
-            let Some(client) = clients.get_mut(&fd) else { continue };
+            let Some(client) = clients.get_mut(fd as usize).and_then(Option::as_mut) else { continue };
             let waited_for_room = !client.unsent.is_empty();
             match serve(client, &mut input, &mut output) {
                 Next::Close => {
                     // Closing takes it out of the set.
-                    clients.remove(&fd);
+                    clients[fd as usize] = None;
                 }
                 Next::Write if !waited_for_room => control(epoll, libc::EPOLL_CTL_MOD, fd, libc::EPOLLOUT),
                 Next::Read if waited_for_room => control(epoll, libc::EPOLL_CTL_MOD, fd, libc::EPOLLIN),
@@ -73,7 +73,7 @@ fn control(epoll: RawFd, operation: i32, fd: RawFd, interest: i32) {
     assert_eq!(unsafe { libc::epoll_ctl(epoll, operation, fd, &mut event) }, 0, "epoll_ctl");
 }
 
-fn accept(epoll: RawFd, listener: &TcpListener, clients: &mut HashMap<RawFd, Client>) {
+fn accept(epoll: RawFd, listener: &TcpListener, clients: &mut Vec<Option<Client>>) {
     loop {
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: no address is asked for.
@@ -85,7 +85,10 @@ fn accept(epoll: RawFd, listener: &TcpListener, clients: &mut HashMap<RawFd, Cli
         // SAFETY: the descriptor is new and nobody else's.
         let stream = unsafe { TcpStream::from_raw_fd(fd) };
         let client = Client { stream, http: Connection::default(), unsent: Vec::new(), closing: false };
-        clients.insert(fd, client);
+        if clients.len() <= fd as usize {
+            clients.resize_with(fd as usize + 1, || None);
+        }
+        clients[fd as usize] = Some(client);
         control(epoll, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN);
     }
 }
