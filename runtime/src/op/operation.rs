@@ -93,6 +93,17 @@ impl Operation {
         self.what = WaitsFor::Readiness { fd };
         self
     }
+
+    /// Lets the operation go on without anybody who waits for it.
+    pub(crate) fn detach(mut self) {
+        if let State::Submitted(id) = std::mem::replace(&mut self.state, State::Done) {
+            let mut io = self.shard.io.borrow_mut();
+            let (ops, driver, _) = io.ops();
+            let waker = ops.leave(id, driver);
+            drop(io);
+            drop(waker);
+        }
+    }
 }
 
 impl Future for Operation {

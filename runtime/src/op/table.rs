@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::task::{Poll, Waker};
 
-use super::lifecycle::{Completion, Lifecycle, OnCompletion, OnDrop, OnPoll};
+use super::lifecycle::{Lifecycle, OnCompletion, OnDrop};
 use super::operation::Outcome;
 use super::payload::{Memory, Payload};
 use crate::driver::{Driver, Event, GENERATION_MASK, Key, Kind, Op};
@@ -57,7 +57,7 @@ impl Ops {
             (self.slots.len() - 1) as u32
         });
         let entry = &mut self.slots[slot as usize];
-        entry.lifecycle = Some(Lifecycle::one_shot());
+        entry.lifecycle = Some(Lifecycle::Submitted);
         entry.payload = payload;
         let op = op(entry.payload.descriptor.number(), &mut entry.payload.memory);
         entry.opens = op.opens();
@@ -71,59 +71,55 @@ impl Ops {
     #[inline]
     pub(crate) fn poll(&mut self, id: OpId, waker: Waker, old: &mut Option<Waker>) -> Poll<Outcome> {
         let slot = self.find(id).expect("an operation lives as long as its future");
-        match slot.lifecycle.as_mut().expect("found slots are in use").handle_poll() {
-            OnPoll::Pending => {
-                *old = slot.waiter.replace(waker);
-                Poll::Pending
-            }
-            OnPoll::Ready { completion, free } => {
-                debug_assert!(free, "one-shot operations complete once");
-                *old = Some(waker);
-                let opens = slot.opens;
-                let payload = self.free(id);
-                let result = u32::try_from(completion.result)
-                    .map_err(|_| io::Error::from_raw_os_error(-completion.result));
-                // SAFETY: such an operation gives a new descriptor, and nobody else saw this result.
-                let opened = opens
-                    .then(|| result.as_ref().ok().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd as RawFd) }));
-                Poll::Ready(Outcome { result, opened: opened.flatten(), payload })
-            }
-            OnPoll::Ended => unreachable!("a one-shot operation ends with its result"),
-        }
+        let Some(result) = slot.lifecycle().handle_poll() else {
+            *old = slot.waiter.replace(waker);
+            return Poll::Pending;
+        };
+        *old = Some(waker);
+        let opens = slot.opens;
+        let payload = self.free(id);
+        let opened = (opens && result >= 0).then(|| {
+            // SAFETY: such an operation gives a new descriptor, and nobody else saw this result.
+            unsafe { OwnedFd::from_raw_fd(result) }
+        });
+        let result = u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
+        Poll::Ready(Outcome { result, opened, payload })
     }
 
-    /// The future is gone. Returns its waker, to be dropped when nothing is borrowed.
+    /// The future is gone: the operation is cancelled. Returns its waker, to be dropped when nothing is borrowed.
     pub(crate) fn forget(&mut self, id: OpId, driver: &mut Driver) -> Option<Waker> {
-        // Orphaned already: its loop ended while the future lived on.
-        let slot = self.find(id).filter(|slot| slot.lifecycle != Some(Lifecycle::Orphaned))?;
-        let waker = slot.waiter.take();
-        match slot.lifecycle.as_mut().expect("found slots are in use").handle_drop() {
+        let (waker, under_way) = self.leave(id, driver);
+        if under_way {
             // SAFETY: a cancellation points to no memory.
-            OnDrop::RequestCancel => unsafe { driver.push(Op::Cancel { target: id.key() }, Key::IGNORED) },
-            OnDrop::Reclaim { completion, free: true } => self.reclaim(id, completion.result, driver),
-            OnDrop::Reclaim { free: false, .. } | OnDrop::Free => {
-                unreachable!("one-shot operations complete once")
-            }
+            unsafe { driver.push(Op::Cancel { target: id.key() }, Key::IGNORED) };
         }
         waker
     }
 
+    /// The future is gone, but the operation is to go on. Returns its waker, and whether the kernel works on it.
+    pub(crate) fn leave(&mut self, id: OpId, driver: &mut Driver) -> (Option<Waker>, bool) {
+        // Orphaned already: its loop ended while the future lived on.
+        let live = self.find(id).filter(|slot| slot.lifecycle != Some(Lifecycle::Orphaned));
+        let Some(slot) = live else { return (None, false) };
+        let waker = slot.waiter.take();
+        match slot.lifecycle().handle_drop() {
+            OnDrop::Cancel => (waker, true),
+            OnDrop::Reclaim(result) => {
+                self.reclaim(id, result, driver);
+                (waker, false)
+            }
+        }
+    }
+
     /// Takes the completion in.
+    #[inline]
     pub(crate) fn handle_event(&mut self, event: Event, driver: &mut Driver, wakes: &mut Wakes) {
+        debug_assert!(!event.more, "one-shot operations complete once");
         let id = OpId { slot: event.key.slot(), generation: event.key.generation() };
         let slot = self.find(id).expect("a completion arrives before its slot is reused");
-        let completion = Completion { result: event.result, flags: 0 };
-        match slot
-            .lifecycle
-            .as_mut()
-            .expect("found slots are in use")
-            .handle_completion(completion, event.more)
-        {
+        match slot.lifecycle().handle_completion(event.result) {
             OnCompletion::Wake => wakes.push(&mut slot.waiter),
-            OnCompletion::Reclaim { completion, free: true } => self.reclaim(id, completion.result, driver),
-            OnCompletion::Reclaim { free: false, .. } | OnCompletion::Deliver(_) => {
-                unreachable!("one-shot operations complete once")
-            }
+            OnCompletion::Reclaim(result) => self.reclaim(id, result, driver),
         }
     }
 
@@ -164,6 +160,13 @@ impl Ops {
         let ids: Vec<_> =
             waited.map(|(slot, entry)| OpId { slot: slot as u32, generation: entry.generation }).collect();
         ids.into_iter().map(|id| self.forget(id, driver)).collect()
+    }
+}
+
+impl Slot {
+    #[inline]
+    fn lifecycle(&mut self) -> &mut Lifecycle {
+        self.lifecycle.as_mut().expect("found slots are in use")
     }
 }
 
