@@ -31,6 +31,7 @@ pub mod cancel;
 pub mod coroutine;
 mod driver;
 mod executor;
+pub mod fs;
 pub mod future;
 mod metrics;
 pub mod net;

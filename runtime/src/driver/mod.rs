@@ -18,6 +18,9 @@ use std::os::fd::RawFd;
 pub(crate) use key::{GENERATION_MASK, Key, Kind};
 pub(crate) use uring::{Capabilities, Settings};
 
+/// The offset that stands for the file's own position; the only one for pipes and the like.
+pub(crate) const CURRENT_POSITION: u64 = u64::MAX;
+
 /// One operation for the kernel. Descriptors are borrowed, pointers stay owned by the table that holds the key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
@@ -41,6 +44,30 @@ pub(crate) enum Op {
     SendMessage { fd: RawFd, message: *const libc::msghdr, flags: u32 },
     /// recvmsg(2), with MSG_CMSG_CLOEXEC and `flags`.
     ReceiveMessage { fd: RawFd, message: *mut libc::msghdr, flags: u32 },
+    /// openat(2) with O_CLOEXEC and O_LARGEFILE; relative to the working directory. The result is a descriptor.
+    Open { path: *const libc::c_char, flags: i32, mode: u32 },
+    /// pread(2), or read(2) for the offset [`CURRENT_POSITION`].
+    Read { fd: RawFd, buffer: *mut u8, len: u32, offset: u64 },
+    /// pwrite(2), or write(2) for the offset [`CURRENT_POSITION`].
+    Write { fd: RawFd, bytes: *const u8, len: u32, offset: u64 },
+    /// fsync(2), or fdatasync(2).
+    Sync { fd: RawFd, data_only: bool },
+    /// ftruncate(2); where [`Feature::Ftruncate`](uring::Feature::Ftruncate) is.
+    Truncate { fd: RawFd, len: u64 },
+    /// statx(2) with the basic fields and the birth time; of the descriptor if the path is empty.
+    Status { fd: RawFd, path: *const libc::c_char, flags: i32, status: *mut libc::statx },
+    /// renameat2(2).
+    Rename { from: *const libc::c_char, to: *const libc::c_char },
+    /// unlinkat(2); `flags` may hold AT_REMOVEDIR.
+    Unlink { path: *const libc::c_char, flags: i32 },
+    /// mkdirat(2); where [`Feature::PathOps`](uring::Feature::PathOps) is, like the next two.
+    MakeDirectory { path: *const libc::c_char, mode: u32 },
+    /// symlinkat(2).
+    Symlink { target: *const libc::c_char, path: *const libc::c_char },
+    /// linkat(2).
+    Link { from: *const libc::c_char, to: *const libc::c_char },
+    /// waitid(2) of the child behind a pidfd, with WEXITED; where [`Feature::WaitId`](uring::Feature::WaitId) is.
+    WaitChild { pidfd: RawFd, info: *mut libc::siginfo_t },
     /// Wait for readiness (poll(2) bits), once or again and again.
     Poll { fd: RawFd, events: u32, multishot: bool },
     /// Answer at a time, in nanoseconds of CLOCK_MONOTONIC.
@@ -55,7 +82,7 @@ impl Op {
     /// Whether the result is a new descriptor.
     #[inline]
     pub(crate) fn opens(&self) -> bool {
-        matches!(self, Op::Accept { .. })
+        matches!(self, Op::Accept { .. } | Op::Open { .. })
     }
 }
 

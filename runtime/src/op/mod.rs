@@ -9,6 +9,7 @@
 //! Architecture invariant: memory that the kernel may touch is owned by these tables and never by a future. Dropping a
 //! future cancels its operation; its memory stays until the last completion.
 
+mod aligned;
 mod lease;
 mod lifecycle;
 mod message;
@@ -18,8 +19,9 @@ mod pool;
 pub(crate) mod request;
 mod table;
 
+pub use aligned::AlignedBuf;
 pub use lease::Lease;
-pub(crate) use operation::ended;
-pub(crate) use payload::Descriptor;
+pub(crate) use operation::{Operation, close_shared, ended};
+pub(crate) use payload::{Descriptor, Memory};
 pub(crate) use pool::{BUFFERS_MAX, BufferPool, NONE as NO_BUFFER, Shape};
 pub(crate) use table::Ops;

@@ -9,9 +9,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::payload::{Memory, Payload};
+use super::payload::{Descriptor, Memory, Payload};
 use super::table::OpId;
-use crate::driver::Op;
+use crate::driver::{Key, Op};
 use crate::shard::Shard;
 use crate::task::{WaitsFor, waits};
 
@@ -60,6 +60,19 @@ impl Outcome {
 /// What every operation answers once its loop has ended.
 pub(crate) fn ended() -> io::Error {
     io::Error::other("the annulet loop of this descriptor has ended; use it inside the run that made it")
+}
+
+/// Closes a descriptor in the background if nobody else has it; if an operation has, its end closes it.
+pub(crate) fn close_shared(shard: &Shard, descriptor: Rc<OwnedFd>) {
+    if shard.is_closing() {
+        // No turn follows that would hand a close over.
+        return;
+    }
+    if let Some(fd) = Descriptor::Shared(descriptor).into_last() {
+        let mut io = shard.io.borrow_mut();
+        // SAFETY: a close points to no memory; the number was given away here.
+        unsafe { io.driver.push(Op::Close { fd }, Key::IGNORED) };
+    }
 }
 
 impl Operation {

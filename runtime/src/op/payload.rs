@@ -1,11 +1,10 @@
 //! What an operation owns until its last completion: a descriptor and the memory that the kernel may touch.
 
-#![allow(dead_code, reason = "the shapes that files, children and datagram sockets need; their rooms follow")]
-
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
+use super::aligned::AlignedBuf;
 use super::message::Message;
 
 /// The parts of an operation that must outlive its future.
@@ -32,6 +31,8 @@ pub(crate) enum Memory {
     #[default]
     None,
     Bytes(Vec<u8>),
+    /// For O_DIRECT.
+    Aligned(AlignedBuf),
     Path(CString),
     /// From and to.
     Paths(CString, CString),
@@ -50,8 +51,24 @@ impl Payload {
     }
 }
 
+impl Memory {
+    /// The bytes of a buffer.
+    ///
+    /// # Panics
+    ///
+    /// When it is none.
+    #[inline]
+    pub(super) fn buffer(&mut self) -> &mut [u8] {
+        match self {
+            Memory::Bytes(bytes) => bytes,
+            Memory::Aligned(bytes) => bytes,
+            _ => unreachable!("asked of reads and writes only"),
+        }
+    }
+}
+
 impl Descriptor {
-    /// The number; -1 for none, and AT_FDCWD takes its place where a path is given.
+    /// The number; -1 for none.
     #[inline]
     pub(crate) fn number(&self) -> RawFd {
         match self {

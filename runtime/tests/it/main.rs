@@ -5,6 +5,7 @@ mod blocking;
 mod cancel;
 mod corners;
 mod finally;
+mod fs;
 mod group;
 mod net;
 mod resolve;

@@ -37,6 +37,10 @@ features! {
     AbsTimer = "abs_timer",
     /// `IORING_FEAT_MIN_TIMEOUT` (6.12): a wait that gathers completions for a short while.
     MinWait = "min_wait",
+    /// ftruncate(2) through the ring (6.9); a thread of the blocking pool does it otherwise.
+    Ftruncate = "ftruncate",
+    /// waitid(2) through the ring (6.7); the end of a child is seen by polling its pidfd otherwise.
+    WaitId = "waitid",
     /// `IORING_SETUP_NO_SQARRAY` (6.6): no indirection array in the submission queue.
     NoSqArray = "no_sqarray",
     /// `IORING_SETUP_DEFER_TASKRUN` with `IORING_SETUP_SINGLE_ISSUER` (6.1): completion work runs when the loop enters
@@ -60,6 +64,8 @@ features! {
     RingFd = "ring_fd",
     /// `IOSQE_CQE_SKIP_SUCCESS` (5.17) together with sends that never wait: no completion for what went well.
     SkipSuccess = "skip_success",
+    /// mkdirat(2), symlinkat(2) and linkat(2) through the ring (5.15); the blocking pool otherwise.
+    PathOps = "path_ops",
     /// `IORING_SETUP_CQSIZE` (5.5): a completion queue larger than twice the submission queue.
     CqSize = "cqsize",
     /// UDP segmentation (4.18): many datagrams with one send. Not of the ring, but masked like it.

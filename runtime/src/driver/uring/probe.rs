@@ -10,13 +10,20 @@ use super::{Capabilities, Feature, Uring};
 use crate::driver::{Key, Kind, Op, Wait};
 
 /// Opcodes without which there is no runtime; all are older than `IORING_FEAT_EXT_ARG` (5.11).
-const REQUIRED: [(u8, &str); 9] = [
+const REQUIRED: [(u8, &str); 16] = [
     (opcode::Accept::CODE, "accept"),
     (opcode::Connect::CODE, "connect"),
     (opcode::Recv::CODE, "recv"),
     (opcode::Send::CODE, "send"),
     (opcode::RecvMsg::CODE, "recvmsg"),
     (opcode::SendMsg::CODE, "sendmsg"),
+    (opcode::OpenAt::CODE, "openat"),
+    (opcode::Read::CODE, "read"),
+    (opcode::Write::CODE, "write"),
+    (opcode::Fsync::CODE, "fsync"),
+    (opcode::Statx::CODE, "statx"),
+    (opcode::RenameAt::CODE, "renameat"),
+    (opcode::UnlinkAt::CODE, "unlinkat"),
     (opcode::PollAdd::CODE, "poll_add"),
     (opcode::Close::CODE, "close"),
     (opcode::AsyncCancel::CODE, "async_cancel"),
@@ -49,6 +56,9 @@ pub(super) fn features(ring: &IoUring, capabilities: &mut Capabilities) -> io::R
     keep(Feature::AbsTimer, parameters.is_feature_min_timeout());
     keep(Feature::NoIowait, parameters.is_feature_no_iowait());
     keep(Feature::SkipSuccess, parameters.is_feature_skip_cqe_on_success());
+    keep(Feature::Ftruncate, probe.is_supported(opcode::Ftruncate::CODE));
+    keep(Feature::WaitId, probe.is_supported(opcode::WaitId::CODE));
+    keep(Feature::PathOps, probe.is_supported(opcode::LinkAt::CODE));
     // Multishot variants have no bit either: accept's came with the socket opcode (5.19), receive's with send_zc (6.0).
     keep(Feature::AcceptMultishot, probe.is_supported(opcode::Socket::CODE));
     keep(Feature::ReceiveMultishot, probe.is_supported(opcode::SendZc::CODE));

@@ -1,6 +1,6 @@
 //! From an [`Op`] to a submission entry.
 
-use io_uring::types::{Fd, TimeoutFlags, Timespec};
+use io_uring::types::{Fd, FsyncFlags, TimeoutFlags, Timespec};
 use io_uring::{opcode, squeue};
 
 use super::{Capabilities, Feature};
@@ -61,6 +61,33 @@ pub(super) fn entry(
         }
         Op::ReceiveMessage { fd, message, flags } => {
             opcode::RecvMsg::new(Fd(fd), message).flags(libc::MSG_CMSG_CLOEXEC as u32 | flags).build()
+        }
+        Op::Open { path, flags, mode } => opcode::OpenAt::new(Fd(libc::AT_FDCWD), path)
+            .flags(flags | libc::O_CLOEXEC | libc::O_LARGEFILE)
+            .mode(mode)
+            .build(),
+        Op::Read { fd, buffer, len, offset } => opcode::Read::new(Fd(fd), buffer, len).offset(offset).build(),
+        Op::Write { fd, bytes, len, offset } => opcode::Write::new(Fd(fd), bytes, len).offset(offset).build(),
+        Op::Sync { fd, data_only } => {
+            let flags = if data_only { FsyncFlags::DATASYNC } else { FsyncFlags::empty() };
+            opcode::Fsync::new(Fd(fd)).flags(flags).build()
+        }
+        Op::Truncate { fd, len } => opcode::Ftruncate::new(Fd(fd), len).build(),
+        Op::Status { fd, path, flags, status } => opcode::Statx::new(Fd(fd), path, status.cast())
+            .flags(flags)
+            .mask(libc::STATX_BASIC_STATS | libc::STATX_BTIME)
+            .build(),
+        Op::Rename { from, to } => {
+            opcode::RenameAt::new(Fd(libc::AT_FDCWD), from, Fd(libc::AT_FDCWD), to).build()
+        }
+        Op::Unlink { path, flags } => opcode::UnlinkAt::new(Fd(libc::AT_FDCWD), path).flags(flags).build(),
+        Op::MakeDirectory { path, mode } => opcode::MkDirAt::new(Fd(libc::AT_FDCWD), path).mode(mode).build(),
+        Op::Symlink { target, path } => opcode::SymlinkAt::new(Fd(libc::AT_FDCWD), target, path).build(),
+        Op::Link { from, to } => {
+            opcode::LinkAt::new(Fd(libc::AT_FDCWD), from, Fd(libc::AT_FDCWD), to).build()
+        }
+        Op::WaitChild { pidfd, info } => {
+            opcode::WaitId::new(libc::P_PIDFD, pidfd as u32, libc::WEXITED).infop(info).build()
         }
         Op::Poll { fd, events, multishot } => opcode::PollAdd::new(Fd(fd), events).multi(multishot).build(),
         Op::Alarm { deadline } => {
