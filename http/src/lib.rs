@@ -39,3 +39,8 @@ pub use upgrade::Upgraded;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The programs in the guide compile and run; they need both packages, which is why this stands here.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/asyncio.md")]
+mod guide {}

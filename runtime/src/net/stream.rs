@@ -48,7 +48,7 @@ impl Stream {
     }
 
     #[inline]
-    pub(super) fn recv(&self) -> impl Future<Output = io::Result<Option<Lease>>> + '_ {
+    pub(crate) fn recv(&self) -> impl Future<Output = io::Result<Option<Lease>>> + '_ {
         poll_fn(|cx| self.poll_recv(cx))
     }
 
@@ -88,6 +88,51 @@ impl Stream {
         unsafe { Lease::new(Rc::clone(&self.shard.pool), buffer, start, end) }
     }
 
+    pub(super) fn shard(&self) -> &Rc<Shard> {
+        &self.shard
+    }
+
+    /// Waits until no receive of the ring is under way, which the next wait for bytes begins anew.
+    pub(super) fn poll_receive_stopped(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.shard.is_closing() {
+            return Poll::Ready(Err(ended()));
+        }
+        ready!(self.shard.executor.poll_share(cx));
+        let (waker, mut old) = (cx.waker().clone(), None);
+        let mut io = self.shard.io.borrow_mut();
+        let (sockets, mut context) = io.sockets(self.shard.clock.now());
+        let stopped = sockets.poll_stopped(self.id, waker, &mut old, &mut context);
+        drop(io);
+        drop(old);
+        stopped.map(Ok)
+    }
+
+    /// Copies out of what was received already; none if nothing was.
+    pub(super) fn read_queued(&self, buffer: &mut [u8]) -> Option<usize> {
+        let mut io = self.shard.io.borrow_mut();
+        let (sockets, mut context) = io.sockets(self.shard.clock.now());
+        let received = sockets.take_queued(self.id, &mut context);
+        drop(io);
+        received.map(|received| {
+            let lease = self.lease(received);
+            self.copy_out(lease, buffer.len(), |bytes| buffer[..bytes.len()].copy_from_slice(bytes))
+        })
+    }
+
+    /// Gives at most `count_max` bytes of `lease` to `take`; the rest goes back to the front of the queue.
+    fn copy_out(&self, mut lease: Lease, count_max: usize, take: impl FnOnce(&[u8])) -> usize {
+        let count = lease.len().min(count_max);
+        take(&lease[..count]);
+        if count < lease.len() {
+            lease.advance(count);
+            let (buffer, start, end) = lease.into_parts();
+            let mut io = self.shard.io.borrow_mut();
+            let (sockets, mut context) = io.sockets(self.shard.clock.now());
+            sockets.put_back(self.id, &Received { buffer, start, end }, &mut context);
+        }
+        count
+    }
+
     pub(super) fn start_recv(&self) {
         if !self.shard.is_closing() {
             let mut io = self.shard.io.borrow_mut();
@@ -101,20 +146,22 @@ impl Stream {
     }
 
     pub(super) fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if buffer.is_empty() {
+        self.poll_read_with(cx, buffer.len(), |bytes| buffer[..bytes.len()].copy_from_slice(bytes))
+    }
+
+    /// Waits for bytes and gives at most `count_max` of them to `take`; the others stay. Gives the count.
+    #[inline]
+    pub(super) fn poll_read_with(
+        &self,
+        cx: &mut Context<'_>,
+        count_max: usize,
+        take: impl FnOnce(&[u8]),
+    ) -> Poll<io::Result<usize>> {
+        if count_max == 0 {
             return Poll::Ready(Ok(0));
         }
-        let Some(mut lease) = ready!(self.poll_recv(cx))? else { return Poll::Ready(Ok(0)) };
-        let count = lease.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&lease[..count]);
-        if count < lease.len() {
-            lease.advance(count);
-            let (buffer, start, end) = lease.into_parts();
-            let mut io = self.shard.io.borrow_mut();
-            let (sockets, mut context) = io.sockets(self.shard.clock.now());
-            sockets.put_back(self.id, &Received { buffer, start, end }, &mut context);
-        }
-        Poll::Ready(Ok(count))
+        let Some(lease) = ready!(self.poll_recv(cx))? else { return Poll::Ready(Ok(0)) };
+        Poll::Ready(Ok(self.copy_out(lease, count_max, take)))
     }
 
     pub(super) async fn read_exact(&self, mut buffer: &mut [u8]) -> io::Result<()> {
@@ -128,7 +175,7 @@ impl Stream {
     }
 
     #[inline]
-    pub(super) fn with_send_buffer<R>(&self, f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    pub(crate) fn with_send_buffer<R>(&self, f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         // The buffer is out of the table while `f` runs, which may be anybody's code and may use this very stream; the
         // guard puts it back, also when `f` panics.
         struct PutBack<'a>(&'a Stream, Vec<u8>);
@@ -157,7 +204,7 @@ impl Stream {
         poll_fn(|cx| self.poll_write_ready(cx)).await
     }
 
-    pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_unsent_below(SEND_HIGH_WATER, cx)
     }
 
@@ -165,7 +212,7 @@ impl Stream {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_unsent_below(1, cx)
     }
 
@@ -192,9 +239,14 @@ impl Stream {
 
     pub(super) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_write_ready(cx))?;
-        let count = bytes.len().min(SEND_HIGH_WATER - self.send_buffered());
+        let count = bytes.len().min(self.write_room());
         self.with_send_buffer(|buffer| buffer.extend_from_slice(&bytes[..count]));
         Poll::Ready(Ok(count))
+    }
+
+    /// Bytes that may be written below the high-water mark; [`poll_write_ready`](Self::poll_write_ready) waits for some.
+    pub(super) fn write_room(&self) -> usize {
+        SEND_HIGH_WATER.saturating_sub(self.send_buffered())
     }
 
     pub(super) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {

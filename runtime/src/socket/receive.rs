@@ -102,6 +102,7 @@ impl Sockets {
             Receive::Idle => arm(socket, id, cx),
             _ => {}
         }
+        socket.by_hand = false;
         *old = socket.reader.replace(waker);
         Poll::Pending
     }
@@ -112,6 +113,34 @@ impl Sockets {
         let received = self.socket(id).pop(cx);
         self.resume(id, cx);
         received
+    }
+
+    /// Ready when the kernel receives nothing for this socket, and it stays so until the next wait for bytes. Registers
+    /// `waker` as [`poll_receive`](Self::poll_receive) does.
+    pub(crate) fn poll_stopped(
+        &mut self,
+        id: SocketId,
+        waker: Waker,
+        old: &mut Option<Waker>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let socket = self.socket(id);
+        socket.by_hand = true;
+        if socket.receive.is_in_flight() {
+            stop(socket, id, cx);
+            *old = socket.reader.replace(waker);
+            return Poll::Pending;
+        }
+        if socket.receive == Receive::Starved {
+            socket.receive = Receive::Idle;
+        }
+        *old = Some(waker);
+        Poll::Ready(())
+    }
+
+    /// Bytes that are already here, without asking for more.
+    pub(crate) fn take_queued(&mut self, id: SocketId, cx: &mut Context<'_>) -> Option<Received> {
+        self.socket(id).pop(cx)
     }
 
     /// Puts bytes that were not consumed back to the front of the queue.
@@ -157,7 +186,7 @@ impl Sockets {
     #[inline]
     fn resume(&mut self, id: SocketId, cx: &mut Context<'_>) {
         let socket = self.socket(id);
-        if socket.receive == Receive::Idle && socket.queued <= RECEIVE_QUOTA / 2 {
+        if socket.receive == Receive::Idle && socket.queued <= RECEIVE_QUOTA / 2 && !socket.by_hand {
             arm(socket, id, cx);
         }
     }
@@ -206,6 +235,11 @@ impl Sockets {
         socket.receive = Receive::Idle;
         if socket.closing {
             return self.free_if_quiet(id, cx);
+        }
+        if socket.by_hand && (result > 0 || matches!(-result, libc::ECANCELED | libc::EAGAIN | libc::ENOBUFS))
+        {
+            cx.wakes.push(&mut socket.reader);
+            return;
         }
         match -result {
             _ if was == Receive::Polling && result > 0 => {

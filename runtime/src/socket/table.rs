@@ -30,6 +30,8 @@ pub(super) struct Socket {
     pub(super) generation: u32,
     /// Whether it is of the table of datagram sockets; its events have a kind of their own.
     pub(super) datagram: bool,
+    /// Somebody receives by hand: nothing is asked of the kernel until the next wait for bytes.
+    pub(super) by_hand: bool,
     /// The descriptor, owned by the slot; -1 once its close was handed to the kernel.
     pub(super) fd: RawFd,
     /// Whether the kernel receives for us.
@@ -192,6 +194,7 @@ impl Socket {
         Socket {
             generation: 0,
             datagram: false,
+            by_hand: false,
             fd,
             receive: Receive::Idle,
             send: SendState::Idle,

@@ -1,12 +1,13 @@
 //! Ticks at a fixed period.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use futures_core::Stream;
+
 use super::{Sleep, sleep_until};
-use std::future::Future;
 
 /// What an [`Interval`] does about ticks that were missed because nobody waited for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,6 +97,15 @@ impl Interval {
         Poll::Ready(planned)
     }
 
+    /// [`tick`](Self::tick) as streams have it; never `None`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn next(&mut self) -> Option<Instant> {
+        Some(self.tick().await)
+    }
+
     /// Starts the period anew from now.
     pub fn reset(&mut self) {
         self.next = super::now() + self.period;
@@ -110,5 +120,13 @@ impl Interval {
     /// What happens to missed ticks.
     pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
         self.missed = behavior;
+    }
+}
+
+impl Stream for Interval {
+    type Item = Instant;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
+        self.poll_tick(cx).map(Some)
     }
 }

@@ -4,6 +4,7 @@
 //! `cargo test`; after `cargo test --test examples` alone they may be missing or old: `cargo build --examples` first.
 
 mod files;
+mod guide;
 mod harness;
 mod net;
 mod outside;

@@ -4,6 +4,37 @@ use rustix::process::Signal;
 
 use crate::harness::{Example, check};
 
+/// The page that explains the loop names functions; each is where the page says.
+#[test]
+fn the_loop_in_one_page() {
+    let package = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(package.join("../docs/the-loop.md")).unwrap();
+    let check = |name: &str, function: &str, file: &str| {
+        assert!(page.contains(name), "the page does not name {name}");
+        let source = std::fs::read_to_string(package.join("src").join(file)).unwrap();
+        assert!(source.contains(&format!("fn {function}")), "{file} has no {function}");
+    };
+    check("Shard::block_on", "block_on<", "shard/run.rs");
+    check("Shard::turn", "turn(", "shard/run.rs");
+    check("executor.poll_main(", "poll_main<", "executor/mod.rs");
+    check("executor.run(", "run(", "executor/mod.rs");
+    check("executor.schedule", "schedule(", "executor/mod.rs");
+    check("take_inbox()", "take_inbox(", "shard/run.rs");
+    check("io.flush(", "flush(", "shard/io.rs");
+    check("io.drain(", "drain(", "shard/io.rs");
+    check("io.expire(", "expire(", "shard/io.rs");
+    check("Io::handle_event", "handle_event(", "shard/io.rs");
+    check("driver.push", "push(", "driver/mod.rs");
+    check("io.driver.wait(", "wait(", "driver/mod.rs");
+    check("Uring::next_event", "next_event(", "driver/uring/mod.rs");
+    check("TcpStream::poll_recv", "poll_recv(", "net/stream.rs");
+    check("Sockets::poll_receive", "poll_receive(", "socket/receive.rs");
+    check("waits::note", "note(", "task/waits.rs");
+    check("clock.refresh()", "refresh(", "time/clock.rs");
+    check("Ops::forget", "forget(", "op/table.rs");
+    check("Sleep::poll", "poll(", "time/sleep.rs");
+}
+
 #[test]
 fn run_main() {
     check(

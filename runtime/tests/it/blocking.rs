@@ -308,6 +308,21 @@ fn a_handle_may_be_awaited_on_another_loop() {
     assert_eq!(value, 42);
 }
 
+#[test]
+fn a_task_that_waits_says_so_in_the_dump() {
+    annulet::run(async {
+        let (pool, go, first) = busy_pool(1);
+        let waiting = spawn(first);
+        let (_in_queue, in_line) = (pool.spawn(|| ()), spawn(pool.spawn(|| ())));
+        yield_now().await;
+        let waits: Vec<_> = annulet::task::dump().tasks.iter().skip(1).map(|task| task.waits_for).collect();
+        assert_eq!(waits, [Some(annulet::task::WaitsFor::Blocking); 2]);
+        drop(go);
+        waiting.await.unwrap().unwrap();
+        in_line.abort();
+    });
+}
+
 #[annulet::test(start_paused = true)]
 async fn virtual_time_stands_still_for_a_closure() {
     // Work that takes longer than a virtual clock waits for the machine.

@@ -144,6 +144,17 @@ fn a_listener_is_a_stream() {
 }
 
 #[test]
+fn a_task_that_waits_says_so_in_the_dump() {
+    annulet::run(async {
+        let waiting = spawn(async { signal(SignalKind::hangup()).unwrap().recv().await });
+        yield_now().await;
+        let dump = annulet::task::dump();
+        assert_eq!(dump.tasks[1].waits_for.unwrap().to_string(), "SIGHUP");
+        waiting.abort();
+    });
+}
+
+#[test]
 fn signals_that_cannot_be_heard_are_refused_with_words() {
     let check = |raw: i32, expected: &str| {
         let error = annulet::run(async { signal(SignalKind::from_raw(raw)).unwrap_err() });

@@ -4,8 +4,12 @@
 //! it has ended or still runs is for the program to know.
 
 mod address;
+mod datagram;
+mod descriptors;
 mod listener;
+mod message;
 mod stream;
 
+pub use datagram::UnixDatagram;
 pub use listener::UnixListener;
 pub use stream::{PeerCredentials, UnixStream};

@@ -303,3 +303,18 @@ fn dropped_waits_leave_the_channels() {
     assert!(poll_once(pin!(sender.closed())).is_pending());
     assert_eq!(sender.waiters(), 0);
 }
+
+#[test]
+fn the_last_sender_of_a_watch_ends_the_wait() {
+    let (sender, mut receiver) = watch::channel(1);
+    let other = sender.clone();
+    let (count, waker) = Count::new();
+    let mut cx = Context::from_waker(&waker);
+    let mut changed = pin!(receiver.changed());
+    assert!(changed.as_mut().poll(&mut cx).is_pending());
+    drop(sender);
+    assert_eq!(count.take(), 0);
+    drop(other);
+    assert_eq!(count.take(), 1);
+    assert!(matches!(changed.as_mut().poll(&mut cx), Poll::Ready(Err(_))));
+}

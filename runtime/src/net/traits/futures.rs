@@ -1,0 +1,54 @@
+//! `futures-io`: what futures-util, async-compression, async-tungstenite and others read from and write to.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+use super::*;
+
+macro_rules! read {
+    ([$($generics:tt)*] $type:ty) => {
+        impl<$($generics)*> AsyncRead for $type {
+            #[inline]
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffer: &mut [u8],
+            ) -> Poll<io::Result<usize>> {
+                self.inner().poll_read(cx, buffer)
+            }
+        }
+    };
+}
+
+macro_rules! write {
+    ([$($generics:tt)*] $type:ty) => {
+        impl<$($generics)*> AsyncWrite for $type {
+            #[inline]
+            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+                self.inner().poll_write(cx, bytes)
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                parts: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                super::poll_write_vectored(self.inner(), cx, parts)
+            }
+
+            #[inline]
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.inner().poll_flush(cx)
+            }
+
+            fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                super::poll_close(self.inner(), cx)
+            }
+        }
+    };
+}
+
+for_each_stream!(read, write);

@@ -1,0 +1,129 @@
+//! Sockets in the hands of crates that only know the traits.
+
+use std::io::IoSlice;
+use std::net::Shutdown;
+
+use annulet::net::{TcpStream, UnixStream};
+
+use super::support::pair;
+
+/// A peer that answers each line with it in capitals and says goodbye after the end.
+async fn shouting(stream: TcpStream) {
+    use futures_util::{AsyncBufReadExt, AsyncWriteExt, StreamExt};
+    let (reader, mut writer) = stream.into_split();
+    let mut lines = futures_util::io::BufReader::new(reader).lines();
+    while let Some(line) = lines.next().await {
+        writer.write_all(line.unwrap().to_uppercase().as_bytes()).await.unwrap();
+        AsyncWriteExt::write_all(&mut writer, b"\n").await.unwrap();
+    }
+    AsyncWriteExt::write_all(&mut writer, b"BYE\n").await.unwrap();
+    AsyncWriteExt::close(&mut writer).await.unwrap();
+}
+
+#[test]
+fn futures_util_reads_writes_and_half_closes() {
+    use futures_util::{AsyncReadExt, AsyncWriteExt};
+    annulet::run(async {
+        let (mut client, server) = pair().await;
+        let server = annulet::spawn(shouting(server));
+        AsyncWriteExt::write_all(&mut client, b"one\ntwo\n").await.unwrap();
+        AsyncWriteExt::close(&mut client).await.unwrap();
+        AsyncWriteExt::close(&mut client).await.expect("once more does no harm");
+        let mut answer = String::new();
+        AsyncReadExt::read_to_string(&mut client, &mut answer).await.unwrap();
+        assert_eq!(answer, "ONE\nTWO\nBYE\n");
+        server.await.unwrap();
+    });
+}
+
+#[test]
+fn futures_util_copies_between_borrowed_streams() {
+    annulet::run(async {
+        let (client, server) = pair().await;
+        let echo = annulet::spawn(async move {
+            let count = futures_util::io::copy(&server, &mut &server).await.unwrap();
+            server.shutdown(Shutdown::Write).unwrap();
+            count
+        });
+        let bytes: Vec<u8> = (0..200_000_u32).map(|number| number as u8).collect();
+        let sent = bytes.clone();
+        let (mut reader, mut writer) = client.into_split();
+        let sender = annulet::spawn(async move {
+            futures_util::AsyncWriteExt::write_all(&mut writer, &sent).await.unwrap();
+            futures_util::AsyncWriteExt::close(&mut writer).await.unwrap();
+        });
+        let mut back = Vec::new();
+        futures_util::AsyncReadExt::read_to_end(&mut reader, &mut back).await.unwrap();
+        assert_eq!(echo.await.unwrap(), bytes.len() as u64);
+        sender.await.unwrap();
+        assert!(back == bytes);
+    });
+}
+
+#[test]
+fn vectored_writes_gather_in_order() {
+    annulet::run(async {
+        let (mut client, server) = pair().await;
+        let parts = [IoSlice::new(b"one "), IoSlice::new(b""), IoSlice::new(b"two")];
+        let count = futures_util::AsyncWriteExt::write_vectored(&mut client, &parts).await.unwrap();
+        assert_eq!(count, 7);
+        let mut word = [0; 7];
+        server.read_exact(&mut word).await.unwrap();
+        assert_eq!(&word, b"one two");
+        // More than there is room for is written in part.
+        let large = vec![0; 100_000];
+        let parts = [IoSlice::new(&large), IoSlice::new(&large)];
+        let count = tokio::io::AsyncWriteExt::write_vectored(&mut client, &parts).await.unwrap();
+        assert!(count > 0 && count <= 64 * 1024, "{count}");
+    });
+}
+
+#[test]
+fn tokio_util_frames_lines() {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_util::codec::{Framed, LinesCodec};
+    annulet::run(async {
+        let (client, server) = pair().await;
+        let server = annulet::spawn(shouting(server));
+        let mut framed = Framed::new(client, LinesCodec::new());
+        framed.send("first").await.unwrap();
+        assert_eq!(framed.next().await.unwrap().unwrap(), "FIRST");
+        framed.send("second").await.unwrap();
+        assert_eq!(framed.next().await.unwrap().unwrap(), "SECOND");
+        tokio::io::AsyncWriteExt::shutdown(framed.get_mut()).await.unwrap();
+        assert_eq!(framed.next().await.unwrap().unwrap(), "BYE");
+        assert!(framed.next().await.is_none());
+        server.await.unwrap();
+    });
+}
+
+#[test]
+fn tokio_reads_lines_and_copies_both_ways_over_unix_streams() {
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+    annulet::run(async {
+        let (mut client, mut entry) = UnixStream::pair().unwrap();
+        let (mut exit, server) = UnixStream::pair().unwrap();
+        let proxy =
+            annulet::spawn(
+                async move { tokio::io::copy_bidirectional(&mut entry, &mut exit).await.unwrap() },
+            );
+        let server = annulet::spawn(async move {
+            let (reader, mut writer) = server.into_split();
+            let mut lines = tokio::io::BufReader::new(reader).lines();
+            let mut count = 0;
+            while let Some(line) = lines.next_line().await.unwrap() {
+                assert_eq!(line, "again");
+                count += 1;
+            }
+            AsyncWriteExt::write_all(&mut writer, format!("{count} lines").as_bytes()).await.unwrap();
+            AsyncWriteExt::shutdown(&mut writer).await.unwrap();
+        });
+        AsyncWriteExt::write_all(&mut client, "again\n".repeat(1000).as_bytes()).await.unwrap();
+        AsyncWriteExt::shutdown(&mut client).await.unwrap();
+        let mut answer = String::new();
+        AsyncReadExt::read_to_string(&mut client, &mut answer).await.unwrap();
+        assert_eq!(answer, "1000 lines");
+        server.await.unwrap();
+        assert_eq!(proxy.await.unwrap(), (6000, 10));
+    });
+}
