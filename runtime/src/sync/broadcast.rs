@@ -311,7 +311,7 @@ pub struct Lagged(pub u64);
 
 impl fmt::Display for Lagged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the receiver was too slow and has missed {} values", self.0)
+        write!(f, "the receiver was too slow; values that it missed: {}", self.0)
     }
 }
 
