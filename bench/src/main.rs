@@ -13,6 +13,7 @@ mod exit;
 mod load;
 mod merge;
 mod report;
+mod target;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,9 @@ enum Command {
     Doctor(doctor::Options),
     /// Add the reports of many machines up: histograms are added, percentiles never averaged.
     Merge(merge::Options),
+    /// A server of known behaviour, to measure this instrument against.
+    #[command(hide = true)]
+    Target(target::Options),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Command::Compare(options) => compare::main(&options),
         Command::Doctor(options) => doctor::main(&options),
         Command::Merge(options) => merge::main(&options),
+        Command::Target(options) => target::main(&options),
     };
     match done {
         Ok(code) => code.into(),

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use annulet::signal::Termination;
 use annulet::{Builder, LoopPolicy};
 
-pub(crate) use cli::Options;
+pub(crate) use cli::{Options, parse_time};
 use config::Config;
 use engine::{Control, Message};
 use summary::Gathered;

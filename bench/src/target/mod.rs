@@ -1,0 +1,228 @@
+//! `target`: a server of known behaviour, against which the instrument itself is measured.
+//!
+//! It answers each request after a delay drawn from a seeded distribution, spinning so that the delay is kept to the
+//! microsecond, and logs when each request was seen and answered. It may freeze once, and answer a share of requests with 500.
+//! It looks at nothing of a request but its end and the number in its path: it is no HTTP server.
+
+mod delay;
+
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use annulet::net::{TcpListener, TcpStream};
+use annulet::signal::Termination;
+use clap::Args;
+use delay::Delay;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::exit::{Exit, Failure};
+use crate::load::parse_time;
+
+const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const BAD: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\n\r\nno";
+/// Lines of the log; what comes after them is answered and not logged. 16 million are 384 MiB.
+const LOG_MAX: usize = 16 << 20;
+
+/// A server of known behaviour, for tests of the instrument.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    /// Where to listen; port 0 takes a free one, which is printed
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// The core to run on
+    #[arg(long, default_value_t = 0)]
+    core: usize,
+    /// How long to wait with an answer: 0us, fixed:500us, or lognormal:500us,0.8 (median, sigma)
+    #[arg(long, default_value = "0us")]
+    delay: Delay,
+    /// Where the delays start
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Stand still once, so long after the first request
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    freeze_at: Option<Duration>,
+    /// How long to stand still
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
+    freeze_for: Duration,
+    /// The share of requests that is answered with 500
+    #[arg(long, default_value_t = 0.0)]
+    fail: f64,
+    /// Sleep between events instead of spinning
+    #[arg(long)]
+    sleep: bool,
+    /// Where to write a line for each request: its number, when it was seen, when it was answered (nanoseconds of CLOCK_MONOTONIC)
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+}
+
+/// One line of the log.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    number: u64,
+    seen_ns: u64,
+    answered_ns: u64,
+}
+
+#[derive(Debug)]
+struct Server {
+    options: Options,
+    rng: RefCell<fastrand::Rng>,
+    log: RefCell<Vec<Line>>,
+    /// When it is to freeze; set by the first request.
+    freeze_at: Cell<Option<Instant>>,
+    requests: Cell<u64>,
+}
+
+/// CLOCK_MONOTONIC, which the reader of the log can compare with its own.
+pub(crate) fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Serves until it is told to end, then writes the log.
+///
+/// # Errors
+///
+/// One line for the user.
+pub(crate) fn main(options: &Options) -> Result<Exit, Failure> {
+    let failed = |error: io::Error| Failure::new(Exit::Failed, error.to_string());
+    let termination = Termination::catch().map_err(failed)?;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let ended = Arc::clone(&is_over);
+    std::thread::spawn(move || {
+        if termination.wait().is_ok() {
+            ended.store(true, Ordering::Relaxed);
+        }
+    });
+    let options = options.clone();
+    let loops = annulet::Builder::new()
+        .cores([options.core])
+        .listen(options.listen)
+        .start(move |core| run(core, options.clone(), Arc::clone(&is_over)))
+        .map_err(failed)?;
+    for address in loops.addresses() {
+        let mut out = io::stdout().lock();
+        // Who started it waits for this line.
+        let _ = writeln!(out, "listening on {address}").and_then(|()| out.flush());
+    }
+    loops.join().map_err(failed)?;
+    Ok(Exit::Good)
+}
+
+async fn run(mut core: annulet::Core, options: Options, is_over: Arc<AtomicBool>) {
+    let listener = core.take_listeners().pop().expect("one address was given");
+    let capacity = if options.log.is_some() { LOG_MAX } else { 0 };
+    let server = Rc::new(Server {
+        rng: RefCell::new(fastrand::Rng::with_seed(options.seed)),
+        log: RefCell::new(Vec::with_capacity(capacity)),
+        freeze_at: Cell::new(None),
+        requests: Cell::new(0),
+        options,
+    });
+    drop(annulet::spawn(accept(Rc::clone(&server), listener)));
+    while !is_over.load(Ordering::Relaxed) {
+        if server.options.sleep {
+            annulet::time::sleep(Duration::from_millis(20)).await;
+        } else {
+            annulet::yield_now().await;
+        }
+    }
+    if let Some(path) = &server.options.log
+        && let Err(error) = write_log(path, &server.log.borrow())
+    {
+        eprintln!("annulet-bench: cannot write the log to {}: {error}", path.display());
+    }
+}
+
+async fn accept(server: Rc<Server>, listener: TcpListener) {
+    while let Ok(stream) = listener.accept().await {
+        drop(annulet::spawn(serve(Rc::clone(&server), stream)));
+    }
+}
+
+/// One request at a time; what follows it in the same piece waits for its turn.
+async fn serve(server: Rc<Server>, stream: TcpStream) {
+    let mut input = Vec::new();
+    // The peer is gone: it says itself what it makes of that.
+    while let Ok(Some(lease)) = stream.recv().await {
+        let seen = Instant::now();
+        let seen_ns = monotonic_ns();
+        input.extend_from_slice(&lease);
+        drop(lease);
+        while let Some(end) = input.windows(4).position(|four| four == b"\r\n\r\n") {
+            let number = number_in(&input[..end]).unwrap_or_else(|| server.requests.get());
+            input.drain(..end + 4);
+            server.requests.set(server.requests.get() + 1);
+            server.freeze_when_it_is_time(seen);
+            let until = seen + server.options.delay.draw(&mut server.rng.borrow_mut());
+            if server.options.sleep {
+                annulet::time::sleep_until(until).await;
+            } else {
+                while Instant::now() < until {
+                    annulet::yield_now().await;
+                }
+            }
+            let fails = server.options.fail > 0.0 && server.rng.borrow_mut().f64() < server.options.fail;
+            stream.with_send_buffer(|out| out.extend_from_slice(if fails { BAD } else { GOOD }));
+            server.note(Line { number, seen_ns, answered_ns: monotonic_ns() });
+        }
+    }
+}
+
+impl Server {
+    fn note(&self, line: Line) {
+        let mut log = self.log.borrow_mut();
+        if log.len() < log.capacity() {
+            log.push(line);
+        }
+    }
+
+    fn freeze_when_it_is_time(&self, now: Instant) {
+        let Some(after) = self.options.freeze_at else { return };
+        match self.freeze_at.get() {
+            None => self.freeze_at.set(Some(now + after)),
+            Some(at) if now >= at => {
+                // Far away: once only.
+                self.freeze_at.set(Some(now + Duration::from_secs(31_536_000)));
+                std::thread::sleep(self.options.freeze_for);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// The number at the end of the path of a request line: `GET /17 HTTP/1.1`.
+fn number_in(head: &[u8]) -> Option<u64> {
+    let path = head.split(|&b| b == b' ').nth(1)?;
+    let digits = path.rsplit(|&b| b == b'/').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn write_log(path: &Path, log: &[Line]) -> io::Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    for Line { number, seen_ns, answered_ns } in log {
+        writeln!(out, "{number} {seen_ns} {answered_ns}")?;
+    }
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        let check = |head: &str, expected| assert_eq!(number_in(head.as_bytes()), expected, "{head}");
+        check("GET /17 HTTP/1.1\r\nHost: a", Some(17));
+        check("GET /a/b/0 HTTP/1.1", Some(0));
+        check("GET / HTTP/1.1", None);
+        check("GET", None);
+    }
+}

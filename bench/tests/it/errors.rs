@@ -1,0 +1,176 @@
+//! Everything that goes wrong has its line, its count and its exit code, and nothing hangs.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::thread;
+use std::time::Duration;
+
+use rustix::net::sockopt::set_socket_linger;
+
+use crate::support::{HELLO, answering, read_request, run, server};
+
+/// Runs a short load against a misbehaving server: which error it counts, which words it says, and that it is in time.
+fn check(address: impl std::fmt::Display, kind: &str, words: &str) {
+    let ran = run(&format!("load -c2 -t1 -d500ms --timeout 300ms --json - http://{address}/"));
+    let report = ran.json();
+    assert_eq!(ran.code, 4, "{kind}: {}", ran.out);
+    assert!(report["error_counts"][kind].as_u64() > Some(0), "{kind}: {}", report["error_counts"]);
+    assert_eq!(report["verdict"]["finding"], "invalid", "{kind}");
+    let reasons = report["verdict"]["reasons"].to_string();
+    assert!(reasons.contains(words), "{kind}: {words:?} in {reasons}");
+    // Half a second of load, and no more than the timeout and a second.
+    assert!(ran.took < Duration::from_millis(500 + 300 + 1000), "{kind}: {:?}", ran.took);
+}
+
+#[test]
+fn an_answer_that_is_cut() {
+    let address = server(|mut stream| {
+        let _ = read_request(&mut stream);
+        let _ = stream.write_all(&HELLO[..HELLO.len() - 2]);
+    });
+    check(address, "cut", "an answer was due");
+}
+
+#[test]
+fn a_connection_that_is_closed_without_an_answer() {
+    let address = server(|mut stream| drop(read_request(&mut stream)));
+    check(address, "cut", "an answer was due");
+}
+
+#[test]
+fn a_connection_that_is_reset() {
+    let address = server(|mut stream| {
+        let _ = read_request(&mut stream);
+        // A close with this option sends a reset.
+        set_socket_linger(&stream, Some(Duration::ZERO)).expect("it is a socket");
+    });
+    check(address, "reset", "a connection failed");
+}
+
+#[test]
+fn framing_that_cannot_be_believed() {
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello";
+    check(answering(answer), "malformed", "more than one Content-Length");
+    check(
+        answering(b"HTTP/1.1 200 OK\r\nContent-Length: five\r\n\r\nhello"),
+        "malformed",
+        "malformed Content-Length",
+    );
+    check(answering(b"SSH-2.0-OpenSSH_9.2\r\n"), "malformed", "malformed status line");
+    check(
+        answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhello"),
+        "malformed",
+        "more than was asked",
+    );
+    check(
+        answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"),
+        "malformed",
+        "malformed chunk size",
+    );
+}
+
+#[test]
+fn a_server_that_does_not_answer() {
+    let address = server(|mut stream| {
+        let _ = read_request(&mut stream);
+        thread::sleep(Duration::from_secs(30));
+    });
+    check(address, "timeout", "did not come within 300ms");
+}
+
+#[test]
+fn an_answer_that_stops_half_way() {
+    let address = server(|mut stream| {
+        let _ = read_request(&mut stream);
+        let _ = stream.write_all(&HELLO[..HELLO.len() - 2]);
+        thread::sleep(Duration::from_secs(30));
+    });
+    check(address, "timeout", "did not come within 300ms");
+}
+
+#[test]
+fn answers_that_are_refusals() {
+    let address = answering(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+    check(address, "status", "were not 2xx or 3xx");
+}
+
+#[test]
+fn a_server_that_is_not_there() {
+    // Bound and dropped: nobody listens on it now.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ran = run(&format!("load -c4 -d1s http://{address}/"));
+    assert_eq!((ran.code, ran.out.as_str()), (3, ""));
+    assert!(ran.err.contains(&format!("cannot connect to {address}")), "{}", ran.err);
+    assert!(ran.err.contains("is the server running?"), "{}", ran.err);
+    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+    assert!(ran.took < Duration::from_secs(1), "{:?}", ran.took);
+}
+
+#[test]
+fn a_name_that_is_not_there() {
+    // RFC 6761 section 6.4: this name never exists.
+    let ran = run("load -d1s --timeout 2s http://nobody.invalid/");
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    assert!(ran.err.contains("cannot look up nobody.invalid"), "{}", ran.err);
+    assert!(ran.took < Duration::from_secs(3), "{:?}", ran.took);
+}
+
+#[test]
+fn a_full_disk() {
+    let address = answering(HELLO);
+    for flag in ["--json", "--hgrm", "--hlog"] {
+        let ran = run(&format!("load -c1 -t1 -d200ms {flag} /dev/full http://{address}/"));
+        assert_eq!(ran.code, 6, "{flag}: {}", ran.err);
+        assert!(
+            ran.err.contains("cannot write the report to /dev/full: No space left"),
+            "{flag}: {}",
+            ran.err
+        );
+        // What was measured is not lost with the file.
+        assert!(ran.out.contains("Requests/sec"), "{flag}: {}", ran.out);
+    }
+}
+
+#[test]
+fn a_report_s_place_that_is_not_there_costs_no_measurement() {
+    let ran = run("load -d30s --json /nowhere/report.json http://127.0.0.1:1/");
+    assert_eq!(ran.code, 6, "{}", ran.err);
+    assert!(ran.err.contains("/nowhere/report.json"), "{}", ran.err);
+}
+
+#[test]
+fn a_rate_that_cannot_be_met() {
+    let address = server(|mut stream| {
+        while read_request(&mut stream).is_some() {
+            thread::sleep(Duration::from_millis(20));
+            if stream.write_all(HELLO).is_err() {
+                return;
+            }
+        }
+    });
+    // Two connections of fifty answers a second at the most.
+    let ran = run(&format!("load -c2 -t1 -R 1000 -d500ms --json - http://{address}/"));
+    let report = ran.json();
+    assert_eq!(ran.code, 5, "{}", report["verdict"]);
+    assert!(report["unsent"].as_u64() > Some(100), "{}", report["unsent"]);
+    assert!(
+        report["verdict"]["reasons"].to_string().contains("of 1000 requests a second"),
+        "{}",
+        report["verdict"]
+    );
+}
+
+#[test]
+fn wrong_usage() {
+    let check = |line: &str, words: &str| {
+        let ran = run(line);
+        assert_eq!(ran.code, 2, "{line}: {}", ran.err);
+        assert!(ran.err.contains(words), "{line}: {}", ran.err);
+    };
+    check("load https://127.0.0.1/", "TLS is not there yet");
+    check("load http://127.0.0.1/ http://127.0.0.2/", "one run loads one server");
+    check("load --weights 1,2 http://127.0.0.1/", "give one each");
+    check("load --cores 4096 http://127.0.0.1/", "no core 4096");
+    check("load --body-file /nowhere/body http://127.0.0.1/", "/nowhere/body");
+    check("load --body {random:5} http://127.0.0.1/", "write a range");
+}
