@@ -39,7 +39,7 @@ pub(crate) struct Executor {
     shard: ShardId,
     tasks: RefCell<Tasks>,
     main: Main,
-    /// The task that is being polled, or `NOBODY`.
+    /// The task that is being polled, or `NOBODY`. Between two polls of a round it is the one before.
     running: Cell<TaskId>,
     /// Operations left to the task that is being polled.
     operations_left: Cell<u32>,
@@ -202,6 +202,12 @@ impl Executor {
     /// Polls what is ready: all that was when it began, and what that wakes as long as the turn is short.
     #[inline]
     pub(crate) fn run(&self, now: u64) {
+        self.run_queue(now);
+        self.running.set(NOBODY);
+    }
+
+    #[inline]
+    fn run_queue(&self, now: u64) {
         let mut left = self.tasks.borrow().queue.len().max(POLLS_PER_TURN_MIN);
         while left > 0 {
             let mut tasks = self.tasks.borrow_mut();
@@ -238,7 +244,6 @@ impl Executor {
             header.waits.set(waits::noted());
             done
         };
-        self.running.set(NOBODY);
         if done {
             self.finished(task, cell);
         } else if header.aborted.get() {

@@ -17,8 +17,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use annulet::net::{TcpListener, TcpStream};
+use annulet::task::using;
 use annulet::time::sleep;
-use annulet::yield_now;
+use annulet::{TaskGroup, When, gather, select, spawn, wait, yield_now};
 
 #[global_allocator]
 static ALLOCATOR: allocator::Poisoning = allocator::Poisoning;
@@ -149,6 +150,46 @@ async fn accept_of(listener: &TcpListener, client: &TcpStream) -> TcpStream {
     }
 }
 
+/// Several futures or tasks at a time, dropped as one: what it was, and whether it was done.
+async fn several(random: &Random, address: SocketAddr) -> (&'static str, bool) {
+    let polls = random.below(4);
+    let micros = |micros| sleep(Duration::from_micros(micros));
+    match random.below(5) {
+        0 => {
+            let group = TaskGroup::<std::io::Error>::scope(async |group| {
+                group.spawn(async move { TcpStream::connect(address).await.map(drop) });
+                group.spawn(async move {
+                    micros(60_000_000).await;
+                    Ok(())
+                });
+                micros(300).await;
+                Err::<(), _>(std::io::ErrorKind::Other.into())
+            });
+            ("group", attempt(group, polls).await.is_some())
+        }
+        1 => ("gather", attempt(gather((0..40).map(micros)), polls).await.is_some()),
+        2 => {
+            let connecting = select(TcpStream::connect(address), micros(random.below(300)));
+            ("select", attempt(connecting, polls).await.is_some())
+        }
+        3 => {
+            let tasks = [100, 200].map(|time| spawn(micros(time)));
+            let waiting = wait(tasks, When::FIRST_COMPLETED).timeout(Duration::from_micros(150));
+            ("wait", attempt(waiting, polls).await.is_some())
+        }
+        _ => {
+            let closing = using(
+                address,
+                async |_| micros(100).await,
+                async |address| {
+                    drop(TcpStream::connect(address).await);
+                },
+            );
+            ("using", attempt(closing, polls).await.is_some())
+        }
+    }
+}
+
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
@@ -233,6 +274,10 @@ fn futures_can_be_dropped_at_every_await_point() {
                             attempt(old.client.close(Duration::from_millis(1)), random.below(4)).await;
                         *dropped.entry("close").or_default() += u64::from(closed.is_none());
                     }
+                    6 => {
+                        let (what, done) = several(&random, address).await;
+                        *dropped.entry(what).or_default() += u64::from(!done);
+                    }
                     _ => {
                         let index = random.below(links.len() as u64) as usize;
                         links[index].step(&random, &mut dropped).await;
@@ -245,7 +290,7 @@ fn futures_can_be_dropped_at_every_await_point() {
             drop(listener);
             for _ in 0..10_000 {
                 let metrics = annulet::metrics();
-                if (metrics.sockets, metrics.listeners, metrics.operations) == (0, 0, 0) {
+                if (metrics.sockets, metrics.listeners, metrics.operations, metrics.tasks) == (0, 0, 0, 0) {
                     break;
                 }
                 sleep(Duration::from_micros(100)).await;
@@ -259,7 +304,10 @@ fn futures_can_be_dropped_at_every_await_point() {
     let (checked, damaged) = allocator::inspect();
     println!("dropped: {dropped:?}; {checked} freed blocks looked at, {damaged} damaged");
     assert_eq!(damaged, 0, "memory was written to after it was freed");
-    for what in ["connect", "accept", "sleep", "send", "close", "write", "flush", "recv", "read"] {
+    for what in [
+        "connect", "accept", "sleep", "send", "close", "write", "flush", "recv", "read", "group", "gather",
+        "select", "wait", "using",
+    ] {
         assert!(
             dropped.get(what).is_some_and(|count| *count > rounds / 10_000),
             "{what} was hardly ever dropped"
