@@ -11,7 +11,7 @@
 //! Functions that make room return wakers. They are to be woken after the lock is given back.
 
 use std::any::Any;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::task::{Poll, Waker};
 use std::thread::Thread;
@@ -47,10 +47,10 @@ pub(super) struct Queue {
     jobs: BTreeMap<JobNumber, Box<dyn Job>>,
     next_job: JobNumber,
     /// Submitters that wait for room, first come, first served.
-    line: VecDeque<(Ticket, Waker)>,
+    line: BTreeMap<Ticket, Waker>,
     next_ticket: Ticket,
     /// Submitters that were woken because there is room for them; each keeps one place in the queue.
-    granted: Vec<Ticket>,
+    granted: BTreeSet<Ticket>,
     /// Threads that sleep, by number; the last one to lie down is the first to be woken, so that the others can leave.
     idle: Vec<(usize, Thread)>,
     /// Which numbers are taken by threads.
@@ -68,9 +68,9 @@ impl Queue {
             queue_max,
             jobs: BTreeMap::new(),
             next_job: 0,
-            line: VecDeque::new(),
+            line: BTreeMap::new(),
             next_ticket: 0,
-            granted: Vec::new(),
+            granted: BTreeSet::new(),
             idle: Vec::new(),
             threads: Vec::new(),
             is_closed: false,
@@ -92,11 +92,9 @@ impl Queue {
         job: Box<dyn Job>,
         ticket: Option<Ticket>,
     ) -> Result<(JobNumber, Start), Box<dyn Job>> {
-        let kept = ticket.and_then(|ticket| self.granted.iter().position(|granted| *granted == ticket));
-        match kept {
-            Some(place) => drop(self.granted.swap_remove(place)),
-            None if self.has_room() => {}
-            None => return Err(job),
+        let has_kept_room = ticket.is_some_and(|ticket| self.granted.remove(&ticket));
+        if !has_kept_room && !self.has_room() {
+            return Err(job);
         }
         let number = self.next_job;
         self.next_job += 1;
@@ -126,23 +124,17 @@ impl Queue {
 
     /// Waits in line, or goes on doing so with another waker. The waker that was there before comes back.
     pub(super) fn stand_in_line(&mut self, ticket: &mut Option<Ticket>, waker: Waker) -> Option<Waker> {
-        let in_line = self.line.iter_mut().find(|(of, _)| Some(*of) == *ticket);
-        match in_line {
-            Some((_, old)) => Some(std::mem::replace(old, waker)),
-            None => {
-                *ticket = Some(self.next_ticket);
-                self.line.push_back((self.next_ticket, waker));
-                self.next_ticket += 1;
-                None
-            }
-        }
+        let place = *ticket.get_or_insert_with(|| {
+            self.next_ticket += 1;
+            self.next_ticket
+        });
+        self.line.insert(place, waker)
     }
 
     /// The submitter is gone. Returns its waker and those that have room now.
     pub(super) fn leave_line(&mut self, ticket: Ticket) -> (Option<Waker>, Vec<Waker>) {
-        let place = self.line.iter().position(|(of, _)| *of == ticket);
-        let waker = place.and_then(|place| self.line.remove(place)).map(|(_, waker)| waker);
-        self.granted.retain(|granted| *granted != ticket);
+        let waker = self.line.remove(&ticket);
+        self.granted.remove(&ticket);
         (waker, self.grant())
     }
 
@@ -162,9 +154,9 @@ impl Queue {
     fn grant(&mut self) -> Vec<Waker> {
         let mut woken = Vec::new();
         while self.has_room()
-            && let Some((ticket, waker)) = self.line.pop_front()
+            && let Some((ticket, waker)) = self.line.pop_first()
         {
-            self.granted.push(ticket);
+            self.granted.insert(ticket);
             woken.push(waker);
         }
         woken
