@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod allocator;
+mod net;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
