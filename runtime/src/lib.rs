@@ -38,6 +38,7 @@ mod metrics;
 pub mod net;
 mod op;
 pub mod placement;
+pub mod process;
 mod runtime;
 mod shard;
 pub mod signal;

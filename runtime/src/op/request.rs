@@ -7,6 +7,8 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::rc::Rc;
 
 use socket2::SockAddr;
@@ -256,4 +258,15 @@ pub(crate) fn wait_child(shard: &Rc<Shard>, pidfd: Rc<OwnedFd>) -> Operation {
             Op::WaitChild { pidfd, info: &raw mut **info }
         })
     }
+}
+
+/// How a child ended, from what waitid(2) wrote, packed as wait(2) does.
+pub(crate) fn child_end(info: &libc::siginfo_t) -> ExitStatus {
+    // SAFETY: waitid(2) fills the fields of SIGCHLD, of which this is one.
+    let status = unsafe { info.si_status() };
+    ExitStatus::from_raw(match info.si_code {
+        libc::CLD_EXITED => (status & 0xff) << 8,
+        libc::CLD_DUMPED => status | 0x80,
+        _ => status,
+    })
 }

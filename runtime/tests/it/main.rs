@@ -12,6 +12,7 @@ mod group;
 mod io;
 mod io_traits;
 mod net;
+mod process;
 mod resolve;
 mod shutdown;
 mod signal;
