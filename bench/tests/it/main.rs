@@ -1,4 +1,5 @@
 //! The binary from outside, as a process.
+mod compare;
 mod errors;
 mod load;
 mod support;
