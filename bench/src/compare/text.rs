@@ -6,6 +6,10 @@ use super::result::Comparison;
 use super::statistics::{ROUNDS_MIN, Ratio};
 use super::threshold::Metric;
 
+/// What one program started twice differed by, at most, when this was made: no interval over rounds tells of it, since it stays
+/// the same in all of them.
+const SAME_PERCENT_MAX: f64 = 2.0;
+
 /// The whole of it: how it was measured, the table, what to make of it.
 pub(crate) fn markdown(comparison: &Comparison) -> String {
     let mut text = String::new();
@@ -82,7 +86,12 @@ pub(crate) fn remarks(comparison: &Comparison) -> Vec<String> {
             format!("{name}: {} rounds are too few to tell a difference.", ratio.rounds)
         } else if ratio.is_different() {
             let (percent, word) = percent(ratio.estimate);
-            format!("{name} takes {percent:.1} % {word} CPU per request than {reference}.")
+            let doubt = if percent < SAME_PERCENT_MAX {
+                " So much can be seen between two processes of one program, too: their memory lies elsewhere."
+            } else {
+                ""
+            };
+            format!("{name} takes {percent:.1} % {word} CPU per request than {reference}.{doubt}")
         } else {
             format!("{name} and {reference}: no difference in CPU per request that these rounds can tell.")
         });
