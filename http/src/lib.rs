@@ -4,10 +4,13 @@
 //! paths and methods to them. Underneath, [`h1`] is the protocol without I/O.
 #![forbid(unsafe_code)]
 
+mod around;
 mod body;
+mod cookie;
 mod date;
 mod error;
 mod events;
+mod extract;
 pub mod h1;
 mod handler;
 pub mod offline;
@@ -21,13 +24,17 @@ mod stream;
 mod upgrade;
 
 pub use body::Chunk;
+pub use cookie::Cookie;
 pub use date::DateCache;
 pub use error::Error;
 pub use events::Event;
+pub use extract::{
+    Form, FromParam, FromParams, FromRequest, Json, Path, Query, Rejection, State, Takes, extract,
+};
 pub use h1::outgoing::Trailers;
 pub use h1::{Limits, Refusal};
 pub use handler::Handler;
-pub use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 pub use request::{Chunks, Request};
 pub use response::{Escape, IntoResponse, Page, Response, escape};
 pub use router::Router;

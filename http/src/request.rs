@@ -15,6 +15,7 @@ use http::{Method, Version};
 use percent_encoding::percent_decode;
 
 use crate::Error;
+use crate::around::Around;
 use crate::body::{Body, Chunk, Collector};
 use crate::h1::Refusal;
 use crate::h1::framing::Framing;
@@ -59,7 +60,11 @@ struct Block {
     values: String,
     /// For decoding.
     scratch: Vec<u8>,
+    /// Whether one of the next two is there: one look instead of two for most.
+    has_rare: bool,
     body: Option<Body>,
+    /// Where shared values are found, if the route has any.
+    around: Option<Rc<Around>>,
 }
 
 impl Block {
@@ -122,6 +127,32 @@ impl Request {
         let end = *block.param_ends.get(at)?;
         let start = at.checked_sub(1).map_or(0, |before| block.param_ends[before]);
         block.values.get(usize::from(start)..usize::from(end))
+    }
+
+    /// The value of that type which [`Router::with_state`](crate::Router::with_state) gave to the route.
+    #[must_use]
+    pub fn state<T: 'static>(&self) -> Option<&T> {
+        self.around()?.state()
+    }
+
+    /// The cookies of the request, names and values as they were sent (RFC 6265 section 4.2). What is not UTF-8 is left out.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::Request;
+    ///
+    /// fn session(request: &Request) -> Option<&str> {
+    ///     request.cookies().find(|(name, _)| *name == "session").map(|(_, value)| value)
+    /// }
+    /// ```
+    pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
+        let fields = self.headers().filter(|(name, _)| name.eq_ignore_ascii_case("cookie"));
+        let pairs = fields.flat_map(|(_, value)| str::from_utf8(value).unwrap_or_default().split(';'));
+        pairs.filter_map(|pair| {
+            let (name, value) = pair.trim().split_once('=')?;
+            Some((name, value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)))
+        })
     }
 
     /// The next piece of the content; `None` at its end, and at once if the request has none.
@@ -296,9 +327,28 @@ impl Request {
         self.block_mut().param_names = Some(names.clone());
     }
 
+    pub(crate) fn set_around(&mut self, around: &Rc<Around>) {
+        let block = self.block_mut();
+        (block.has_rare, block.around) = (true, Some(around.clone()));
+    }
+
+    pub(crate) fn around(&self) -> Option<&Around> {
+        self.block().around.as_deref()
+    }
+
+    /// All parameters of the path, in order, percent-decoded.
+    pub(crate) fn params(&self) -> impl Iterator<Item = &str> {
+        let block = self.block();
+        let starts = std::iter::once(&0).chain(&block.param_ends);
+        starts
+            .zip(&block.param_ends)
+            .map(|(start, end)| &block.values[usize::from(*start)..usize::from(*end)])
+    }
+
     /// Gives the request its content.
     pub(crate) fn set_body(&mut self, body: Body) {
-        self.block_mut().body = Some(body);
+        let block = self.block_mut();
+        (block.has_rare, block.body) = (true, Some(body));
     }
 }
 
@@ -311,8 +361,10 @@ impl Drop for Request {
         }
         block.param_ends.clear();
         block.values.clear();
-        if block.body.is_some() {
+        if block.has_rare {
+            block.has_rare = false;
             block.body = None;
+            block.around = None;
         }
         if block.bytes.capacity() > HEAD_BYTES_KEPT_MAX {
             block.bytes = Vec::new();

@@ -195,6 +195,18 @@ impl Response {
         self
     }
 
+    /// A redirect, which the client follows with the same method (307), or with GET after a form (303 by
+    /// [`with_status`](Response::with_status)).
+    ///
+    /// # Panics
+    ///
+    /// When the location is not visible ASCII: percent-encode it.
+    #[must_use]
+    pub fn redirect(location: &str) -> Response {
+        let location = HeaderValue::from_str(location).expect("a location is visible ASCII");
+        Response::new(StatusCode::TEMPORARY_REDIRECT).with_header(header::LOCATION, location)
+    }
+
     /// The connection is closed after this answer, and the answer says so.
     #[must_use]
     pub fn with_close(mut self) -> Response {
@@ -424,6 +436,22 @@ impl IntoResponse for Bytes {
 impl<T: IntoResponse> IntoResponse for (StatusCode, T) {
     fn into_response(self) -> Response {
         self.1.into_response().with_status(self.0)
+    }
+}
+
+/// The same answer with further fields.
+impl<T: IntoResponse, const N: usize> IntoResponse for ([(HeaderName, HeaderValue); N], T) {
+    fn into_response(self) -> Response {
+        let (fields, answer) = self;
+        fields
+            .into_iter()
+            .fold(answer.into_response(), |answer, (name, value)| answer.with_header(name, value))
+    }
+}
+
+impl IntoResponse for Cow<'static, str> {
+    fn into_response(self) -> Response {
+        Response::text(self)
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! Paths are matched as they were sent; parameters are percent-decoded afterwards, so that an encoded slash stays inside its
 //! parameter.
+use std::any::{Any, TypeId};
 use std::rc::Rc;
 
 use http::{HeaderValue, Method, StatusCode, header};
 
+use crate::around::{After, Around, Before};
 use crate::h1::{Refusal, same};
 use crate::handler::{AnyHandler, Handler, PendingCall, erase};
 use crate::request::Request;
@@ -42,6 +44,8 @@ pub struct Router {
     extension_methods: Vec<Method>,
     /// The index in `routes` of what answers for paths that no route has.
     fallback: Option<u32>,
+    /// The same for what is below a path, from nested routers.
+    fallbacks_below: Vec<(Box<str>, u32)>,
 }
 
 /// One path.
@@ -50,6 +54,10 @@ struct Route {
     /// The names of its parameters, in order.
     param_names: Rc<[Box<str>]>,
     handlers: Vec<(Method, Box<dyn AnyHandler>)>,
+    /// What is to stand around the handlers; `seal` puts it there.
+    around: Option<Rc<Around>>,
+    /// What the content of a request may have, in bytes, if not what the server says.
+    body_bytes: Option<u64>,
     /// The index of the handler for GET, which is asked for most.
     get: Option<u32>,
     /// The index of the handler for methods that have none of their own.
@@ -91,6 +99,7 @@ impl Router {
             routes: Vec::new(),
             extension_methods: Vec::new(),
             fallback: None,
+            fallbacks_below: Vec::new(),
         }
     }
 
@@ -186,6 +195,138 @@ impl Router {
         route.push_any(handler);
         self.routes.push(route);
         self
+    }
+
+    /// Calls `before` ahead of the handlers of all routes so far, and of the fallback if it is set. If it comes to an answer, the handler
+    /// is not called. What was added last comes first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Request, Router, StatusCode, IntoResponse};
+    ///
+    /// let router = Router::new()
+    ///     .get("/secret", async |_: Request| "42")
+    ///     .before(|request| match request.header("authorization") {
+    ///         Some(b"Bearer abc") => None,
+    ///         _ => Some(StatusCode::UNAUTHORIZED.into_response()),
+    ///     })
+    ///     .get("/open", async |_: Request| "hello");
+    /// ```
+    #[must_use]
+    pub fn before(self, before: impl Fn(&mut Request) -> Option<Response> + 'static) -> Router {
+        let before: Before = Rc::new(before);
+        self.surround(|around| around.before.insert(0, before.clone()))
+    }
+
+    /// Passes the answers of all routes so far, and of the fallback if it is set, through `after`, also those of their `before`. What was
+    /// added last comes last.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{HeaderValue, Request, Router, header};
+    ///
+    /// let router = Router::new()
+    ///     .get("/", async |_: Request| "hello")
+    ///     .after(|answer| answer.with_header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache")));
+    /// ```
+    #[must_use]
+    pub fn after(self, after: impl Fn(Response) -> Response + 'static) -> Router {
+        let after: After = Rc::new(after);
+        self.surround(|around| around.after.push(after.clone()))
+    }
+
+    /// Gives all routes so far a value that [`State`](crate::State) and [`Request::state`] find by its type. It stays on its core, so
+    /// it need not be `Send`. A route that has a value of this type keeps it.
+    #[must_use]
+    pub fn with_state<T: 'static>(self, state: T) -> Router {
+        let state: Rc<dyn Any> = Rc::new(state);
+        self.surround(|around| around.states.push((TypeId::of::<T>(), state.clone())))
+    }
+
+    /// Limits the content of requests to all routes so far, in bytes, instead of [`Limits::body_bytes`](crate::Limits::body_bytes). A
+    /// route that has a limit keeps it.
+    #[must_use]
+    pub fn with_body_limit(mut self, bytes: u64) -> Router {
+        for route in &mut self.routes {
+            route.body_bytes.get_or_insert(bytes);
+        }
+        self
+    }
+
+    /// Takes the routes of another router below a path; its `/` is the path itself. Its fallback answers for what is below the path.
+    /// Handlers see the whole path.
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Router::route) does; for a router with a fallback below a path with parameters.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Request, Router};
+    ///
+    /// let users = Router::new()
+    ///     .get("/", async |_: Request| "all")
+    ///     .get("/{id}", async |request: Request| request.param("id").map(str::to_owned));
+    /// let router = Router::new().nest("/users", users);
+    /// ```
+    #[must_use]
+    pub fn nest(mut self, path: &str, inner: Router) -> Router {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let first = self.routes.len() as u32;
+        let mut below = inner.fallbacks_below;
+        below.extend(inner.fallback.map(|at| (Box::from(""), at)));
+        let mut places = Vec::new();
+        for (at, route) in inner.routes.into_iter().enumerate() {
+            if below.iter().any(|(_, fallback)| *fallback == at as u32) {
+                places.push(self.routes.len() as u32);
+                self.routes.push(route);
+                continue;
+            }
+            let whole = match &*route.path {
+                "/" if !path.is_empty() => path.to_owned(),
+                inside => format!("{path}{inside}"),
+            };
+            let index = self.index_of(&whole);
+            let place = &mut self.routes[index];
+            assert!(index as u32 >= first && place.handlers.is_empty(), "two routes for {whole}");
+            *place = Route { path: place.path.clone(), param_names: place.param_names.clone(), ..route };
+            places.push(index as u32);
+        }
+        for (inside, at) in below {
+            assert!(!path.contains('{'), "a fallback below a path with parameters is not served: {path}");
+            self.fallbacks_below.push((format!("{path}{inside}").into(), places[at as usize]));
+        }
+        for method in inner.extension_methods {
+            if !self.extension_methods.contains(&method) {
+                self.extension_methods.push(method);
+            }
+        }
+        self
+    }
+
+    fn surround(mut self, change: impl Fn(&mut Around)) -> Router {
+        for route in &mut self.routes {
+            change(Rc::make_mut(route.around.get_or_insert_default()));
+        }
+        self
+    }
+
+    /// Puts everything around its handlers, once all routes are there: a route that has nothing around it pays nothing.
+    pub(crate) fn seal(mut self) -> Router {
+        for route in &mut self.routes {
+            let Some(around) = route.around.take() else { continue };
+            let surround = |(method, handler)| (method, Around::surround(&around, handler));
+            route.handlers = std::mem::take(&mut route.handlers).into_iter().map(surround).collect();
+        }
+        self
+    }
+
+    /// What the content of a request to this target may have, in bytes, if the route says so.
+    pub(crate) fn body_bytes(&self, target: Target) -> Option<u64> {
+        self.routes[target.route as usize].body_bytes
     }
 
     /// The index of the route for this path, which is added if it is new.
@@ -311,7 +452,12 @@ impl Router {
 
     #[cold]
     fn find_fallback(&self, path: &[u8], method: &Method) -> Result<Target, Miss> {
-        match self.fallback {
+        let is_below = |prefix: &str| {
+            path.strip_prefix(prefix.as_bytes()).is_some_and(|rest| rest.first().is_none_or(|b| *b == b'/'))
+        };
+        let below = self.fallbacks_below.iter().filter(|(prefix, _)| is_below(prefix));
+        let nearest = below.max_by_key(|(prefix, _)| prefix.len()).map(|(_, route)| *route);
+        match nearest.or(self.fallback) {
             Some(route) if path != b"*" => Ok(Target { route, handler: 0 }),
             _ => Err(self.miss_unrouted(path, method)),
         }
@@ -360,6 +506,8 @@ impl Route {
             path: path.into(),
             param_names: param_names(path).map(Box::from).collect(),
             handlers: Vec::new(),
+            around: None,
+            body_bytes: None,
             get: None,
             any: None,
             allow: HeaderValue::from_static(""),
@@ -490,8 +638,8 @@ mod tests {
         check_router(router(), line, expected);
     }
 
-    #[expect(clippy::needless_pass_by_value)]
     fn check_router(router: Router, line: &str, expected: &str) {
+        let router = router.seal();
         let input = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
         let mut request = Request::take();
         let parsed = request.parse(&mut Parser::new(Limits::default()), input.as_bytes());
@@ -548,6 +696,65 @@ mod tests {
         check_router(router(), "OPTIONS *", "204 []");
         let simple = Router::new().get("/", async |_: Request| "index").fallback(async |_: Request| "none");
         check_router(simple, "GET /a", "200 [none]");
+    }
+
+    #[test]
+    fn around_handlers() {
+        let mark = |text: &'static str| {
+            move |answer: Response| {
+                let text = format!("{}{text}", String::from_utf8_lossy(answer.body()));
+                Response::text(text).with_status(answer.status())
+            }
+        };
+        let stop = |word: &'static str| {
+            move |request: &mut Request| {
+                (request.query() == Some(word)).then(|| format!("stopped by {word}").into_response())
+            }
+        };
+        let router = || {
+            Router::new()
+                .get("/a", async |_: Request| "a")
+                .before(stop("x"))
+                .before(stop("y"))
+                .after(mark("1"))
+                .after(mark("2"))
+                .get("/b", async |_: Request| "b")
+                .with_state(7u32)
+                .get("/c", async |request: Request| format!("{:?}", request.state::<u32>()))
+                .with_state(8u32)
+                .with_state("text")
+        };
+        check_router(router(), "GET /a", "200 [a12]");
+        check_router(router(), "GET /a?x", "200 [stopped by x12]");
+        check_router(router(), "GET /a?y", "200 [stopped by y12]");
+        check_router(router(), "GET /b?x", "200 [b]");
+        check_router(router(), "GET /c", "200 [Some(8)]");
+        check_router(router(), "POST /a", "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]");
+    }
+
+    #[test]
+    fn nested() {
+        let inner = || {
+            Router::new()
+                .get("/", async |_: Request| "root")
+                .get("/{id}", async |request: Request| format!("id {}", request.param("id").unwrap()))
+                .fallback(async |request: Request| format!("none {}", request.path()))
+                .after(|answer| answer.with_status(StatusCode::ACCEPTED))
+        };
+        let router = || {
+            Router::new().get("/", async |_: Request| "outer").nest("/in", inner()).nest(
+                "/of/{who}/",
+                Router::new().get("/it", async |request: Request| format!("{:?}", request.param("who"))),
+            )
+        };
+        check_router(router(), "GET /", "200 [outer]");
+        check_router(router(), "GET /in", "202 [root]");
+        check_router(router(), "GET /in/7", "202 [id 7]");
+        check_router(router(), "GET /in/7/8", "202 [none /in/7/8]");
+        check_router(router(), "GET /of/me/it", "200 [Some(\"me\")]");
+        check_router(router(), "GET /out", "404 [Not Found]");
+        check_router(router(), "GET /inn", "404 [Not Found]");
+        check_router(Router::new().nest("/x", router()), "GET /x/in/7/8", "202 [none /x/in/7/8]");
     }
 
     #[test]

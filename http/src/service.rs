@@ -113,7 +113,7 @@ struct Batch {
 impl Service {
     pub(crate) fn new(router: Router, limits: Limits) -> Service {
         Service {
-            router,
+            router: router.seal(),
             parser: RefCell::new(Parser::new(limits)),
             date: RefCell::new(DateCache::new()),
             drains: Cell::new(false),

@@ -89,13 +89,22 @@ impl Exchange {
     ///
     /// [`Refusal::BodyTooLarge`] when it announces more than the limit.
     pub fn begin(&mut self, head: &Head, limits: &Limits) -> Result<(), Refusal> {
+        self.begin_within(head, limits.body_bytes, limits)
+    }
+
+    /// As [`begin`](Exchange::begin), with another limit for this body, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// As `begin`.
+    pub fn begin_within(&mut self, head: &Head, body_bytes: u64, limits: &Limits) -> Result<(), Refusal> {
         debug_assert_eq!(self.stage, Stage::Idle);
         self.keep_alive = head.keep_alive;
         self.awaits_continue = head.expect_continue;
-        self.body_bytes_left = limits.body_bytes;
+        self.body_bytes_left = body_bytes;
         self.body = match head.framing {
             Framing::None | Framing::Length(0) => Body::Done,
-            Framing::Length(length) if length > limits.body_bytes => return Err(Refusal::BodyTooLarge),
+            Framing::Length(length) if length > body_bytes => return Err(Refusal::BodyTooLarge),
             Framing::Length(length) => Body::Length(length),
             Framing::Chunked => Body::Chunked(chunked::Decoder::new(limits)),
         };

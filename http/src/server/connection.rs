@@ -301,7 +301,9 @@ impl Connection {
         let WithBody { mut request, target, facts } = *begun;
         let shared = &self.shared;
         let mut exchange = Exchange::new();
-        if let Err(why) = exchange.begin(request.head(), &shared.limits) {
+        let of_route = target.ok().and_then(|target| shared.service.router().body_bytes(target));
+        let body_bytes = of_route.unwrap_or(shared.limits.body_bytes);
+        if let Err(why) = exchange.begin_within(request.head(), body_bytes, &shared.limits) {
             return Some(self.refuse(why, facts.is_head));
         }
         let wait_left = shared.limits.body_total_timeout;

@@ -3,5 +3,6 @@ mod answers;
 mod bodies;
 mod client;
 mod endings;
+mod extract;
 mod limits;
 mod streaming;

@@ -1,0 +1,79 @@
+//! What stands around handlers: what is called before and after them, and the state that they share.
+//!
+//! A handler that is ready at once costs no allocation here either; one that waits costs a box for what is to come after it.
+use std::any::{Any, TypeId};
+use std::rc::Rc;
+use std::task::Context;
+
+use crate::handler::{AnyHandler, PendingCall};
+use crate::request::Request;
+use crate::response::Response;
+
+pub(crate) type Before = Rc<dyn Fn(&mut Request) -> Option<Response>>;
+pub(crate) type After = Rc<dyn Fn(Response) -> Response>;
+
+/// See the module.
+#[derive(Clone, Default)]
+pub(crate) struct Around {
+    /// In the order of calls.
+    pub(crate) before: Vec<Before>,
+    /// In the order of calls.
+    pub(crate) after: Vec<After>,
+    /// The first of a type counts.
+    pub(crate) states: Vec<(TypeId, Rc<dyn Any>)>,
+}
+
+/// A handler and what stands around it.
+struct Surrounded {
+    around: Rc<Around>,
+    handler: Box<dyn AnyHandler>,
+}
+
+impl AnyHandler for Surrounded {
+    fn start(
+        &self,
+        mut request: Request,
+        cx: &mut Context<'_>,
+        answer: &mut Option<Response>,
+    ) -> Option<PendingCall> {
+        let Surrounded { around, handler } = self;
+        if !around.states.is_empty() {
+            request.set_around(around);
+        }
+        *answer = around.before.iter().find_map(|before| before(&mut request));
+        let waits = match answer {
+            Some(_) => None,
+            None => handler.start(request, cx, answer),
+        };
+        let Some(call) = waits else {
+            *answer = answer.take().map(|answer| around.finish(answer));
+            return None;
+        };
+        if around.after.is_empty() {
+            return Some(call);
+        }
+        let around = around.clone();
+        Some(Box::pin(async move { around.finish(call.await) }))
+    }
+}
+
+impl Around {
+    /// Puts this around a handler.
+    pub(crate) fn surround(around: &Rc<Around>, handler: Box<dyn AnyHandler>) -> Box<dyn AnyHandler> {
+        Box::new(Surrounded { around: around.clone(), handler })
+    }
+
+    fn finish(&self, answer: Response) -> Response {
+        self.after.iter().fold(answer, |answer, after| after(answer))
+    }
+
+    pub(crate) fn state<T: 'static>(&self) -> Option<&T> {
+        let (_, state) = self.states.iter().find(|(of, _)| *of == TypeId::of::<T>())?;
+        state.downcast_ref()
+    }
+
+    pub(crate) fn state_rc<T: 'static>(&self) -> Option<Rc<T>> {
+        let (_, state) = self.states.iter().find(|(of, _)| *of == TypeId::of::<T>())?;
+        state.clone().downcast().ok()
+    }
+}

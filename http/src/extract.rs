@@ -1,0 +1,337 @@
+//! Typed arguments for handlers: what a function asks for is taken out of the request before it is called.
+//!
+//! [`extract`] makes a handler of such a function. Nothing is boxed on the way: extractors that look at the head only are ready at
+//! once.
+use std::convert::Infallible;
+use std::fmt;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::Error;
+use crate::handler::Handler;
+use crate::request::Request;
+use crate::response::{IntoResponse, Response};
+
+/// What can be taken out of a request.
+pub trait FromRequest: Sized {
+    /// The answer when it cannot.
+    type Rejection: IntoResponse;
+
+    /// Takes it.
+    fn from_request(request: &mut Request) -> impl Future<Output = Result<Self, Self::Rejection>>;
+}
+
+/// A handler from a function of things that can be taken out of a request; up to six. What reads the content comes last.
+///
+/// # Examples
+///
+/// ```
+/// use annulet_http::{Path, Router, State, extract};
+///
+/// async fn user(Path((group, id)): Path<(String, u32)>, names: State<Vec<&'static str>>) -> Option<String> {
+///     names.get(id as usize).map(|name| format!("{name} of {group}"))
+/// }
+///
+/// let router = Router::new().get("/{group}/{id}", extract(user)).with_state(vec!["alice", "bob"]);
+/// ```
+pub fn extract<Arguments, F: Takes<Arguments>>(function: F) -> impl Handler {
+    // Shared, because the future of a call may outlive the router's borrow.
+    let function = Rc::new(function);
+    move |request| {
+        let function = function.clone();
+        async move { function.run(request).await }
+    }
+}
+
+/// A function whose arguments can be taken out of a request. Implemented for async functions of up to six.
+pub trait Takes<Arguments>: 'static {
+    /// Takes the arguments and calls the function.
+    fn run(&self, request: Request) -> impl Future<Output = Response>;
+}
+
+macro_rules! takes {
+    ($($argument:ident)*) => {
+        impl<F, Fut, $($argument),*> Takes<($($argument,)*)> for F
+        where
+            F: Fn($($argument),*) -> Fut + 'static,
+            Fut: Future<Output: IntoResponse>,
+            $($argument: FromRequest,)*
+        {
+            #[allow(non_snake_case)]
+            async fn run(&self, mut request: Request) -> Response {
+                $(let $argument = match $argument::from_request(&mut request).await {
+                    Ok(argument) => argument,
+                    Err(rejection) => return rejection.into_response(),
+                };)*
+                // The request lives until the answer is there, as it does in a handler that takes it.
+                let answer = self($($argument),*).await.into_response();
+                drop(request);
+                answer
+            }
+        }
+    };
+}
+
+takes!(A);
+takes!(A B);
+takes!(A B C);
+takes!(A B C D);
+takes!(A B C D E);
+takes!(A B C D E G);
+
+/// The parameters of the path, in order: one value or a tuple. What does not parse is answered 404: there is no such thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path<T>(pub T);
+
+/// A value of one parameter.
+pub trait FromParam: Sized {
+    /// Parses it, percent-decoded as it is.
+    fn from_param(value: &str) -> Option<Self>;
+}
+
+/// What a path's parameters together make.
+pub trait FromParams: Sized {
+    /// Takes them in order.
+    fn from_params<'p>(params: impl Iterator<Item = &'p str>) -> Option<Self>;
+}
+
+macro_rules! parsed_params {
+    ($($kind:ty)*) => {
+        $(impl FromParam for $kind {
+            fn from_param(value: &str) -> Option<$kind> {
+                value.parse().ok()
+            }
+        })*
+    };
+}
+
+parsed_params!(String bool char u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 std::net::IpAddr);
+
+impl<T: FromParam> FromParams for T {
+    fn from_params<'p>(mut params: impl Iterator<Item = &'p str>) -> Option<T> {
+        T::from_param(params.next()?)
+    }
+}
+
+macro_rules! tuples_of_params {
+    ($($kind:ident)*) => {
+        impl<$($kind: FromParam),*> FromParams for ($($kind,)*) {
+            fn from_params<'p>(mut params: impl Iterator<Item = &'p str>) -> Option<($($kind,)*)> {
+                Some(($($kind::from_param(params.next()?)?,)*))
+            }
+        }
+    };
+}
+
+tuples_of_params!(A B);
+tuples_of_params!(A B C);
+tuples_of_params!(A B C D);
+
+impl<T: FromParams> FromRequest for Path<T> {
+    type Rejection = StatusCode;
+
+    async fn from_request(request: &mut Request) -> Result<Path<T>, StatusCode> {
+        T::from_params(request.params()).map(Path).ok_or(StatusCode::NOT_FOUND)
+    }
+}
+
+/// The value of that type which [`Router::with_state`](crate::Router::with_state) gave to the route. 500 if there is none, and a line
+/// on stderr: a mistake of the program.
+#[derive(Debug)]
+pub struct State<T>(pub Rc<T>);
+
+impl<T> Deref for State<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: 'static> FromRequest for State<T> {
+    type Rejection = StatusCode;
+
+    async fn from_request(request: &mut Request) -> Result<State<T>, StatusCode> {
+        request.around().and_then(|around| around.state_rc()).map(State).ok_or_else(|| {
+            let of = std::any::type_name::<T>();
+            eprintln!(
+                "annulet-http: {} has no state of type {of}: call Router::with_state after its route",
+                request.path()
+            );
+            StatusCode::INTERNAL_SERVER_ERROR
+        })
+    }
+}
+
+/// The whole content, up to the limit of the server or the route.
+impl FromRequest for Bytes {
+    type Rejection = Error;
+
+    async fn from_request(request: &mut Request) -> Result<Bytes, Error> {
+        request.bytes(usize::MAX).await
+    }
+}
+
+/// The whole content as UTF-8; 400 if it is not.
+impl FromRequest for String {
+    type Rejection = Rejection;
+
+    async fn from_request(request: &mut Request) -> Result<String, Rejection> {
+        let bytes = request.bytes(usize::MAX).await?;
+        String::from_utf8(bytes.into()).map_err(|error| Rejection::bad(&error))
+    }
+}
+
+/// All header fields.
+impl FromRequest for HeaderMap {
+    type Rejection = Infallible;
+
+    async fn from_request(request: &mut Request) -> Result<HeaderMap, Infallible> {
+        let parse = |(name, value): (&str, &[u8])| {
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value).ok()?))
+        };
+        let mut fields = HeaderMap::new();
+        for (name, value) in request.headers().filter_map(parse) {
+            fields.append(name, value);
+        }
+        Ok(fields)
+    }
+}
+
+/// Never there: what cannot fail has no answer for it.
+impl IntoResponse for Infallible {
+    fn into_response(self) -> Response {
+        match self {}
+    }
+}
+
+/// Why something could not be taken out of a request: a status and a sentence for whoever sent it.
+#[derive(Debug)]
+pub struct Rejection {
+    status: StatusCode,
+    why: String,
+}
+
+impl Rejection {
+    /// 400, with what is wrong.
+    fn bad(why: &dyn fmt::Display) -> Rejection {
+        Rejection { status: StatusCode::BAD_REQUEST, why: why.to_string() }
+    }
+
+    /// The status code of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for Rejection {}
+
+impl From<Error> for Rejection {
+    fn from(error: Error) -> Rejection {
+        Rejection { status: error.status(), why: error.to_string() }
+    }
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        Response::text(self.why).with_status(self.status)
+    }
+}
+
+/// The query, by serde: `?a=1&b=c` into a struct with these fields. 400 if it does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Query<T>(pub T);
+
+impl<T: serde::de::DeserializeOwned> FromRequest for Query<T> {
+    type Rejection = Rejection;
+
+    async fn from_request(request: &mut Request) -> Result<Query<T>, Rejection> {
+        let query = request.query().unwrap_or_default();
+        serde_urlencoded::from_str(query).map(Query).map_err(|error| Rejection::bad(&error))
+    }
+}
+
+/// A form that was sent as content, by serde. 415 if it is not `application/x-www-form-urlencoded`, 400 if it does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form<T>(pub T);
+
+impl<T: serde::de::DeserializeOwned> FromRequest for Form<T> {
+    type Rejection = Rejection;
+
+    async fn from_request(request: &mut Request) -> Result<Form<T>, Rejection> {
+        check_type(request, "application/x-www-form-urlencoded")?;
+        let bytes = request.bytes(usize::MAX).await?;
+        serde_urlencoded::from_bytes(&bytes).map(Form).map_err(|error| Rejection::bad(&error))
+    }
+}
+
+/// JSON by serde: content that was sent (415 if it does not call itself JSON, 400 if it does not fit), or an answer.
+///
+/// # Examples
+///
+/// ```
+/// use annulet_http::{Json, Router, extract};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Point {
+///     x: f64,
+///     y: f64,
+/// }
+///
+/// async fn mirror(Json(point): Json<Point>) -> Json<Point> {
+///     Json(Point { x: point.y, y: point.x })
+/// }
+///
+/// let router = Router::new().post("/mirror", extract(mirror));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Json<T>(pub T);
+
+impl<T: serde::de::DeserializeOwned> FromRequest for Json<T> {
+    type Rejection = Rejection;
+
+    async fn from_request(request: &mut Request) -> Result<Json<T>, Rejection> {
+        check_type(request, "application/json")?;
+        let bytes = request.bytes(usize::MAX).await?;
+        serde_json::from_slice(&bytes).map(Json).map_err(|error| Rejection::bad(&error))
+    }
+}
+
+/// 500 if it cannot be serialised: a mistake of the program.
+impl<T: serde::Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(json) => json
+                .into_response()
+                .with_header(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            Err(error) => {
+                eprintln!("annulet-http: an answer cannot be written as JSON: {error}");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
+    }
+}
+
+/// RFC 9110 section 15.5.16. Parameters of the type do not count; `+json` counts as JSON (RFC 6839).
+fn check_type(request: &Request, wanted: &str) -> Result<(), Rejection> {
+    let sent = request.header("content-type").and_then(|sent| str::from_utf8(sent).ok()).unwrap_or_default();
+    let essence = sent.split(';').next().unwrap_or_default().trim();
+    let is_json = wanted == "application/json" && essence.to_ascii_lowercase().ends_with("+json");
+    if essence.eq_ignore_ascii_case(wanted) || is_json {
+        return Ok(());
+    }
+    Err(Rejection {
+        status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        why: format!("the content must be {wanted}"),
+    })
+}
