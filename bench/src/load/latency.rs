@@ -52,16 +52,24 @@ pub(crate) fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
 
 /// All that a report says about one latency.
 pub(crate) fn summary(histogram: &Histogram<u64>) -> Latency {
+    summary_with(histogram, &[])
+}
+
+/// The same with further percentiles.
+pub(crate) fn summary_with(histogram: &Histogram<u64>, asked: &[f64]) -> Latency {
     if histogram.is_empty() {
         return Latency::default();
     }
+    let mut shown = [&SHOWN, asked].concat();
+    shown.sort_by(f64::total_cmp);
+    shown.dedup();
     Latency {
         count: histogram.len(),
         mean_us: histogram.mean() / 1000.0,
         stdev_us: histogram.stdev() / 1000.0,
         min_us: us(histogram.min()),
         max_us: us(histogram.max()),
-        percentiles: SHOWN.iter().filter_map(|&p| percentile(histogram, p)).collect(),
+        percentiles: shown.into_iter().filter_map(|p| percentile(histogram, p)).collect(),
         histogram: histogram::encode(histogram),
     }
 }

@@ -38,6 +38,7 @@ use crate::exit::{Exit, Failure};
 use crate::report::live::Live;
 use crate::report::outputs::Outputs;
 use crate::report::schema::Report;
+use crate::target::monotonic_ns;
 
 /// From the word to the first request: every loop has woken up by then.
 const HEAD_START: Duration = Duration::from_millis(5);
@@ -156,9 +157,13 @@ fn gather(
     mut live: Live,
     outputs: &mut Outputs,
 ) -> Result<Gathered, Failure> {
-    let measured_from = SystemTime::now() + HEAD_START + config.warmup;
-    let started_unix_s = measured_from.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-    let mut gathered = Gathered::new(config, started_unix_s);
+    let from = Duration::from_nanos(control.start_ns.load(Ordering::Relaxed)) + config.warmup;
+    // The measured time is told by two other clocks, too. How long until it begins is known by ours.
+    let until_then = from.saturating_sub(control.origin.elapsed()).as_secs_f64();
+    let started_monotonic_s = monotonic_ns() as f64 / 1e9 + until_then;
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    let started_unix_s = unix + until_then;
+    let mut gathered = Gathered::new(config, started_unix_s, started_monotonic_s);
     outputs.begin(started_unix_s)?;
     // Loops end by themselves; this is for the case that one does not.
     let patience = Duration::from_secs(5);

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use super::cli::Options;
 use super::config::{Config, Mode};
 use super::engine::{INTERVAL, Outcome, Part};
-use super::latency::{corrected, percentile, percentiles, summary};
+use super::latency::{corrected, percentile, percentiles, summary_with};
 use super::verdict::{Evidence, LoopEvidence, judge, rate_is_met};
 use crate::exit::Exit;
 use crate::report::host;
@@ -23,6 +23,7 @@ const INTERVALS_MAX: usize = 600;
 pub(crate) struct Gathered {
     loops: usize,
     started_unix_s: f64,
+    started_monotonic_s: f64,
     outcomes: Vec<Outcome>,
     /// Response times of the whole measured time.
     response: Histogram<u64>,
@@ -42,10 +43,11 @@ struct Open {
 }
 
 impl Gathered {
-    pub(crate) fn new(config: &Config, started_unix_s: f64) -> Gathered {
+    pub(crate) fn new(config: &Config, started_unix_s: f64, started_monotonic_s: f64) -> Gathered {
         Gathered {
             loops: config.cores.len(),
             started_unix_s,
+            started_monotonic_s,
             outcomes: Vec::new(),
             response: histogram::empty(),
             open: BTreeMap::new(),
@@ -169,9 +171,10 @@ impl Gathered {
         report.errors = report.error_counts.sum();
         report.rate = report.requests as f64 / report.duration_s.max(1e-9);
         report.percentiles = percentiles(&self.response);
+        let summary = |histogram: &Histogram<u64>| summary_with(histogram, &options.percentiles);
         report.response_time = summary(&self.response);
         report.settings = settings(options, config);
-        report.run = host::describe(self.started_unix_s);
+        report.run = host::describe(self.started_unix_s, self.started_monotonic_s);
         report.intervals = self.slices.iter().map(Slice::to_interval).collect();
         if let Mode::Open { rate, .. } = config.mode {
             report.service_time = summary(&service);
@@ -281,6 +284,7 @@ mod tests {
         let mut gathered = Gathered {
             loops: 1,
             started_unix_s: 0.0,
+            started_monotonic_s: 0.0,
             outcomes: Vec::new(),
             response: histogram::empty(),
             open: BTreeMap::new(),

@@ -7,11 +7,12 @@ use std::process::{Command, Stdio};
 use super::schema::Run;
 
 /// Describes this machine and this process.
-pub(crate) fn describe(started_unix_s: f64) -> Run {
+pub(crate) fn describe(started_unix_s: f64, started_monotonic_s: f64) -> Run {
     Run {
         command: env::args().collect(),
         tool_version: env!("CARGO_PKG_VERSION").into(),
         started_unix_s,
+        started_monotonic_s,
         kernel: first_line("/proc/sys/kernel/osrelease"),
         cpu: cpu_model(),
         cpus: std::thread::available_parallelism().map_or(0, usize::from),

@@ -223,6 +223,8 @@ pub(crate) struct Run {
     pub(crate) tool_version: String,
     /// Seconds since 1970 at the start of the measured time.
     pub(crate) started_unix_s: f64,
+    /// The same instant by CLOCK_MONOTONIC of the machine, for logs of other processes.
+    pub(crate) started_monotonic_s: f64,
     /// `uname -r`.
     pub(crate) kernel: String,
     /// The model as /proc/cpuinfo has it.
