@@ -61,7 +61,7 @@ fn write(out: &mut String, report: &Report, is_detailed: bool) -> std::fmt::Resu
     writeln!(out)?;
     writeln!(
         out,
-        "  {} requests in {:.2} s, {} read, {} written",
+        "  {} requests in {:.2}s, {} read, {} written",
         report.requests,
         report.duration_s,
         bytes(report.bytes_received as f64),
