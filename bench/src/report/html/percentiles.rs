@@ -27,7 +27,8 @@ pub(super) fn picture(report: &Report) -> Option<String> {
     let rest = rest.iter().filter(|(_, _, histogram)| *histogram != first.2);
 
     let x = Scale::Log { low: 1.0, high: (first.2.len() as f64).max(10.0) };
-    let y = Scale::decades(smallest as f64 / 1e3, largest as f64 / 1e3);
+    // Below a microsecond there is nothing to see, and a lag of nothing would take half of the picture.
+    let y = Scale::decades((smallest as f64 / 1e3).max(1.0), largest as f64 / 1e3);
     let mut chart = Chart::new("latency by percentile", x, y, time_word);
     for (one_in, word) in TICKS {
         if *one_in <= first.2.len() as f64 {

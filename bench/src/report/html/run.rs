@@ -18,7 +18,7 @@ pub(crate) fn html(report: &Report) -> String {
         ),
         (
             "Latency over time",
-            "A column for each interval, darker where there were more requests; errors are marked below",
+            "A column for each interval, stronger where there were more requests; errors are marked below",
             heat::picture(report),
         ),
         ("Rate over time", "Requests answered per second", rate::picture(report)),
