@@ -234,11 +234,19 @@ fn setting(
         Some(rate) => format!("{rate} requests/s each"),
         None => "at full speed".to_owned(),
     };
+    let ways = match (measured.in_turn.is_empty(), measured.side_by_side.is_empty()) {
+        (false, false) => {
+            "Values are medians of the rounds in turn, the ratio of CPU comes from those side by side."
+        }
+        (false, true) => "All of it comes from rounds in turn: the ratio of CPU is steadier side by side.",
+        (true, _) => {
+            "All of it comes from rounds side by side: rate and latency are those of servers that share the core."
+        }
+    };
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     vec![format!(
         "Linux {kernel}, servers on core {}, load on core {}; GET {} over {} connections, {} deep, {speed}; {} rounds in \
-         turn and {} side by side of {} s. Values are medians of the rounds in turn; ratios are trimmed means with their \
-         95 % interval (paired bootstrap), that of CPU from the rounds side by side.",
+         turn and {} side by side of {} s. {ways} Ratios are trimmed means with their 95 % interval (paired bootstrap).",
         list(server_cores),
         list(load_cores),
         options.path,
