@@ -11,6 +11,7 @@ mod date;
 mod error;
 mod events;
 mod extract;
+mod files;
 pub mod h1;
 mod handler;
 pub mod offline;
@@ -31,6 +32,7 @@ pub use events::Event;
 pub use extract::{
     Form, FromParam, FromParams, FromRequest, Json, Path, Query, Rejection, State, Takes, extract,
 };
+pub use files::ServeDir;
 pub use h1::outgoing::Trailers;
 pub use h1::{Limits, Refusal};
 pub use handler::Handler;

@@ -141,9 +141,23 @@ impl Response {
         S: Stream<Item = Result<D, E>> + 'static,
         D: Into<Data>,
     {
-        let mut answer = Response::of(ContentType::Octets, Body::Static(b""));
-        answer.extra.get_or_insert_default().special = Some(Special::Streamed(Streamed::new(stream)));
-        answer
+        Response::of(ContentType::Octets, Body::Static(b"")).with_stream(stream)
+    }
+
+    /// With this as its content.
+    pub(crate) fn with_stream<S, D, E>(mut self, stream: S) -> Response
+    where
+        S: Stream<Item = Result<D, E>> + 'static,
+        D: Into<Data>,
+    {
+        self.extra.get_or_insert_default().special = Some(Special::Streamed(Streamed::new(stream)));
+        self
+    }
+
+    /// With this as its content.
+    pub(crate) fn with_body(mut self, body: Bytes) -> Response {
+        self.body = Body::Bytes(body);
+        self
     }
 
     /// Announces the length of a [streamed](Response::stream) content, in bytes. If it comes out shorter or longer, the connection

@@ -4,5 +4,6 @@ mod bodies;
 mod client;
 mod endings;
 mod extract;
+mod files;
 mod limits;
 mod streaming;

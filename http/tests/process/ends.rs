@@ -43,6 +43,24 @@ fn a_taken_port_is_refused_also_by_another_annulet_serve() {
 }
 
 #[test]
+fn a_directory_is_served_or_refused_by_name() {
+    let folder = std::env::temp_dir().join(format!("annulet-serve-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("index.html"), "of the directory").unwrap();
+    let served = Served::start(&["--dir", folder.to_str().unwrap()]);
+    let mut stream = TcpStream::connect(served.address).unwrap();
+    for (path, body) in
+        [("/", "of the directory"), ("/hello/bob", "<h1>hello, bob!</h1>"), ("/none", "Not Found")]
+    {
+        ask(&mut stream, path);
+        assert_eq!(answer(&mut stream).1, body, "{path}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    let said = refused(&["--listen", "127.0.0.1:0", "--dir", folder.to_str().unwrap()]);
+    assert!(said.contains(folder.to_str().unwrap()) && said.contains("No such file"), "{said}");
+}
+
+#[test]
 fn a_core_that_does_not_exist_is_refused_by_name() {
     let said = refused(&["--listen", "127.0.0.1:0", "--cores", "1000"]);
     assert!(said.contains("1000"), "{said}");

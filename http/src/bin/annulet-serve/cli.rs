@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and in which words. Starts nothing.
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use clap::Parser;
 
 use crate::limits::LimitOptions;
 
-/// Serves GET / and GET /hello/{name} over HTTP/1.1, with one io_uring loop per core and nothing shared between them.
+/// Serves GET / and GET /hello/{name}, or the files of a directory, over HTTP/1.1, with one io_uring loop per core and nothing shared between them.
 ///
 /// Stop it with SIGINT or SIGTERM: requests in flight are answered first, for as long as --drain allows.
 #[derive(Debug, Parser)]
@@ -39,6 +40,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) drain: Duration,
 
+    /// Serve the files of this directory too, with its index.html in place of the index page. Nothing outside of it, and nothing hidden.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) limits: LimitOptions,
 }
@@ -47,6 +52,7 @@ const EXAMPLES: &str = "Examples:
   annulet-serve                                   on 127.0.0.1:8000, on all cores
   annulet-serve --listen 0.0.0.0:80 --listen [::]:80
   annulet-serve --cores 0-3 --spin 50us           four cores, lowest latency
+  annulet-serve --dir site                        the files below ./site, its index.html as /
   annulet-serve --delay 500ms                     as if every answer had to be fetched";
 
 impl Options {

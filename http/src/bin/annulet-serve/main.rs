@@ -6,6 +6,7 @@ mod limits;
 mod pages;
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use annulet::signal::Termination;
 use annulet::{Builder, Core};
-use annulet_http::Server;
+use annulet_http::{ServeDir, Server};
 use clap::Parser;
 use cli::Options;
 
@@ -43,8 +44,9 @@ fn run(options: &Options) -> io::Result<()> {
     let cut = Arc::new(AtomicUsize::new(0));
     let cut_here = cut.clone();
     let limits = options.limits.limits();
+    let files = options.dir.as_deref().map(open_dir).transpose()?;
     let loops = builder.start(move |core| {
-        let server = Server::with_limits(pages::router(delay), limits.clone());
+        let server = Server::with_limits(pages::site(delay, files.clone()), limits.clone());
         serve(core, server, drain, cut_here.clone())
     })?;
     for address in loops.addresses() {
@@ -65,6 +67,11 @@ fn run(options: &Options) -> io::Result<()> {
         count => eprintln!("annulet-serve: {count} connections cut after {drain:?}"),
     }
     Ok(())
+}
+
+fn open_dir(dir: &Path) -> io::Result<ServeDir> {
+    ServeDir::new(dir)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot serve {}: {error}", dir.display())))
 }
 
 /// One core: serves until it is asked to stop, then answers what is in flight. Connections that are still open after `at_most` are

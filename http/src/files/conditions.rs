@@ -1,0 +1,129 @@
+//! Conditional requests: the order of RFC 9110 section 13.2.2. Pure.
+use std::time::SystemTime;
+
+/// What identifies a content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Validators {
+    /// A strong entity tag, quotes and all.
+    pub(super) etag: String,
+    /// In whole seconds.
+    pub(super) modified: SystemTime,
+}
+
+/// What the conditions of a request come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Send it; a Range field counts.
+    Send,
+    /// Send it, all of it: the client's part is of another content.
+    SendWhole,
+    /// 304.
+    NotModified,
+    /// 412.
+    Failed,
+}
+
+/// Judges the conditions of a GET or HEAD request, whose fields `field` gives by name.
+pub(super) fn judge<'r>(field: impl Fn(&str) -> Option<&'r [u8]>, content: &Validators) -> Verdict {
+    let date = |name| httpdate::parse_http_date(str::from_utf8(field(name)?).ok()?).ok();
+    match field("if-match") {
+        Some(tags) if !lists(tags, &content.etag, Comparison::Strong) => return Verdict::Failed,
+        Some(_) => {}
+        None if date("if-unmodified-since").is_some_and(|since| content.modified > since) => {
+            return Verdict::Failed;
+        }
+        None => {}
+    }
+    match field("if-none-match") {
+        Some(tags) if lists(tags, &content.etag, Comparison::Weak) => return Verdict::NotModified,
+        Some(_) => {}
+        None if date("if-modified-since").is_some_and(|since| content.modified <= since) => {
+            return Verdict::NotModified;
+        }
+        None => {}
+    }
+    match field("if-range") {
+        Some(tag) if tag.starts_with(b"\"") && tag == content.etag.as_bytes() => Verdict::Send,
+        // RFC 9110 section 13.1.5: the very date.
+        Some(_) if date("if-range").is_some_and(|date| date == content.modified) => Verdict::Send,
+        Some(_) => Verdict::SendWhole,
+        None => Verdict::Send,
+    }
+}
+
+/// RFC 9110 section 8.8.3.2.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    Strong,
+    Weak,
+}
+
+/// Whether a list of entity tags has this one; `*` has all.
+fn lists(tags: &[u8], etag: &str, comparison: Comparison) -> bool {
+    let Ok(mut rest) = str::from_utf8(tags) else { return false };
+    if rest.trim() == "*" {
+        return true;
+    }
+    // A tag may hold a comma, so that quotes have to be counted.
+    while let Some((before, after)) = rest.split_once('"') {
+        let Some((tag, after)) = after.split_once('"') else { return false };
+        let is_weak = before.ends_with("W/");
+        if etag.trim_matches('"') == tag && (comparison == Comparison::Weak || !is_weak) {
+            return true;
+        }
+        rest = after;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn precedence() {
+        use Verdict::*;
+        const THEN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+        const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
+        const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+        let content =
+            Validators { etag: "\"a,b\"".into(), modified: UNIX_EPOCH + Duration::from_secs(784_111_777) };
+        let check = |fields: &[(&str, &str)], expected| {
+            let field = |name: &str| {
+                fields.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes())
+            };
+            assert_eq!(judge(field, &content), expected, "{fields:?}");
+        };
+        check(&[], Send);
+        check(&[("if-match", "\"a,b\"")], Send);
+        check(&[("if-match", "\"x\", \"a,b\"")], Send);
+        check(&[("if-match", "*")], Send);
+        check(&[("if-match", "\"x\"")], Failed);
+        check(&[("if-match", "W/\"a,b\"")], Failed);
+        check(&[("if-match", "\"a\"")], Failed);
+        check(&[("if-match", "\"a,b")], Failed);
+        check(&[("if-unmodified-since", THEN)], Send);
+        check(&[("if-unmodified-since", BEFORE)], Failed);
+        check(&[("if-unmodified-since", "nonsense")], Send);
+        check(&[("if-match", "\"a,b\""), ("if-unmodified-since", BEFORE)], Send);
+        check(&[("if-none-match", "\"a,b\"")], NotModified);
+        check(&[("if-none-match", "W/\"a,b\"")], NotModified);
+        check(&[("if-none-match", "\"x\",W/\"y\" , \"a,b\"")], NotModified);
+        check(&[("if-none-match", "*")], NotModified);
+        check(&[("if-none-match", "\"x\"")], Send);
+        check(&[("if-modified-since", THEN)], NotModified);
+        check(&[("if-modified-since", AFTER)], NotModified);
+        check(&[("if-modified-since", BEFORE)], Send);
+        check(&[("if-none-match", "\"x\""), ("if-modified-since", AFTER)], Send);
+        check(&[("if-match", "\"x\""), ("if-none-match", "\"a,b\"")], Failed);
+        check(&[("if-match", "*"), ("if-none-match", "*")], NotModified);
+        check(&[("if-range", "\"a,b\"")], Send);
+        check(&[("if-range", "W/\"a,b\"")], SendWhole);
+        check(&[("if-range", "\"x\"")], SendWhole);
+        check(&[("if-range", THEN)], Send);
+        check(&[("if-range", AFTER)], SendWhole);
+        check(&[("if-none-match", "\"a,b\""), ("if-range", "\"x\"")], NotModified);
+    }
+}

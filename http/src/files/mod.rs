@@ -1,0 +1,311 @@
+//! Files of a directory as answers: types, validators, conditions, ranges, compressed forms that lie beside them.
+//!
+//! Lookups go to the blocking pool, one for a short file; longer ones are read through the ring as the client takes them. What it does
+//! not do: compress by itself, list directories, keep a cache (the kernel has one).
+mod conditions;
+mod open;
+mod range;
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use annulet::fs::File;
+use bytes::Bytes;
+use futures_core::Stream;
+use http::{HeaderValue, Method, StatusCode, header};
+
+use self::conditions::{Validators, Verdict};
+use self::open::{Codings, Found, Lookup};
+use self::range::Asked;
+use crate::handler::Handler;
+use crate::request::Request;
+use crate::response::{IntoResponse, Response};
+use crate::stream::Data;
+
+/// So much of a file is read at a time, in bytes.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Serves the files of a directory, as a [handler](Handler) for any path below a prefix.
+///
+/// - `index.html` for a directory; without its slash, a redirect to it.
+/// - The type from the name's extension; ETag and Last-Modified; conditional requests, one range or several (RFC 9110 sections 13, 14).
+/// - A file beside it with `.br` or `.gz` behind its name, if the client takes that coding.
+/// - Nothing outside of the directory: openat2(2) with RESOLVE_BENEATH, so neither `..` nor a symbolic link leads out. No hidden files
+///   but those below `.well-known`, no FIFOs or devices.
+///
+/// # Examples
+///
+/// ```
+/// use annulet_http::{Request, Router, ServeDir};
+///
+/// # let folder = std::env::temp_dir();
+/// let router = Router::new()
+///     .get("/hello", async |_: Request| "hello")
+///     .fallback(ServeDir::new(folder).unwrap());
+/// ```
+#[derive(Clone, Debug)]
+pub struct ServeDir {
+    root: Arc<OwnedFd>,
+    /// Without a slash at its end.
+    prefix: Arc<str>,
+}
+
+impl ServeDir {
+    /// The files of this directory; it stays the same one if it is renamed. Opens it, which blocks a moment.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened; `Unsupported` before Linux 5.6, which has no openat2(2).
+    pub fn new(directory: impl AsRef<Path>) -> io::Result<ServeDir> {
+        Ok(ServeDir { root: Arc::new(open::open_root(directory.as_ref())?), prefix: "".into() })
+    }
+
+    /// With this part of the path left out: `/static/a.css` is the file `a.css` then. Other paths are answered 404.
+    #[must_use]
+    pub fn below(mut self, prefix: &str) -> ServeDir {
+        self.prefix = prefix.trim_end_matches('/').into();
+        self
+    }
+
+    async fn answer(self, request: Request) -> Response {
+        if *request.method() != Method::GET && *request.method() != Method::HEAD {
+            return StatusCode::METHOD_NOT_ALLOWED
+                .into_response()
+                .with_header(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        let Some(path) = request.path().strip_prefix(&*self.prefix).map(str::to_owned) else {
+            return StatusCode::NOT_FOUND.into_response();
+        };
+        let codings = codings(request.header("accept-encoding").unwrap_or_default());
+        let root = self.root.clone();
+        let looked = annulet::spawn_blocking(move || open::find(&root, &path, &codings)).await;
+        match looked {
+            Ok(Ok(Lookup::File(found))) => send(*found, &request),
+            Ok(Ok(Lookup::NeedsSlash)) => redirect_to_slash(&request),
+            Ok(Ok(Lookup::Nothing)) => StatusCode::NOT_FOUND.into_response(),
+            // Descriptors or memory, most likely: the next try may do.
+            Ok(Err(_)) | Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        }
+    }
+}
+
+impl Handler for ServeDir {
+    type Future = Pin<Box<dyn Future<Output = Response>>>;
+    type Answer = Response;
+
+    fn call(&self, request: Request) -> Self::Future {
+        Box::pin(self.clone().answer(request))
+    }
+}
+
+fn redirect_to_slash(request: &Request) -> Response {
+    let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
+    // More than one slash at the beginning would name a host.
+    let path = request.path().trim_start_matches('/');
+    Response::redirect(&format!("/{path}/{query}")).with_status(StatusCode::PERMANENT_REDIRECT)
+}
+
+/// The compressed forms that a client takes, best first (RFC 9110 section 12.5.3). None where it would rather have the plain one.
+fn codings(accepted: &[u8]) -> Codings {
+    let accepted = str::from_utf8(accepted).unwrap_or_default();
+    let weight = |coding: &str| {
+        accepted.split(',').find_map(|member| {
+            let mut parts = member.split(';').map(str::trim);
+            parts.next().filter(|name| name.eq_ignore_ascii_case(coding))?;
+            let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+            Some(weight.map_or(1.0, |weight| weight.parse::<f32>().unwrap_or(0.0)))
+        })
+    };
+    let any = weight("*");
+    let of = |coding| weight(coding).or(any).unwrap_or(0.0);
+    let plain = weight("identity").unwrap_or(0.0);
+    let [brotli, gzip] = [("br", ".br"), ("gzip", ".gz")].map(|form| (of(form.0), form));
+    let take = |(weight, form)| (weight > 0.0 && weight >= plain).then_some(form);
+    if gzip.0 > brotli.0 { [take(gzip), take(brotli)] } else { [take(brotli), take(gzip)] }
+}
+
+/// The answer for a file that is there.
+fn send(found: Found, request: &Request) -> Response {
+    let verdict = conditions::judge(|name| request.header(name), &found.validators);
+    let asked = match (verdict, request.header("range")) {
+        (Verdict::Failed, _) => return dress(StatusCode::PRECONDITION_FAILED.into_response(), &found),
+        (Verdict::NotModified, _) => return dress(Response::new(StatusCode::NOT_MODIFIED), &found),
+        // RFC 9110 section 14.2: for GET only.
+        (Verdict::Send, Some(range)) if *request.method() == Method::GET => range::parse(range, found.len),
+        _ => Asked::Whole,
+    };
+    let (len, kind) = (found.len, content_type(&found));
+    let parts = |range| vec![Part { head: String::new(), range }];
+    match asked {
+        Asked::Nothing => StatusCode::RANGE_NOT_SATISFIABLE
+            .into_response()
+            .with_header(header::CONTENT_RANGE, text(format!("bytes */{len}"))),
+        Asked::Whole => fill(Response::new(StatusCode::OK), found, parts(0..len), String::new(), kind),
+        Asked::Ranges(ranges) if ranges.len() == 1 => {
+            let Range { start, end } = ranges[0];
+            let answer = Response::new(StatusCode::PARTIAL_CONTENT)
+                .with_header(header::CONTENT_RANGE, text(format!("bytes {start}-{}/{len}", end - 1)));
+            fill(answer, found, parts(start..end), String::new(), kind)
+        }
+        // RFC 9110 section 14.6.
+        Asked::Ranges(ranges) => {
+            let boundary = boundary(&found.validators);
+            let part = |range| Part { head: part_head(&boundary, &kind, &range, len), range };
+            let parts = ranges.into_iter().map(part).collect();
+            let kind = text(format!("multipart/byteranges; boundary={boundary}"));
+            let answer = Response::new(StatusCode::PARTIAL_CONTENT);
+            fill(answer, found, parts, format!("\r\n--{boundary}--\r\n"), kind)
+        }
+    }
+}
+
+/// The answer with these parts of the file in it, and what describes them.
+fn fill(answer: Response, found: Found, parts: Vec<Part>, tail: String, kind: HeaderValue) -> Response {
+    let mut answer = dress(answer, &found).with_header(header::CONTENT_TYPE, kind);
+    if let Some(coding) = found.coding {
+        answer = answer.with_header(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+    }
+    let part_len = |part: &Part| part.head.len() as u64 + (part.range.end - part.range.start);
+    let len = parts.iter().map(part_len).sum::<u64>() + tail.len() as u64;
+    let Some(content) = found.content else {
+        return answer.with_stream(Pieces::new(File::from_std(found.file), parts, tail)).with_length(len);
+    };
+    let content = Bytes::from(content);
+    if let [Part { head, range }] = &parts[..]
+        && head.is_empty()
+    {
+        return answer.with_body(content.slice(range.start as usize..range.end as usize));
+    }
+    let mut body = Vec::with_capacity(len as usize);
+    for Part { head, range } in parts {
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(&content[range.start as usize..range.end as usize]);
+    }
+    body.extend_from_slice(tail.as_bytes());
+    answer.with_body(body.into())
+}
+
+/// Fields that a 200 and a 304 share (RFC 9110 section 15.4.5).
+fn dress(answer: Response, found: &Found) -> Response {
+    let Validators { etag, modified } = &found.validators;
+    answer
+        .with_header(header::ETAG, text(etag.clone()))
+        .with_header(header::LAST_MODIFIED, text(httpdate::fmt_http_date(*modified)))
+        .with_header(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"))
+        .with_header(header::VARY, HeaderValue::from_static("accept-encoding"))
+}
+
+fn content_type(found: &Found) -> HeaderValue {
+    let guess = mime_guess::from_path(&found.name).first_or_octet_stream();
+    let is_text = guess.type_() == mime_guess::mime::TEXT || guess.subtype() == mime_guess::mime::JAVASCRIPT;
+    text(if is_text { format!("{guess}; charset=utf-8") } else { guess.to_string() })
+}
+
+/// Numbers, names of types, entity tags: visible ASCII all of them.
+fn text(value: String) -> HeaderValue {
+    HeaderValue::try_from(value).expect("it is made of visible ASCII")
+}
+
+/// Nobody can foresee it who does not know the file, and no file can hold its own inode, length and time by accident.
+fn boundary(validators: &Validators) -> String {
+    format!("annulet-{}", validators.etag.trim_matches('"'))
+}
+
+fn part_head(boundary: &str, kind: &HeaderValue, range: &Range<u64>, len: u64) -> String {
+    let kind = kind.to_str().unwrap_or_default();
+    let Range { start, end } = range;
+    format!(
+        "\r\n--{boundary}\r\ncontent-type: {kind}\r\ncontent-range: bytes {start}-{}/{len}\r\n\r\n",
+        end - 1
+    )
+}
+
+type Reading = Pin<Box<dyn Future<Output = (io::Result<usize>, Vec<u8>)>>>;
+
+/// A piece of a file and the text before it.
+struct Part {
+    head: String,
+    range: Range<u64>,
+}
+
+/// Parts of a file as they are read, and a text behind the last.
+struct Pieces {
+    file: Rc<File>,
+    parts: std::vec::IntoIter<Part>,
+    tail: String,
+    /// What is left of the part at hand.
+    at: Range<u64>,
+    reading: Option<Reading>,
+}
+
+impl Pieces {
+    fn new(file: File, parts: Vec<Part>, tail: String) -> Pieces {
+        Pieces { file: Rc::new(file), parts: parts.into_iter(), tail, at: 0..0, reading: None }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Data>> {
+        let Range { start, end } = self.at;
+        let reading = self.reading.get_or_insert_with(|| {
+            let file = self.file.clone();
+            let wanted = PIECE_BYTES.min(usize::try_from(end - start).unwrap_or(usize::MAX));
+            Box::pin(async move { file.read_at(vec![0; wanted], start).await })
+        });
+        let (count, mut bytes) = ready!(reading.as_mut().poll(cx));
+        self.reading = None;
+        let count = count?;
+        if count == 0 {
+            // It has become shorter: what was announced cannot be kept.
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        bytes.truncate(count);
+        self.at.start += count as u64;
+        Poll::Ready(Ok(bytes.into()))
+    }
+}
+
+impl Stream for Pieces {
+    type Item = io::Result<Data>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Data>>> {
+        while self.at.is_empty() {
+            let Some(Part { head, range }) = self.parts.next() else {
+                let tail = std::mem::take(&mut self.tail);
+                return Poll::Ready((!tail.is_empty()).then(|| Ok(tail.into())));
+            };
+            self.at = range;
+            if !head.is_empty() {
+                return Poll::Ready(Some(Ok(head.into())));
+            }
+        }
+        self.poll_read(cx).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_codings() {
+        let check = |accepted: &str, expected: &str| {
+            let names: Vec<_> = codings(accepted.as_bytes()).iter().flatten().map(|form| form.0).collect();
+            assert_eq!(names.join(" "), expected, "{accepted:?}");
+        };
+        check("", "");
+        check("gzip", "gzip");
+        check("gzip, deflate, br", "br gzip");
+        check("GZIP;q=0.5, br;q=0.1", "gzip br");
+        check("br;q=0", "");
+        check("*", "br gzip");
+        check("*, br;q=0", "gzip");
+        check("gzip;q=0.5, identity", "");
+        check("gzip;q=nonsense", "");
+        check("gzipx", "");
+    }
+}

@@ -1,0 +1,280 @@
+//! Files of a directory, over a socket.
+use std::fs;
+use std::net::Shutdown;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use annulet::net::TcpStream;
+use annulet_http::{Request, Router, ServeDir};
+
+use crate::client::{read_all, with_router};
+
+/// A directory of its own for each test; gone with it.
+struct Site(PathBuf);
+
+impl Site {
+    fn new(name: &str) -> Site {
+        let root = std::env::temp_dir().join(format!("annulet-http-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        let site = root.join("site");
+        fs::create_dir_all(site.join("folder")).unwrap();
+        fs::create_dir_all(site.join(".well-known")).unwrap();
+        fs::write(root.join("secret"), "secret").unwrap();
+        fs::write(site.join("index.html"), "<h1>Index</h1>").unwrap();
+        fs::write(site.join("folder/index.html"), "folder").unwrap();
+        fs::write(site.join("ten.txt"), "0123456789").unwrap();
+        fs::write(site.join("a b.css"), "css").unwrap();
+        fs::write(site.join(".hidden"), "hidden").unwrap();
+        fs::write(site.join(".well-known/x"), "known").unwrap();
+        fs::write(site.join("app.js"), "plain").unwrap();
+        fs::write(site.join("app.js.gz"), "gzipped").unwrap();
+        fs::write(site.join("app.js.br"), "brotli").unwrap();
+        fs::write(site.join("large.bin"), large()).unwrap();
+        symlink("ten.txt", site.join("inside")).unwrap();
+        symlink("../secret", site.join("outside")).unwrap();
+        symlink("/etc", site.join("etc")).unwrap();
+        symlink("loop", site.join("loop")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, site.join("fifo"), rustix::fs::Mode::RUSR).unwrap();
+        Site(root)
+    }
+
+    fn router(&self) -> Router {
+        let files = ServeDir::new(self.0.join("site")).unwrap();
+        Router::new()
+            .get("/hello", async |_: Request| "hello")
+            .nest("/static", Router::new().fallback(files.clone().below("/static")))
+            .fallback(files)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn large() -> Vec<u8> {
+    (0..300_000u32).map(|at| (at % 251) as u8).collect()
+}
+
+/// Asks for several things on one connection each; gives head and content.
+async fn ask(address: std::net::SocketAddr, line: &str, fields: &str) -> (String, Vec<u8>) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{line} HTTP/1.1\r\nHost: a\r\n{fields}Connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut bytes = Vec::new();
+    while let Ok(Some(lease)) = stream.recv().await {
+        bytes.extend_from_slice(&lease);
+    }
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+    let content = bytes.split_off(end + 4);
+    (String::from_utf8(bytes).unwrap(), content)
+}
+
+/// Each case: request line, fields, what the head has to hold, content.
+fn check(name: &str, cases: &[(&str, &str, &[&str], &str)]) {
+    let site = Site::new(name);
+    with_router(site.router(), async |_, address| {
+        for (line, fields, words, expected) in cases {
+            let (head, content) = ask(address, line, fields).await;
+            for word in *words {
+                assert!(head.contains(word), "{line} {fields:?}: no {word:?} in {head}");
+            }
+            assert_eq!(String::from_utf8_lossy(&content), *expected, "{line} {fields:?}");
+        }
+    });
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\n";
+const NOT_FOUND: &[&str] = &["HTTP/1.1 404 "];
+
+#[test]
+fn what_is_there() {
+    check(
+        "there",
+        &[
+            ("GET /hello", "", &[OK], "hello"),
+            (
+                "GET /",
+                "",
+                &[OK, "content-type: text/html; charset=utf-8\r\n", "content-length: 14\r\n"],
+                "<h1>Index</h1>",
+            ),
+            ("HEAD /", "", &[OK, "content-length: 14\r\n", "etag: \"", "last-modified: "], ""),
+            ("GET /folder/", "", &[OK], "folder"),
+            ("GET /folder?x", "", &["HTTP/1.1 308 ", "location: /folder/?x\r\n"], ""),
+            ("GET /a%20b.css", "", &[OK, "content-type: text/css; charset=utf-8\r\n"], "css"),
+            ("GET /.well-known/x", "", &[OK, "content-type: application/octet-stream\r\n"], "known"),
+            ("GET /inside", "", &[OK], "0123456789"),
+            ("GET /static/ten.txt", "", &[OK], "0123456789"),
+            ("GET /static/", "", &[OK], "<h1>Index</h1>"),
+            ("POST /ten.txt", "", &["HTTP/1.1 405 ", "allow: GET, HEAD\r\n"], "Method Not Allowed"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_not_for_everybody() {
+    let paths = [
+        "/nowhere",
+        "/..",
+        "/../secret",
+        "/folder/../ten.txt",
+        "/%2e%2e/secret",
+        "/..%2fsecret",
+        "/folder%2findex.html",
+        "/ten.txt%00",
+        "/outside",
+        "/etc/passwd",
+        "/etc",
+        "/loop",
+        "/fifo",
+        "/.hidden",
+        "/ten.txt/",
+        "/ten.txt/x",
+        "//ten.txt",
+        "/./ten.txt",
+        "/static/../ten.txt",
+        "/static/..%2f..%2fsecret",
+    ];
+    let site = Site::new("closed");
+    with_router(site.router(), async |_, address| {
+        for path in paths {
+            let (head, content) = ask(address, &format!("GET {path}"), "").await;
+            assert!(head.contains(NOT_FOUND[0]), "{path}: {head}");
+            assert_eq!(content, b"Not Found", "{path}");
+        }
+        let (head, _) = ask(address, &format!("GET /{}", "x".repeat(200)), "").await;
+        assert!(head.contains(NOT_FOUND[0]), "{head}");
+    });
+}
+
+#[test]
+fn compressed_forms() {
+    let vary = "vary: accept-encoding\r\n";
+    check(
+        "compressed",
+        &[
+            ("GET /app.js", "", &[OK, vary, "text/javascript; charset=utf-8\r\n"], "plain"),
+            (
+                "GET /app.js",
+                "Accept-Encoding: gzip, br\r\n",
+                &["content-encoding: br\r\n", vary, "text/javascript"],
+                "brotli",
+            ),
+            ("GET /app.js", "Accept-Encoding: gzip\r\n", &["content-encoding: gzip\r\n"], "gzipped"),
+            ("GET /app.js", "Accept-Encoding: br;q=0\r\n", &[OK], "plain"),
+            ("GET /ten.txt", "Accept-Encoding: gzip, br\r\n", &[OK, vary], "0123456789"),
+            (
+                "GET /app.js",
+                "Accept-Encoding: gzip\r\nRange: bytes=0-1\r\n",
+                &["206", "content-range: bytes 0-1/7\r\n"],
+                "gz",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn ranges() {
+    check(
+        "ranges",
+        &[
+            (
+                "GET /ten.txt",
+                "Range: bytes=2-4\r\n",
+                &["HTTP/1.1 206 ", "content-range: bytes 2-4/10\r\n", "content-length: 3\r\n"],
+                "234",
+            ),
+            ("GET /ten.txt", "Range: bytes=-2\r\n", &["content-range: bytes 8-9/10\r\n"], "89"),
+            (
+                "GET /ten.txt",
+                "Range: bytes=10-\r\n",
+                &["HTTP/1.1 416 ", "content-range: bytes */10\r\n"],
+                "Range Not Satisfiable",
+            ),
+            ("GET /ten.txt", "Range: lines=1-2\r\n", &[OK, "accept-ranges: bytes\r\n"], "0123456789"),
+            ("HEAD /ten.txt", "Range: bytes=2-4\r\n", &[OK, "content-length: 10\r\n"], ""),
+            ("GET /ten.txt", "Range: bytes=0-0\r\nIf-Range: \"x\"\r\n", &[OK], "0123456789"),
+        ],
+    );
+    let site = Site::new("several");
+    with_router(site.router(), async |_, address| {
+        let (head, content) = ask(address, "GET /ten.txt", "Range: bytes=0-1, 8-\r\n").await;
+        let boundary = head.split("multipart/byteranges; boundary=").nth(1).unwrap().lines().next().unwrap();
+        let part = |range: &str, content: &str| {
+            format!(
+                "\r\n--{boundary}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-range: bytes {range}/10\r\n\r\n{content}"
+            )
+        };
+        let expected = format!("{}{}\r\n--{boundary}--\r\n", part("0-1", "01"), part("8-9", "89"));
+        assert_eq!(String::from_utf8(content).unwrap(), expected);
+        assert!(head.contains(&format!("content-length: {}\r\n", expected.len())), "{head}");
+    });
+}
+
+#[test]
+fn conditions() {
+    let site = Site::new("conditions");
+    with_router(site.router(), async |_, address| {
+        let (head, _) = ask(address, "GET /ten.txt", "").await;
+        let field = |name: &str| {
+            let line = head.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_else(|| panic!("no {name} in {head}")).to_owned()
+        };
+        let (etag, modified) = (field("etag: "), field("last-modified: "));
+        for (fields, status, expected) in [
+            (format!("If-None-Match: {etag}\r\n"), "304", ""),
+            (format!("If-None-Match: W/{etag}, \"x\"\r\n"), "304", ""),
+            ("If-None-Match: \"x\"\r\n".to_owned(), "200", "0123456789"),
+            (format!("If-Modified-Since: {modified}\r\n"), "304", ""),
+            ("If-Match: \"x\"\r\n".to_owned(), "412", "Precondition Failed"),
+            (format!("If-Match: {etag}\r\n"), "200", "0123456789"),
+            (format!("Range: bytes=1-1\r\nIf-Range: {etag}\r\n"), "206", "1"),
+            (format!("Range: bytes=1-1\r\nIf-None-Match: {etag}\r\n"), "304", ""),
+        ] {
+            let (head, content) = ask(address, "GET /ten.txt", &fields).await;
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{fields:?}: {head}");
+            assert_eq!(String::from_utf8(content).unwrap(), expected, "{fields:?}");
+            assert!(head.contains(&format!("etag: {etag}\r\n")), "{fields:?}: {head}");
+        }
+        // Another file in its place is another content.
+        let path = site.0.join("site/ten.txt");
+        replace(&path, "9876543210");
+        let (head, content) = ask(address, "GET /ten.txt", &format!("If-None-Match: {etag}\r\n")).await;
+        assert!(head.starts_with(OK) && content == b"9876543210", "{head}");
+    });
+}
+
+fn replace(path: &Path, content: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, content).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
+#[test]
+fn longer_files_are_read_as_they_leave() {
+    let site = Site::new("long");
+    with_router(site.router(), async |_, address| {
+        let (head, content) = ask(address, "GET /large.bin", "").await;
+        assert!(head.contains("content-length: 300000\r\n") && content == large(), "{head}");
+        let (head, content) = ask(address, "GET /large.bin", "Range: bytes=100000-249999\r\n").await;
+        assert!(head.contains("content-range: bytes 100000-249999/300000\r\n"), "{head}");
+        assert!(content == large()[100_000..250_000]);
+        let (head, content) = ask(address, "GET /large.bin", "Range: bytes=0-69999,200000-270000\r\n").await;
+        assert!(head.contains("multipart/byteranges"), "{head}");
+        let holds = |part: &[u8]| content.windows(part.len()).any(|window| window == part);
+        assert!(holds(&large()[..70_000]) && holds(&large()[200_000..270_001]));
+        let stream = TcpStream::connect(address).await.unwrap();
+        let get = "GET /large.bin HTTP/1.1\r\nHost: a\r\n\r\n";
+        stream
+            .write_all((get.to_owned() + "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        stream.flush().await.unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert!(read_all(&stream).await.ends_with("\r\n\r\nhello"));
+    });
+}
