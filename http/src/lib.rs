@@ -4,6 +4,7 @@
 //! paths and methods to them. Underneath, [`h1`] is the protocol without I/O.
 #![forbid(unsafe_code)]
 
+mod access_log;
 mod around;
 mod body;
 mod cookie;
@@ -24,6 +25,7 @@ mod service;
 mod stream;
 mod upgrade;
 
+pub use access_log::{AccessLog, LogFormat};
 pub use body::Chunk;
 pub use cookie::Cookie;
 pub use date::DateCache;

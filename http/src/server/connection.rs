@@ -22,6 +22,7 @@ use super::Shared;
 use super::admission::{Place, Seat};
 use super::drain::Member;
 use crate::Error;
+use crate::access_log::{AccessLog, Entry};
 use crate::body::{Body, Chunk, Piece, Source};
 use crate::h1::connection::{Exchange, Stage};
 use crate::h1::encode::CONTINUE;
@@ -53,6 +54,8 @@ pub(super) struct Connection {
     /// Counts requests with bodies and their answers: a claim on a body is good while this stands still.
     claim: Cell<u32>,
     requests_left: Cell<u32>,
+    /// What is known of the answer at work, for the access log if there is one.
+    entry: RefCell<Option<Box<Entry>>>,
 }
 
 /// A body that is being read.
@@ -117,6 +120,7 @@ impl Connection {
             stream,
             requests_left: Cell::new(shared.limits.requests_per_connection),
             shared: Seat::new(shared, place),
+            entry: RefCell::default(),
             rest: RefCell::default(),
             progress: Cell::new(Progress::New),
             reading: RefCell::default(),
@@ -125,8 +129,10 @@ impl Connection {
         async move {
             let _member = poll_fn(|cx| Poll::Ready(Member::join(connection.shared.shared(), true, cx))).await;
             connection.wait_at_most(connection.shared.limits.keep_alive_timeout);
+            let end = connection.pump().await;
+            connection.log_answer();
             // In memory of their own, as bodies are: the idle connection does not make room for them.
-            match connection.pump().await {
+            match end {
                 End::Finished => Box::pin(finish(connection)).await,
                 End::Upgraded(upgrade) => Box::pin(pass_on(connection, upgrade)).await,
                 End::Gone => {}
@@ -167,6 +173,7 @@ impl Connection {
 
     /// An answer is out: what it held is free, and the clock for the next request runs.
     fn wait_for_next(&self) {
+        self.log_answer();
         self.shared.hold_anyway(self.rest.borrow().len());
         self.wait_at_most(self.shared.limits.keep_alive_timeout);
     }
@@ -249,11 +256,17 @@ impl Connection {
     #[inline]
     fn serve(&self, input: impl Input, cx: &mut Context<'_>) -> Option<Turn> {
         let now = annulet::time::now();
-        let mut requests_left = self.requests_left.get();
-        let (used, stop) = self.stream.with_send_buffer(|out| {
-            self.shared.service.serve(&input, now, &mut requests_left, cx, &mut Gather(out))
-        });
-        self.requests_left.set(requests_left);
+        let (used, stop) = match &self.shared.log {
+            None => {
+                let mut requests_left = self.requests_left.get();
+                let served = self.stream.with_send_buffer(|out| {
+                    self.shared.service.serve(&input, now, &mut requests_left, cx, &mut Gather(out))
+                });
+                self.requests_left.set(requests_left);
+                served
+            }
+            Some(log) => self.serve_logged(log, &input, now, cx),
+        };
         let is_used_up = used == input.len();
         if !is_used_up {
             self.rest.replace(input.into_rest(used));
@@ -286,6 +299,56 @@ impl Connection {
             Stop::Close => return Some(Turn::End(End::Finished)),
         }
         None
+    }
+
+    /// As the service does it, one request at a time, with a line for each answer.
+    #[cold]
+    fn serve_logged(
+        &self,
+        log: &Rc<AccessLog>,
+        input: &[u8],
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> (usize, Stop) {
+        let mut requests_left = self.requests_left.get();
+        let mut used = 0;
+        loop {
+            let mut entry = Entry::new(&input[used..], now);
+            let (count, stop, has_answer, is_full) = self.stream.with_send_buffer(|out| {
+                let before = out.len();
+                let mut sink = OneAnswer { out, before };
+                let (count, stop) =
+                    self.shared.service.serve(&input[used..], now, &mut requests_left, cx, &mut sink);
+                entry.note(&out[before..]);
+                (count, stop, out.len() > before, out.len() >= ANSWER_BYTES_MAX)
+            });
+            used += count;
+            self.requests_left.set(requests_left);
+            match stop {
+                Stop::Wait(..) | Stop::Body(_) | Stop::Leave(_) => {
+                    self.entry.replace(Some(Box::new(entry)));
+                }
+                _ if has_answer => self.log(log, &entry),
+                _ => {}
+            }
+            match stop {
+                Stop::Full if !is_full && used < input.len() => {}
+                stop => return (used, stop),
+            }
+        }
+    }
+
+    /// Writes the line of the answer that is out now, if it has one.
+    fn log_answer(&self) {
+        let entry = self.entry.take();
+        if let (Some(log), Some(entry)) = (&self.shared.log, entry) {
+            self.log(log, &entry);
+        }
+    }
+
+    fn log(&self, log: &Rc<AccessLog>, entry: &Entry) {
+        let client = self.stream.peer_addr().ok().map(|address| address.ip());
+        log.push(entry, client, annulet::time::now());
     }
 
     /// Waits for a handler's answer and writes it. `None` if the connection persists.
@@ -415,9 +478,14 @@ impl Connection {
     /// Writes an answer, all of it. `None` if the connection persists.
     async fn write(&self, mut answer: Response, facts: Facts) -> Option<End> {
         let now = annulet::time::now();
-        let written = self
-            .stream
-            .with_send_buffer(|out| self.shared.service.write(&mut answer, facts, now, &mut Gather(out)));
+        let written = self.stream.with_send_buffer(|out| {
+            let before = out.len();
+            let written = self.shared.service.write(&mut answer, facts, now, &mut Gather(out));
+            if let Some(entry) = &mut *self.entry.borrow_mut() {
+                entry.note(&out[before..]);
+            }
+            written
+        });
         drop(answer);
         match written {
             Written::Whole(true) => None,
@@ -453,6 +521,9 @@ impl Connection {
                 let count = piece.rest().len().min(PIECE_BYTES_MAX);
                 self.stream.with_send_buffer(|out| leaving.outgoing.push(out, &piece.rest()[..count]));
                 piece.advance(count);
+                if let Some(entry) = &mut *self.entry.borrow_mut() {
+                    entry.bytes += count as u64;
+                }
             }
         }
         Some(End::Finished)
@@ -471,7 +542,16 @@ impl Connection {
     #[cold]
     fn refuse(&self, why: Refusal, is_head: bool) -> End {
         let now = annulet::time::now();
-        self.stream.with_send_buffer(|out| self.shared.service.refuse(why, is_head, now, &mut Gather(out)));
+        if self.shared.log.is_some() && self.entry.borrow().is_none() {
+            self.entry.replace(Some(Box::new(Entry::new(&self.rest.borrow(), now))));
+        }
+        self.stream.with_send_buffer(|out| {
+            let before = out.len();
+            self.shared.service.refuse(why, is_head, now, &mut Gather(out));
+            if let Some(entry) = &mut *self.entry.borrow_mut() {
+                entry.note(&out[before..]);
+            }
+        });
         End::Finished
     }
 
@@ -722,6 +802,22 @@ impl Sink for Gather<'_> {
     }
 }
 
+/// As `Gather`, full behind the first answer.
+struct OneAnswer<'a> {
+    out: &'a mut Vec<u8>,
+    before: usize,
+}
+
+impl Sink for OneAnswer<'_> {
+    fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(self.out);
+    }
+
+    fn is_full(&self) -> bool {
+        self.out.len() > self.before || self.out.len() >= ANSWER_BYTES_MAX
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -732,7 +828,7 @@ mod tests {
             size_of::<F>()
         }
         assert!(future_size(Connection::run) <= 136, "{} bytes", future_size(Connection::run));
-        assert!(size_of::<Connection>() <= 120, "{} bytes", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 136, "{} bytes", size_of::<Connection>());
     }
 
     #[test]

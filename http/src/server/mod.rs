@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 
 use annulet::net::{TcpListener, TcpStream};
 
+use crate::access_log::AccessLog;
 use crate::h1::{Limits, Refusal};
 use crate::router::Router;
 use crate::service::Service;
@@ -53,6 +54,7 @@ struct Shared {
     limits: Limits,
     registry: Registry,
     admission: Admission,
+    log: Option<Rc<AccessLog>>,
 }
 
 impl Server {
@@ -68,7 +70,30 @@ impl Server {
         let limits = limits.clamped();
         let service = Service::new(router, limits.clone());
         let (registry, admission) = (Registry::default(), Admission::default());
-        Server { shared: Rc::new(Shared { service, limits, registry, admission }) }
+        Server { shared: Rc::new(Shared { service, limits, registry, admission, log: None }) }
+    }
+
+    /// Writes a line for each answer. A server without one pays nothing for it.
+    ///
+    /// # Panics
+    ///
+    /// When the server has been cloned or serves already.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    /// use annulet_http::{AccessLog, LogFormat, Router, Server};
+    ///
+    /// let file = std::fs::File::options().append(true).create(true).open("access.log").unwrap();
+    /// let log = AccessLog::new(Arc::new(file), LogFormat::Combined);
+    /// let server = Server::new(Router::new()).with_access_log(log);
+    /// ```
+    #[must_use]
+    pub fn with_access_log(mut self, log: AccessLog) -> Server {
+        let shared = Rc::get_mut(&mut self.shared).expect("the access log is set before the server is used");
+        shared.log = Some(Rc::new(log));
+        self
     }
 
     /// The way to end this server.

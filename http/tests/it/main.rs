@@ -1,4 +1,5 @@
 //! Bytes in, bytes out, over real sockets on one loop.
+mod access_log;
 mod answers;
 mod bodies;
 mod client;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use annulet::{Gather, LoopPolicy};
+use annulet_http::LogFormat;
 use clap::Parser;
 
 use crate::limits::LimitOptions;
@@ -43,6 +44,14 @@ pub(crate) struct Options {
     /// Serve the files of this directory too, with its index.html in place of the index page. Nothing outside of it, and nothing hidden.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+
+    /// Append a line for each answer to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) access_log: Option<PathBuf>,
+
+    /// How these lines look: common, combined or json.
+    #[arg(long, value_name = "FORMAT", default_value = "combined", value_parser = parse_log_format)]
+    pub(crate) access_log_format: LogFormat,
 
     #[command(flatten)]
     pub(crate) limits: LimitOptions,
@@ -125,6 +134,15 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
         .to_socket_addrs()
         .map_err(|error| format!("{error}; write an address with a port, such as 127.0.0.1:8000"))?;
     addresses.next().ok_or_else(|| "the name has no address".to_owned())
+}
+
+fn parse_log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "common" => Ok(LogFormat::Common),
+        "combined" => Ok(LogFormat::Combined),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("{text:?} is no format; write common, combined or json")),
+    }
 }
 
 /// A number and its unit: `us`, `ms`, `s`, `m`.
@@ -236,6 +254,7 @@ mod tests {
         check("--listen 8000", "such as 127.0.0.1:8000");
         check("--delay 5", "is no time");
         check("--drain soon", "is no time");
+        check("--access-log x --access-log-format xml", "common, combined or json");
         check("--speed", "unexpected argument");
     }
 

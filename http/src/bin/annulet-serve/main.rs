@@ -5,6 +5,7 @@ mod cli;
 mod limits;
 mod pages;
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use annulet::signal::Termination;
 use annulet::{Builder, Core};
-use annulet_http::{ServeDir, Server};
+use annulet_http::{AccessLog, ServeDir, Server};
 use clap::Parser;
 use cli::Options;
 
@@ -45,8 +46,13 @@ fn run(options: &Options) -> io::Result<()> {
     let cut_here = cut.clone();
     let limits = options.limits.limits();
     let files = options.dir.as_deref().map(open_dir).transpose()?;
+    let log = options.access_log.as_deref().map(open_log).transpose()?;
+    let format = options.access_log_format;
     let loops = builder.start(move |core| {
-        let server = Server::with_limits(pages::site(delay, files.clone()), limits.clone());
+        let mut server = Server::with_limits(pages::site(delay, files.clone()), limits.clone());
+        if let Some(file) = &log {
+            server = server.with_access_log(AccessLog::new(file.clone(), format));
+        }
         serve(core, server, drain, cut_here.clone())
     })?;
     for address in loops.addresses() {
@@ -72,6 +78,13 @@ fn run(options: &Options) -> io::Result<()> {
 fn open_dir(dir: &Path) -> io::Result<ServeDir> {
     ServeDir::new(dir)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot serve {}: {error}", dir.display())))
+}
+
+/// To append, so that the lines of all cores stay whole.
+fn open_log(path: &Path) -> io::Result<Arc<File>> {
+    let file = File::options().append(true).create(true).open(path);
+    file.map(Arc::new)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display())))
 }
 
 /// One core: serves until it is asked to stop, then answers what is in flight. Connections that are still open after `at_most` are

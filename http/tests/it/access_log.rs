@@ -1,0 +1,89 @@
+//! Lines for answers of every kind.
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annulet::net::{TcpListener, TcpStream};
+use annulet_http::{AccessLog, LogFormat, Server};
+
+use crate::client::{limits, read_all, router};
+
+/// The lines for these conversations, one after the other, without their times.
+fn check(name: &str, conversations: &[&str], expected: &[&str]) {
+    let path = std::env::temp_dir().join(format!("annulet-log-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let file = Arc::new(std::fs::File::options().append(true).create(true).open(&path).unwrap());
+    annulet::run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let log = AccessLog::new(file, LogFormat::Combined);
+        let server = Server::with_limits(router(), limits()).with_access_log(log);
+        drop(annulet::spawn(async move { server.serve(listener).await }));
+        for conversation in conversations {
+            let stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(conversation.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            read_all(&stream).await;
+        }
+        for _ in 0..500 {
+            if std::fs::read_to_string(&path).unwrap().lines().count() >= expected.len() {
+                break;
+            }
+            annulet::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let said = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let lines: Vec<String> = said
+        .lines()
+        .map(|line| {
+            let rest = line.strip_prefix("127.0.0.1 - - [").expect("the client");
+            rest.split_once("] ").expect("a time").1.to_owned()
+        })
+        .collect();
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn every_answer_has_a_line() {
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\nReferer: r\r\nUser-Agent: u\r\n\r\n");
+    let pipelined = get("/") + &get("/slow") + &get("/nowhere") + &get("/large") + &get("/");
+    let head = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned();
+    let post = |body: &str| {
+        let length = body.len();
+        format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}")
+    };
+    check(
+        "lines",
+        &[
+            &pipelined,
+            &(head + &post("hello") + &get("/")),
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET /\"\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HT",
+            "",
+            &post(&"x".repeat(100_001))[..80],
+        ],
+        &[
+            r#""GET / HTTP/1.1" 200 14 "r" "u""#,
+            r#""GET /slow HTTP/1.1" 200 4 "r" "u""#,
+            r#""GET /nowhere HTTP/1.1" 404 9 "r" "u""#,
+            r#""GET /large HTTP/1.1" 200 40000 "r" "u""#,
+            r#""GET / HTTP/1.1" 200 14 "r" "u""#,
+            r#""HEAD / HTTP/1.1" 200 0 "-" "-""#,
+            r#""POST /echo HTTP/1.1" 200 5 "-" "-""#,
+            r#""GET / HTTP/1.1" 200 14 "r" "u""#,
+            r#""GET / HTTP/1.1" 400 11 "-" "-""#,
+            r#""GET /\"\u0001 HTTP/1.1" 400 11 "-" "-""#,
+            r#""GET / HT" 400 11 "-" "-""#,
+            r#""POST /echo HTTP/1.1" 413 17 "-" "-""#,
+        ],
+    );
+}
+
+#[test]
+fn long_answers_are_counted_whole() {
+    let get = "GET /huge HTTP/1.1\r\nHost: a\r\n\r\n";
+    check("long", &[get], &[r#""GET /huge HTTP/1.1" 200 16777216 "-" "-""#]);
+}
