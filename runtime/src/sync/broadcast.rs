@@ -292,8 +292,15 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         self.shared.watchers.forget(&mut self.id);
         self.shared.receivers.set(self.shared.receivers.get() - 1);
-        for number in self.next.max(self.shared.oldest())..self.shared.sent.get() {
-            let value = self.shared.seen(number);
+        let sent = self.shared.sent.get();
+        loop {
+            // Asked anew each time: the drop of a value is the user's, and may send. What is sent now is not for this one.
+            self.next = self.next.max(self.shared.oldest());
+            if self.next >= sent {
+                return;
+            }
+            let value = self.shared.seen(self.next);
+            self.next += 1;
             drop(value);
         }
     }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
-use super::TryRecvError;
+use super::{SendError, TryRecvError};
 use crate::sync::permits::Permits;
 use crate::sync::waiters::Watchers;
 use crate::task::waits::{WaitsFor, note};
@@ -53,10 +53,29 @@ impl<T> Queue<T> {
         wake(receiver);
     }
 
+    /// Waits for room.
+    pub(super) async fn acquire(&self, dump: WaitsFor) -> Result<(), SendError<()>> {
+        // Room that was granted to a wait which is dropped comes back, after which a closed channel may wait for nothing.
+        struct Dropped<'a, T>(&'a Queue<T>);
+        impl<T> Drop for Dropped<'_, T> {
+            fn drop(&mut self) {
+                self.0.wake_receiver_if_closed();
+            }
+        }
+        let dropped = Dropped(self);
+        let acquired = self.permits.acquire(1, dump).await;
+        std::mem::forget(dropped);
+        acquired.map_err(|_| SendError(()))
+    }
+
     /// Gives a permit back that was not used.
     pub(super) fn give_back(&self) {
         self.permits.release(1);
-        // It may have been the last thing that a closed channel waited for.
+        self.wake_receiver_if_closed();
+    }
+
+    /// Room came back: it may have been the last thing that a closed channel waited for.
+    fn wake_receiver_if_closed(&self) {
         if self.permits.is_closed() {
             self.wake_receiver();
         }

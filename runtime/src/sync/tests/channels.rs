@@ -318,3 +318,46 @@ fn the_last_sender_of_a_watch_ends_the_wait() {
     assert_eq!(count.take(), 1);
     assert!(matches!(changed.as_mut().poll(&mut cx), Poll::Ready(Err(_))));
 }
+
+#[test]
+fn room_that_comes_back_to_a_closed_channel_ends_the_receivers_wait() {
+    let (sender, mut receiver) = mpsc::channel(1);
+    sender.try_send(1).expect("it is empty");
+    let mut send = Box::pin(sender.send(2));
+    assert!(poll_once(send.as_mut()).is_pending());
+    // The room goes to the sender that waits, which could still use it after the close.
+    assert_eq!(receiver.try_recv(), Ok(1));
+    receiver.close();
+    let (count, waker) = Count::new();
+    let mut cx = Context::from_waker(&waker);
+    assert!(receiver.poll_recv(&mut cx).is_pending());
+    drop(send);
+    assert_eq!(count.take(), 1, "nothing can come any more");
+    assert_eq!(receiver.poll_recv(&mut cx), Poll::Ready(None));
+}
+
+#[test]
+fn a_value_that_sends_when_it_is_dropped_spoils_no_count() {
+    /// Sends as many values more, when it is dropped.
+    struct Sends(u32, RefCell<Option<broadcast::Sender<Rc<Sends>>>>);
+    impl Drop for Sends {
+        fn drop(&mut self) {
+            if let Some(sender) = self.1.take() {
+                for number in 0..self.0 {
+                    let value = Rc::new(Sends(number, RefCell::new(None)));
+                    sender.send(value).map(drop).unwrap_or_else(|_| unreachable!("one receiver is left"));
+                }
+            }
+        }
+    }
+    let (sender, slow) = broadcast::channel(2);
+    let mut fast = sender.subscribe();
+    for again in [Some(sender.clone()), None] {
+        assert!(sender.send(Rc::new(Sends(2, RefCell::new(again)))).is_ok());
+        assert!(fast.try_recv().is_ok());
+    }
+    drop(slow);
+    let numbers: Vec<_> = (0..2).map(|_| fast.try_recv().map(|value| value.0)).collect();
+    assert_eq!(numbers, [Ok(0), Ok(1)]);
+    assert_eq!(fast.try_recv().map(|value| value.0), Err(broadcast::TryRecvError::Empty));
+}
