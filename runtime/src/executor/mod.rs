@@ -370,6 +370,18 @@ impl Executor {
         }
     }
 
+    /// Whether the running task may complete another operation in this poll.
+    #[inline]
+    pub(crate) fn has_share(&self) -> bool {
+        self.operations_left.get() > 0
+    }
+
+    /// Lets the running task complete one operation more, if it had its share.
+    #[inline]
+    pub(crate) fn leave_one_share(&self) {
+        self.operations_left.set(self.operations_left.get().max(1));
+    }
+
     /// Live tasks that the loop waits for before it ends.
     pub(crate) fn finalisers(&self) -> usize {
         self.finalisers.get()

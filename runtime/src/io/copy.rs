@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::net::ByteStream;
+use crate::task::share::Share;
 
 /// What is read at a time.
 const BUFFER_BYTES: usize = 8 * 1024;
@@ -61,7 +62,9 @@ where
 {
     let (mut there, mut back) = (Way::new(), Way::new());
     poll_fn(|cx| {
+        let share = Share::before();
         let there = there.poll_to_close(cx, Pin::new(&mut *one), Pin::new(&mut *other))?;
+        share.leave_one();
         let back = back.poll_to_close(cx, Pin::new(&mut *other), Pin::new(&mut *one))?;
         match (there, back) {
             (Poll::Ready(there), Poll::Ready(back)) => Poll::Ready(Ok((there, back))),

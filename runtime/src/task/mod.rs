@@ -14,7 +14,8 @@
 //! ```
 //!
 //! `cell` is the memory of one task, `id` names it, `waits` notes what it waits for, `waker` packs shard, slot and generation into the waker's data word, `memory`
-//! recycles blocks by size class, `join` is the user's handle, `finally` closes asynchronously, `live` and `dump` tell of all.
+//! recycles blocks by size class, `join` is the user's handle, `finally` closes asynchronously, `live` and `dump` tell of all,
+//! `share` is fair among futures that one task polls together.
 
 mod builder;
 pub(crate) mod cell;
@@ -25,6 +26,7 @@ mod id;
 mod join;
 mod live;
 pub(crate) mod memory;
+pub(crate) mod share;
 pub(crate) mod waits;
 pub(crate) mod waker;
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::{Sleep, sleep, sleep_until};
+use crate::task::share::Share;
 
 /// The time limit passed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +71,12 @@ impl<F: Future> Future for Timeout<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let share = Share::before();
         // The future first: a result that is there is not thrown away for a limit that has just passed.
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Ok(output));
         }
+        share.leave_one();
         Pin::new(this.sleep).poll(cx).map(|()| Err(Elapsed(())))
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use crate::future::{LocalBoxFuture, boxed_local};
+use crate::task::share::Share;
 
 /// With more futures than this each gets a waker of its own, so that a wake-up polls only the one that it is for.
 /// Arbitrary: polling this many is about as much as an allocation and a lock for each.
@@ -66,7 +67,8 @@ enum Child<'a, T> {
 impl<T> Unpin for Gather<'_, T> {}
 
 impl<T> Gather<'_, T> {
-    fn poll_child(&mut self, index: usize, cx: &mut Context<'_>) {
+    fn poll_child(&mut self, index: usize, share: Share, cx: &mut Context<'_>) {
+        share.leave_one();
         let child = &mut self.children[index];
         if let Child::Live(future) = child
             && let Poll::Ready(output) = Pin::new(future).poll(cx)
@@ -81,13 +83,14 @@ impl<T> Future for Gather<'_, T> {
     type Output = Vec<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let share = Share::before();
         match &self.wakers {
-            None => (0..self.children.len()).for_each(|index| self.poll_child(index, cx)),
+            None => (0..self.children.len()).for_each(|index| self.poll_child(index, share, cx)),
             Some(wakers) => {
                 let woken = wakers.take(cx.waker());
                 for index in woken {
                     let waker = self.wakers.as_ref().expect("they stay").of(index);
-                    self.poll_child(index, &mut Context::from_waker(&waker));
+                    self.poll_child(index, share, &mut Context::from_waker(&waker));
                 }
             }
         }
@@ -124,7 +127,7 @@ struct Shared {
 struct Woken {
     /// Children to be polled, each at most once, in the order in which they were woken.
     children: Vec<usize>,
-    /// The task that awaits; none before its first poll.
+    /// The task that awaits; none before its first poll, and from a wake-up to the next.
     task: Option<Waker>,
 }
 
@@ -148,8 +151,9 @@ impl Wakers {
 
     /// Who was woken since this was asked; from now on `task` is told.
     fn take(&self, task: &Waker) -> Vec<usize> {
+        let task = task.clone();
         let mut woken = self.shared.woken.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = woken.task.replace(task.clone());
+        let old = woken.task.replace(task);
         let children = std::mem::take(&mut woken.children);
         drop(woken);
         drop(old);
@@ -177,8 +181,9 @@ impl Wake for ChildWaker {
         }
         let mut woken = self.shared.woken.lock().unwrap_or_else(PoisonError::into_inner);
         woken.children.push(self.index);
-        // Outside of the lock: another waker may be anything.
-        let task = woken.task.clone();
+        // Taken and not cloned, and woken outside of the lock: another waker may be anything. Who comes later need not wake
+        // it again: the poll to come finds every child, and leaves the task's waker anew.
+        let task = woken.task.take();
         drop(woken);
         if let Some(task) = task {
             task.wake();

@@ -6,6 +6,8 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+use crate::task::share::Share;
+
 /// Runs two futures at a time and gives both outputs. They may be of different types, and may borrow.
 ///
 /// # Examples
@@ -80,7 +82,9 @@ impl<A: Future, B: Future> Future for Join<A, B> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let share = Share::before();
         let a_is_done = poll_once(this.a, this.a_output, cx);
+        share.leave_one();
         let b_is_done = poll_once(this.b, this.b_output, cx);
         if a_is_done && b_is_done {
             Poll::Ready(this.a_output.take().zip(this.b_output.take()).expect("both are done"))
@@ -95,7 +99,9 @@ impl<A: Future, B: Future, C: Future> Future for Join3<A, B, C> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let share = Share::before();
         let ab_is_done = poll_once(this.ab, this.ab_output, cx);
+        share.leave_one();
         let c_is_done = poll_once(this.c, this.c_output, cx);
         if ab_is_done && c_is_done {
             let ((a, b), c) = this.ab_output.take().zip(this.c_output.take()).expect("all are done");

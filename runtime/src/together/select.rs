@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::future::{LocalBoxFuture, boxed_local};
+use crate::task::share::Share;
 
 /// Which of two futures was done first, with its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +72,11 @@ impl<A: Future, B: Future> Future for Select<A, B> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let share = Share::before();
         if let Poll::Ready(output) = this.a.poll(cx) {
             return Poll::Ready(Either::Left(output));
         }
+        share.leave_one();
         this.b.poll(cx).map(Either::Right)
     }
 }
@@ -122,7 +125,9 @@ impl<T> Future for Race<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(!self.futures.is_empty(), "a race of no futures has no first one; check the list before");
+        let share = Share::before();
         for (index, future) in self.futures.iter_mut().enumerate() {
+            share.leave_one();
             if let Poll::Ready(output) = Pin::new(future).poll(cx) {
                 return Poll::Ready((index, output));
             }

@@ -307,3 +307,57 @@ fn wrong_use_is_told_with_its_cure() {
         words_of_panic(|| drop(wait(Vec::<JoinHandle<()>>::new(), When::ALL).timeout(Duration::ZERO)));
     assert!(words.contains("outside of a loop"), "{words}");
 }
+
+/// Uses every share that the task gets, for ever, as a stream does whose bytes are always there.
+async fn busy() {
+    loop {
+        sleep(Duration::ZERO).await;
+    }
+}
+
+#[test]
+fn a_busy_future_cannot_keep_others_of_its_task_from_their_share() {
+    annulet::run(async {
+        let limit = || sleep(Duration::from_millis(1));
+        // Bounded by its own counting, as the time limit is what is tested.
+        let polls = std::cell::Cell::new(0);
+        let check = async |what: &str, future: std::pin::Pin<Box<dyn Future<Output = ()>>>| {
+            polls.set(0);
+            let mut future = future;
+            std::future::poll_fn(|cx| {
+                polls.set(polls.get() + 1);
+                assert!(polls.get() < 200_000, "{what} starved");
+                future.as_mut().poll(cx)
+            })
+            .await;
+        };
+        check(
+            "timeout",
+            Box::pin(async {
+                timeout(Duration::from_millis(1), busy()).await.unwrap_err();
+            }),
+        )
+        .await;
+        check(
+            "select",
+            Box::pin(async move {
+                select(busy(), limit()).await;
+            }),
+        )
+        .await;
+        check(
+            "race",
+            Box::pin(async move {
+                race([annulet::future::boxed_local(busy()), annulet::future::boxed_local(limit())]).await;
+            }),
+        )
+        .await;
+        check(
+            "join",
+            Box::pin(async move {
+                select(join(busy(), async {}), limit()).await;
+            }),
+        )
+        .await;
+    });
+}
