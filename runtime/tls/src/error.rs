@@ -49,8 +49,11 @@ impl TlsError {
                  `root_pem` (or `client_roots` on a server)",
             ),
             CertificateError::NotValidForNameContext { expected, presented } => {
-                // rustls gives them as `DnsName("localhost")`.
-                let bare = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
+                // rustls gives them as `DnsName("localhost")` and `IpAddress(::1)`.
+                let bare = |name: &String| match name.split_once('(') {
+                    Some((_, name)) => name.trim_end_matches(')').trim_matches('"').to_owned(),
+                    None => name.clone(),
+                };
                 let names = Vec::from_iter(presented.iter().map(bare));
                 let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
                 write!(f, "the peer's certificate is not for {}, but for {names}", expected.to_str())

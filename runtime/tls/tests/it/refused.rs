@@ -97,7 +97,7 @@ async fn clients_certificates_are_asked_for_and_checked() {
     for acceptor in [&required, &optional] {
         let (client, server) = shake(&somebody, "localhost", acceptor).await;
         client.unwrap();
-        assert_eq!(server.unwrap().peer_certificates(), [person.der.clone()]);
+        assert_eq!(server.unwrap().peer_certificates(), std::slice::from_ref(&person.der));
     }
     let (client_side, server) = shake(&nobody, "localhost", &optional).await;
     client_side.unwrap();
