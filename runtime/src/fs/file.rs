@@ -22,7 +22,7 @@ use crate::shard::{Shard, current};
 /// cursor, which starts at the file's position.
 ///
 /// Dropping the file closes it in the background. A write of the cursor that is under way goes on to its end; nobody is
-/// told how it went, so await it.
+/// told how it went, so await it. When the loop ends, such a write has one more second.
 ///
 /// # Examples
 ///

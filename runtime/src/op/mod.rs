@@ -12,7 +12,6 @@
 mod aligned;
 mod lease;
 mod lifecycle;
-mod message;
 mod operation;
 mod payload;
 mod pool;

@@ -50,7 +50,6 @@ impl Outcome {
     }
 
     /// The result of an operation that opens a descriptor.
-    #[allow(dead_code, reason = "files and Unix sockets follow")]
     pub(crate) fn into_descriptor(self) -> io::Result<OwnedFd> {
         self.result?;
         Ok(self.opened.expect("asked of operations that open a descriptor only"))

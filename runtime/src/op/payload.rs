@@ -5,7 +5,6 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use super::aligned::AlignedBuf;
-use super::message::Message;
 
 /// The parts of an operation that must outlive its future.
 #[derive(Debug, Default)]
@@ -39,8 +38,6 @@ pub(crate) enum Memory {
     Address(Box<socket2::SockAddr>),
     /// statx(2): the path that is read and the answer that is written.
     Status(Box<(CString, libc::statx)>),
-    /// sendmsg(2), recvmsg(2).
-    Message(Box<Message>),
     /// waitid(2).
     Child(Box<libc::siginfo_t>),
 }

@@ -3,7 +3,6 @@
 //! They are submitted when the function is called, not at the first poll. Rooms above need no unsafe code for them.
 
 #![allow(unsafe_code)]
-#![allow(dead_code, reason = "datagram and Unix sockets, files and children follow")]
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{OwnedFd, RawFd};
@@ -13,7 +12,6 @@ use std::rc::Rc;
 
 use socket2::SockAddr;
 
-use super::message::Message;
 use super::operation::Operation;
 use super::payload::{Memory, Payload};
 use crate::driver::Op;
@@ -28,16 +26,6 @@ pub(crate) fn connect(shard: &Rc<Shard>, socket: OwnedFd, address: SockAddr) -> 
             let Memory::Address(address) = memory else { unreachable!("given above") };
             Op::Connect { fd, address: address.as_ptr().cast(), address_len: address.len() }
         })
-    }
-}
-
-/// accept4(2) with SOCK_CLOEXEC. The result is the new descriptor, to be taken with
-/// [`Outcome::into_descriptor`](super::operation::Outcome::into_descriptor).
-pub(crate) fn accept(shard: &Rc<Shard>, listener: Rc<OwnedFd>) -> Operation {
-    let payload = Payload::new(listener, Memory::None);
-    // SAFETY: no address is asked for, so the operation points to no memory.
-    unsafe {
-        Operation::submit(Rc::clone(shard), "accept", payload, |fd, _| Op::Accept { fd, multishot: false })
     }
 }
 
@@ -63,40 +51,6 @@ pub(crate) fn poll_number(shard: &Rc<Shard>, fd: RawFd, events: u32) -> Operatio
         Operation::submit(Rc::clone(shard), "poll", payload, |_, _| Op::Poll { fd, events, multishot: false })
     };
     operation.waits_for_readiness(fd)
-}
-
-/// sendmsg(2). The result is the count; the message comes back in the payload.
-pub(crate) fn send_message(
-    shard: &Rc<Shard>,
-    socket: Rc<OwnedFd>,
-    message: Box<Message>,
-    flags: u32,
-) -> Operation {
-    let payload = Payload::new(socket, Memory::Message(message));
-    // SAFETY: the header and all that it points to are in the box or on the heap, owned by it.
-    unsafe {
-        Operation::submit(Rc::clone(shard), "sendmsg", payload, |fd, memory| {
-            let Memory::Message(message) = memory else { unreachable!("given above") };
-            Op::SendMessage { fd, message: message.header(), flags }
-        })
-    }
-}
-
-/// recvmsg(2). The result is the count; the message comes back in the payload.
-pub(crate) fn receive_message(
-    shard: &Rc<Shard>,
-    socket: Rc<OwnedFd>,
-    message: Box<Message>,
-    flags: u32,
-) -> Operation {
-    let payload = Payload::new(socket, Memory::Message(message));
-    // SAFETY: the header and all that it points to are in the box or on the heap, owned by it.
-    unsafe {
-        Operation::submit(Rc::clone(shard), "recvmsg", payload, |fd, memory| {
-            let Memory::Message(message) = memory else { unreachable!("given above") };
-            Op::ReceiveMessage { fd, message: message.header(), flags }
-        })
-    }
 }
 
 /// What one read or write moves at the most: the kernel's own limit, MAX_RW_COUNT of read(2).

@@ -161,6 +161,17 @@ impl Ops {
             waited.map(|(slot, entry)| OpId { slot: slot as u32, generation: entry.generation }).collect();
         ids.into_iter().map(|id| self.forget(id, driver)).collect()
     }
+
+    /// Cancels what goes on without a future, for a shutdown that has waited long enough for it.
+    pub(crate) fn cancel_orphans(&mut self, driver: &mut Driver) {
+        for (slot, entry) in self.slots.iter().enumerate() {
+            if entry.lifecycle == Some(Lifecycle::Orphaned) {
+                let id = OpId { slot: slot as u32, generation: entry.generation };
+                // SAFETY: a cancellation points to no memory.
+                unsafe { driver.push(Op::Cancel { target: id.key() }, Key::IGNORED) };
+            }
+        }
+    }
 }
 
 impl Slot {

@@ -14,10 +14,10 @@ use super::{Entered, Shard, registry};
 use crate::driver::Wait;
 use crate::sys::{monotonic_ns, nanos};
 
-/// How long the kernel may take to answer every cancellation. They are answered within microseconds; bytes of dropped
-/// streams that their peers do not take are given this long as well.
+/// How long the kernel may take to answer every cancellation. They are answered within microseconds.
 const REAP_DEADLINE: Duration = Duration::from_secs(2);
-/// After half of it, bytes that did not leave are given up.
+/// After half of it, bytes that did not leave are given up: those of dropped streams that their peers do not take, and
+/// writes of dropped files that go on, to a full pipe for example.
 const ABANDON_AFTER: Duration = Duration::from_secs(1);
 
 /// How long finalisers may take when the loop ends. Arbitrary: a peer that answers at all answers within it.
@@ -175,6 +175,8 @@ impl Shard {
                 for id in sockets.ids() {
                     sockets.abandon(id, &mut cx);
                 }
+                let (ops, driver, _) = io.ops();
+                ops.cancel_orphans(driver);
             }
         }
     }

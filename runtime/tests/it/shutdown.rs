@@ -6,7 +6,7 @@ use std::time::Duration;
 use annulet::net::{TcpListener, TcpStream};
 use annulet::spawn;
 
-use crate::support::{descriptors, pair};
+use crate::support::{descriptors, pair, poll_once};
 
 /// Runs `body` a few times and checks that no descriptor is left over.
 pub(crate) fn leaves_nothing(body: impl Fn()) {
@@ -147,4 +147,25 @@ fn a_thread_may_run_many_loops_one_after_the_other() {
 /// Whether the test runs without a feature on purpose.
 fn masked(feature: &str) -> bool {
     std::env::var("ANNULET_RING_MASK").is_ok_and(|mask| mask.split(',').any(|name| name == feature))
+}
+
+#[test]
+fn a_write_that_nobody_waits_for_is_given_up_when_the_loop_ends() {
+    use annulet::fs::File;
+    use std::os::fd::OwnedFd;
+
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&reader, true).unwrap();
+    let written = annulet::run(async move {
+        let mut file = File::from_std(std::fs::File::from(OwnedFd::from(writer)));
+        // Fills the pipe, so the next one waits for a reader.
+        let fits = file.write(&[1; 65_536]).await.unwrap();
+        assert!(poll_once(&mut Box::pin(file.write(&[2; 65_536]))).await.is_none());
+        fits
+    });
+    let mut bytes = vec![0; written];
+    std::io::Read::read_exact(&mut reader, &mut bytes).unwrap();
+    assert!(bytes.iter().all(|byte| *byte == 1));
+    // The end, and not "nothing yet": a loop that was leaked would keep the writing end open.
+    assert_eq!(std::io::Read::read(&mut reader, &mut bytes).unwrap(), 0);
 }

@@ -56,9 +56,6 @@ pub(super) fn entry(
             .flags(SEND_ALL | libc::MSG_DONTWAIT)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS),
-        Op::SendMessage { fd, message, flags } => {
-            opcode::SendMsg::new(Fd(fd), message).flags(libc::MSG_NOSIGNAL as u32 | flags).build()
-        }
         Op::ReceiveMessage { fd, message, flags } => {
             opcode::RecvMsg::new(Fd(fd), message).flags(libc::MSG_CMSG_CLOEXEC as u32 | flags).build()
         }
