@@ -47,12 +47,22 @@ pub struct File {
     /// What O_DIRECT asks for, if the file was opened with it.
     pub(super) alignment: Option<Alignment>,
     pub(super) stream: Stream,
+    /// The seek that tokio's trait has started and nobody asked for the end of.
+    #[cfg(feature = "tokio-io")]
+    pub(super) seek_to: Option<io::SeekFrom>,
 }
 
 impl File {
     pub(super) fn new(shard: Rc<Shard>, fd: OwnedFd, flags: i32) -> Self {
         let alignment = (flags & libc::O_DIRECT != 0).then(|| Alignment::of(&fd));
-        File { shard, fd: Some(Rc::new(fd)), alignment, stream: Stream::default() }
+        File {
+            shard,
+            fd: Some(Rc::new(fd)),
+            alignment,
+            stream: Stream::default(),
+            #[cfg(feature = "tokio-io")]
+            seek_to: None,
+        }
     }
 
     pub(super) fn descriptor(&self) -> &Rc<OwnedFd> {

@@ -3,7 +3,8 @@
 //! [`File`] has two tiers. [`read_at`](File::read_at) and [`write_at`](File::write_at) take an owned buffer and give it
 //! back: the kernel works on it directly, nothing is allocated or copied. [`read`](File::read), [`write`](File::write) and
 //! [`seek`](File::seek) take borrowed slices and keep a cursor; they go through a buffer of the file's own, because memory
-//! that the kernel may touch must outlive a dropped future. The functions of this module work on whole files and on paths.
+//! that the kernel may touch must outlive a dropped future; they stand behind the
+//! traits of futures-io and tokio (feature `tokio-io`) too. The functions of this module work on whole files and on paths.
 //!
 //! Where the ring has no operation ([`read_dir`], [`canonicalize`], [`remove_dir_all`]) or the kernel is too old for it, a
 //! thread of the [blocking pool](crate::blocking) does the work.
@@ -37,6 +38,7 @@ mod options;
 mod path;
 mod positional;
 mod stream;
+mod traits;
 mod tree;
 mod whole;
 

@@ -6,7 +6,9 @@
 #![allow(unsafe_code)]
 
 mod allocator;
+mod files;
 mod net;
+mod process;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

@@ -127,3 +127,63 @@ fn tokio_reads_lines_and_copies_both_ways_over_unix_streams() {
         assert_eq!(proxy.await.unwrap(), (6000, 10));
     });
 }
+
+/// A path of its own, removed at the end.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        Scratch(std::env::temp_dir().join(format!("annulet-io-traits-{name}-{}", std::process::id())))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn futures_util_reads_writes_and_seeks_in_files() {
+    use futures_util::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufReader};
+    let scratch = Scratch::new("futures");
+    annulet::run(async {
+        let options = annulet::fs::File::options().read(true).write(true).create(true).open(&scratch.0).await;
+        let mut file = options.unwrap();
+        AsyncWriteExt::write_all(&mut file, b"one\ntwo\nthree").await.unwrap();
+        AsyncWriteExt::close(&mut file).await.unwrap();
+        assert_eq!(std::fs::read(&scratch.0).unwrap(), b"one\ntwo\nthree", "closing has flushed");
+        assert_eq!(AsyncSeekExt::seek(&mut file, std::io::SeekFrom::Start(4)).await.unwrap(), 4);
+        let mut reader = BufReader::new(file);
+        let mut line = String::new();
+        reader.read_line(&mut line).await.unwrap();
+        assert_eq!(line, "two\n");
+        reader.seek(std::io::SeekFrom::Current(1)).await.unwrap();
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).await.unwrap();
+        assert_eq!(rest, "hree");
+    });
+}
+
+#[test]
+fn tokio_reads_writes_and_seeks_in_files() {
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufStream};
+    let scratch = Scratch::new("tokio");
+    annulet::run(async {
+        let options = annulet::fs::File::options().read(true).write(true).create(true).open(&scratch.0).await;
+        let mut file = BufStream::new(options.unwrap());
+        file.write_all(b"one\ntwo\nthree").await.unwrap();
+        file.flush().await.unwrap();
+        assert_eq!(std::fs::read(&scratch.0).unwrap(), b"one\ntwo\nthree");
+        assert_eq!(file.seek(std::io::SeekFrom::Start(4)).await.unwrap(), 4);
+        let mut line = String::new();
+        file.read_line(&mut line).await.unwrap();
+        assert_eq!(line, "two\n");
+        assert_eq!(file.stream_position().await.unwrap(), 8);
+        assert!(file.seek(std::io::SeekFrom::Current(-9)).await.is_err());
+        assert_eq!(file.seek(std::io::SeekFrom::End(-2)).await.unwrap(), 11, "the error is not told twice");
+        let mut rest = Vec::new();
+        file.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"ee");
+    });
+}
