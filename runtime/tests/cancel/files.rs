@@ -17,7 +17,7 @@ use super::{Random, allocator, alone, attempt, check, descriptors, stretch};
 /// How long the files of known content are.
 const LEN: u64 = 1 << 18;
 /// More entries than are read ahead.
-const ENTRIES: usize = 300;
+const ENTRIES: usize = 150;
 
 /// A directory that is removed at the end.
 struct Scratch(PathBuf);
@@ -379,6 +379,8 @@ async fn drop_everywhere(scratch: &Path, dropper: &mut Dropper<'_>, rounds: u64)
                     let opened = dropper.run("read_dir", fs::read_dir(scratch.join("many"))).await;
                     directory = opened.map(Result::unwrap);
                 }
+                // Dropped half-way, at times while a thread has it.
+                Some(_) if dropper.below(ENTRIES as u64) == 0 => (directory, entries) = (None, 0),
                 Some(open) => match dropper.run("next_entry", open.next_entry()).await {
                     Some(Ok(Some(_))) => entries += 1,
                     Some(end) => {
@@ -454,6 +456,6 @@ fn files_survive_dropped_waits() {
     assert_eq!(damaged, 0, "memory was written to after it was freed");
     assert!(dropped.len() > 35 || rounds < 10_000, "something was hardly ever tried: {dropped:?}");
     for (what, count) in dropped {
-        assert!(count > rounds / 2000, "{what} was hardly ever dropped");
+        assert!(count > rounds / 10_000, "{what} was hardly ever dropped");
     }
 }
