@@ -33,8 +33,7 @@ async fn download(server: SocketAddr, name: &'static str, folder: &Path) -> io::
     let bytes = spawn_blocking(move || get(server, name)).await??;
     println!("downloaded {name}: {} bytes", bytes.len());
     let path = folder.join(name);
-    let target = path.clone();
-    spawn_blocking(move || std::fs::write(target, bytes)).await??;
+    annulet::fs::write(&path, bytes).await?;
     Ok(path)
 }
 
@@ -42,7 +41,7 @@ async fn download(server: SocketAddr, name: &'static str, folder: &Path) -> io::
 async fn main() -> io::Result<()> {
     let server = serve()?;
     let folder = std::env::temp_dir().join(format!("annulet-images-{}", std::process::id()));
-    std::fs::create_dir(&folder)?;
+    annulet::fs::create_dir(&folder).await?;
     let started = Instant::now();
     let tasks = NAMES.map(|name| {
         let folder = folder.clone();
@@ -50,10 +49,10 @@ async fn main() -> io::Result<()> {
     });
     for (task, name) in tasks.into_iter().zip(NAMES) {
         let path = task.await??;
-        println!("saved {name}, byte for byte: {}", std::fs::read(path)? == image(name));
+        println!("saved {name}, byte for byte: {}", annulet::fs::read(path).await? == image(name));
     }
     println!("took {} ms; the slowest takes {} ms", started.elapsed().as_millis(), SLOWEST.as_millis());
-    std::fs::remove_dir_all(folder)
+    annulet::fs::remove_dir_all(folder).await
 }
 
 const SLOWEST: Duration = Duration::from_millis(150);

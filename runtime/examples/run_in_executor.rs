@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use annulet::blocking::Pool;
+use annulet::process::Command;
 use annulet::spawn_blocking;
 
 /// Some work that takes long and knows nothing of async.
@@ -45,17 +46,15 @@ async fn main() -> io::Result<()> {
     // Python's `with ThreadPoolExecutor() as pool` ends so, too.
     pool.shutdown().await;
 
-    // 3. Processes: a core each, nothing shared. Started first, then waited for, on threads that have time to wait.
+    // 3. Processes: a core each, nothing shared. All are started, and waited for without a thread.
     let program = std::env::current_exe()?;
-    let processes: Vec<_> = (6..9)
-        .map(|number| {
-            let mut command = std::process::Command::new(&program);
-            command.arg(number.to_string());
-            spawn_blocking(move || command.output())
-        })
-        .collect();
-    for process in processes {
-        print!("process: {}", String::from_utf8_lossy(&process.await??.stdout));
+    let processes = (6..9).map(|number| {
+        let mut command = Command::new(&program);
+        command.arg(number.to_string());
+        async move { command.output().await }
+    });
+    for output in annulet::gather(processes).await {
+        print!("process: {}", String::from_utf8_lossy(&output?.stdout));
     }
 
     ticker.abort();

@@ -7,7 +7,7 @@
 #![allow(dead_code)]
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -64,6 +64,13 @@ impl Example {
              not: run `cargo build --examples` first",
             path.display()
         );
+        if let Some(newer) = newer_source(&path) {
+            panic!(
+                "the example {name} is older than {}; `cargo test` builds examples, `cargo test --test examples` does \
+                 not: run `cargo build --examples` first",
+                newer.display()
+            );
+        }
         let mut command = Command::new(path);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Example { name: name.to_owned(), command }
@@ -79,7 +86,7 @@ impl Example {
         self
     }
 
-    pub(crate) fn current_dir(mut self, path: &std::path::Path) -> Self {
+    pub(crate) fn current_dir(mut self, path: &Path) -> Self {
         self.command.current_dir(path);
         self
     }
@@ -211,8 +218,24 @@ impl std::fmt::Display for Output {
 /// Beside this test's own binary: target/PROFILE/deps/examples-HASH and target/PROFILE/examples/NAME.
 fn path_of(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a test knows its path");
-    let profile = own.parent().and_then(std::path::Path::parent).expect("a test lies in target/PROFILE/deps");
+    let profile = own.parent().and_then(Path::parent).expect("a test lies in target/PROFILE/deps");
     profile.join("examples").join(name)
+}
+
+/// A source that was changed after the example was built, or is gone. Cargo lists them in NAME.d beside the example: its
+/// own and those of every package of the workspace that is in it.
+fn newer_source(example: &Path) -> Option<PathBuf> {
+    let changed = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    let built = changed(example);
+    let list = std::fs::read_to_string(example.with_extension("d")).expect("cargo lists the sources");
+    sources(&list).find(|source| changed(source).is_none_or(|changed| Some(changed) > built))
+}
+
+/// The right side of `target: source source`; a blank within a path is escaped.
+fn sources(list: &str) -> impl Iterator<Item = PathBuf> {
+    let list = list.split_once(": ").map_or("", |(_, sources)| sources).trim().replace("\\ ", "\0");
+    let sources: Vec<_> = list.split(' ').map(|source| source.replace('\0', " ")).collect();
+    sources.into_iter().filter(|source| !source.is_empty()).map(PathBuf::from)
 }
 
 fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
@@ -276,6 +299,27 @@ fn patterns_match_what_they_say() {
     check("took * ms", "took 5 s", false);
     check("*", "", false);
     check("", "", true);
+}
+
+#[test]
+fn an_example_that_is_older_than_a_source_is_found() {
+    let folder = std::env::temp_dir().join(format!("annulet-harness {}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (example, source) = (folder.join("example"), folder.join("source.rs"));
+    let blank_escaped = source.display().to_string().replace(' ', "\\ ");
+    std::fs::write(example.with_extension("d"), format!("target: {blank_escaped} {blank_escaped}\n"))
+        .unwrap();
+    let at = |path: &Path, seconds| {
+        let time = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        std::fs::File::create(path).unwrap().set_modified(time).unwrap();
+    };
+    at(&example, 2000);
+    assert_eq!(newer_source(&example), Some(source.clone()), "it is gone");
+    at(&source, 1000);
+    assert_eq!(newer_source(&example), None);
+    at(&source, 3000);
+    assert_eq!(newer_source(&example), Some(source));
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
