@@ -1,10 +1,12 @@
 //! annulet.
 
+use std::rc::Rc;
 use std::time::Instant;
 
+use annulet::fs::{AlignedBuf, OpenOptions};
 use annulet::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 
-use crate::rows::{self, ECHO_BYTES, Measure, Row, common_rows};
+use crate::rows::{self, ECHO_BYTES, Measure, Offsets, READ_BYTES, READ_DEPTH, Row, common_rows};
 
 mod p {
     pub use annulet::time::sleep;
@@ -125,8 +127,33 @@ pub fn run(row: Row, count: u64) -> Option<Measure> {
                 echo.await.unwrap();
                 Some(Measure::since(start, count))
             }
-            Row::Read | Row::ReadDirect => None,
+            Row::Read | Row::ReadDirect => Some(read(row, count).await),
             _ => common(row, count).await,
         }
     })
+}
+
+async fn read(row: Row, count: u64) -> Measure {
+    let (path, blocks) = rows::read_file();
+    let file = OpenOptions::new().read(true).direct(row == Row::ReadDirect).open(path).await.unwrap();
+    let file = Rc::new(file);
+    let start = Instant::now();
+    let readers: Vec<_> = (0..READ_DEPTH)
+        .map(|seed| {
+            let file = Rc::clone(&file);
+            annulet::spawn(async move {
+                let mut offsets = Offsets::new(seed, blocks);
+                let mut buffer = AlignedBuf::new(READ_BYTES);
+                for _ in 0..count / READ_DEPTH {
+                    let (got, back) = file.read_at(buffer, offsets.next()).await;
+                    assert_eq!(got.unwrap(), READ_BYTES);
+                    buffer = back;
+                }
+            })
+        })
+        .collect();
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    Measure::since(start, count / READ_DEPTH * READ_DEPTH)
 }

@@ -52,8 +52,8 @@ pub(crate) struct Executor {
 /// The main future's share of what other tasks have in their cells.
 #[derive(Debug, Default)]
 struct Main {
-    /// Whether it was woken.
-    is_ready: Cell<bool>,
+    /// Whether it is in the queue, in its place among the others.
+    is_queued: Cell<bool>,
     /// What its last poll waited for.
     waits: Cell<WaitsFor>,
     /// When it was polled last.
@@ -158,7 +158,7 @@ impl Executor {
                 slot.state = State::Queued;
                 tasks.queue.push_back(task.slot);
             }
-            None if task == MAIN => self.main.is_ready.set(true),
+            None if task == MAIN && !self.main.is_queued.replace(true) => tasks.queue.push_back(MAIN.slot),
             _ => {}
         }
     }
@@ -166,13 +166,7 @@ impl Executor {
     /// The main future, called at `location`, is to be polled.
     pub(crate) fn start_main(&self, location: &'static Location<'static>) {
         self.main.location.set(Some(location));
-        self.main.is_ready.set(true);
-    }
-
-    /// Whether the main future was woken since this was asked.
-    #[inline]
-    pub(crate) fn take_main_ready(&self) -> bool {
-        self.main.is_ready.replace(false)
+        self.schedule(MAIN);
     }
 
     /// Polls the main future, which has no cell.
@@ -189,29 +183,40 @@ impl Executor {
         waits::clear();
         let polled = future.poll(&mut Context::from_waker(waker));
         self.main.waits.set(waits::noted());
-        self.running.set(NOBODY);
         polled
     }
 
     /// Whether anything could be polled now.
     #[inline]
     pub(crate) fn is_ready(&self) -> bool {
-        self.main.is_ready.get() || !self.tasks.borrow().queue.is_empty()
+        !self.tasks.borrow().queue.is_empty()
     }
 
-    /// Polls what is ready: all that was when it began, and what that wakes as long as the turn is short.
+    /// Polls what is ready: all that was when it began, and what that wakes as long as the turn is short. `main` polls the
+    /// main future; once that is done nothing more is polled.
     #[inline]
-    pub(crate) fn run(&self, now: u64) {
-        self.run_queue(now);
+    pub(crate) fn run<T>(&self, now: u64, main: impl FnMut() -> Poll<T>) -> Poll<T> {
+        let polled = self.run_queue(now, main);
         self.running.set(NOBODY);
+        polled
     }
 
     #[inline]
-    fn run_queue(&self, now: u64) {
+    fn run_queue<T>(&self, now: u64, mut main: impl FnMut() -> Poll<T>) -> Poll<T> {
         let mut left = self.tasks.borrow().queue.len().max(POLLS_PER_TURN_MIN);
         while left > 0 {
             let mut tasks = self.tasks.borrow_mut();
-            let Some(index) = tasks.queue.pop_front() else { return };
+            let Some(index) = tasks.queue.pop_front() else { break };
+            if index == MAIN.slot {
+                drop(tasks);
+                self.main.is_queued.set(false);
+                let polled = main();
+                if polled.is_ready() {
+                    return polled;
+                }
+                left -= 1;
+                continue;
+            }
             let slot = &mut tasks.slots[index as usize];
             if slot.state != State::Queued {
                 continue;
@@ -223,6 +228,7 @@ impl Executor {
             self.poll(task, &cell, now);
             left -= 1;
         }
+        Poll::Pending
     }
 
     #[inline]

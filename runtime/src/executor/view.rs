@@ -36,7 +36,7 @@ impl Executor {
                 name: None,
                 location: main.location.get()?,
                 is_running,
-                is_queued: main.is_ready.get(),
+                is_queued: main.is_queued.get(),
                 polled_at: main.polled_at.get(),
                 waits: main.waits.get(),
             });

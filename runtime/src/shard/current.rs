@@ -81,7 +81,20 @@ pub(crate) fn try_current() -> Option<Rc<Shard>> {
 /// Outside of the run loop.
 #[track_caller]
 pub(crate) fn current() -> Rc<Shard> {
-    try_current().unwrap_or_else(|| {
-        panic!("there is no annulet loop on this thread; call this from inside annulet::run or a #[annulet::main] function")
-    })
+    // Not a closure: the panic names the caller's line.
+    match try_current() {
+        Some(shard) => shard,
+        None => no_loop(),
+    }
+}
+
+/// # Panics
+///
+/// That there is no loop.
+#[cold]
+#[track_caller]
+pub(crate) fn no_loop() -> ! {
+    panic!(
+        "there is no annulet loop on this thread; call this from inside annulet::run or a #[annulet::main] function"
+    )
 }

@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-pub(crate) use current::{Entered, assert_no_loop, current, with_current};
+pub(crate) use current::{Entered, assert_no_loop, current, no_loop, with_current};
 pub(crate) use hold::{TimeHold, hold_virtual_time};
 pub(crate) use io::Io;
 pub use policy::{Gather, LoopPolicy};

@@ -1,7 +1,7 @@
 //! The run loop: one turn after the other until the main future is done.
 //!
 //! ```text
-//!        .-> poll the main future and the ready tasks   (executor, budgeted)
+//!        .-> poll the ready tasks, the main one among them  (executor, budgeted)
 //!        |   take the inbox                             (other threads)
 //!        |   hand gathered bytes over                   (sockets: at most one send each)
 //!        |   submit and wait, once                      (driver: io_uring_enter)
@@ -54,13 +54,11 @@ impl Shard {
         let main_waker = waker(self.key.id, MAIN);
         let busy = Busy::default();
         loop {
-            if self.executor.take_main_ready()
-                && let Poll::Ready(output) =
-                    self.executor.poll_main(future.as_mut(), &main_waker, self.clock.now())
-            {
+            let now = self.clock.now();
+            let main = || self.executor.poll_main(future.as_mut(), &main_waker, now);
+            if let Poll::Ready(output) = self.executor.run(now, main) {
                 return output;
             }
-            self.executor.run(self.clock.now());
             if let Err(error) = self.turn(&busy) {
                 panic!("annulet: the kernel refused to be entered: {error}");
             }
@@ -71,9 +69,8 @@ impl Shard {
     pub(super) fn run_finalisers(&self, deadline: u64) {
         let busy = Busy::default();
         while self.executor.finalisers() > 0 && self.clock.now() < deadline {
-            // Nobody is there to be told.
-            self.executor.take_main_ready();
-            self.executor.run(self.clock.now());
+            // Nobody is there to be told, should something wake the main future.
+            let _: Poll<()> = self.executor.run(self.clock.now(), || Poll::Pending);
             if let Err(error) = self.turn(&busy) {
                 panic!("annulet: the kernel refused to be entered: {error}");
             }

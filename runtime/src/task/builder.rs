@@ -5,7 +5,7 @@ use std::panic::Location;
 
 use super::JoinHandle;
 use super::cell::Origin;
-use crate::shard::current;
+use crate::shard::{no_loop, with_current};
 
 /// How a task is spawned.
 ///
@@ -51,17 +51,25 @@ impl<'a> Builder<'a> {
     /// Outside of a loop, and with 16 777 214 live tasks.
     #[track_caller]
     pub fn spawn<F: Future + 'static>(self, future: F) -> JoinHandle<F::Output> {
-        let shard = current();
-        let origin = Origin {
-            name: self.name.map(Into::into),
-            location: Location::caller(),
-            now: shard.clock.now(),
-            is_finaliser: self.is_finaliser,
-        };
-        let task = shard.executor.spawn(future, origin);
-        if shard.is_closing() {
-            shard.executor.abort(task);
+        let location = Location::caller();
+        let spawned = with_current(|shard| {
+            let shard = shard?;
+            let origin = Origin {
+                name: self.name.map(Into::into),
+                location,
+                now: shard.clock.now(),
+                is_finaliser: self.is_finaliser,
+            };
+            let task = shard.executor.spawn(future, origin);
+            if shard.is_closing() {
+                shard.executor.abort(task);
+            }
+            Some(JoinHandle::new(shard.key, task))
+        });
+        // Not a closure: the panic names the caller's line.
+        match spawned {
+            Some(handle) => handle,
+            None => no_loop(),
         }
-        JoinHandle::new(shard.key, task)
     }
 }

@@ -78,6 +78,21 @@ struct Body<F: Future> {
     stage: UnsafeCell<Stage<F>>,
 }
 
+impl<F: Future> Body<F> {
+    /// Whether there is something to be dropped. Most often the result was taken, and nothing else was there.
+    ///
+    /// # Safety
+    ///
+    /// Nobody has a unique reference to the stage.
+    unsafe fn holds_anything(&self) -> bool {
+        // SAFETY: the caller's promise.
+        let is_empty = matches!(unsafe { &*self.stage.get() }, Stage::Empty);
+        // SAFETY: cells of one thread; nothing changes them while they are looked at.
+        let (extra, waiter) = unsafe { (&*self.header.extra.as_ptr(), &*self.header.waiter.as_ptr()) };
+        !is_empty || extra.is_some() || waiter.is_some()
+    }
+}
+
 enum Stage<F: Future> {
     Live(F),
     Finished(Outcome<F::Output>),
@@ -204,33 +219,34 @@ impl TaskCell {
     }
 }
 
+/// Empties a stage when it goes out of scope, also while a future's drop unwinds.
+struct Vacate<F: Future>(*mut Stage<F>);
+
+impl<F: Future> Drop for Vacate<F> {
+    fn drop(&mut self) {
+        // SAFETY: the stage's old content was dropped in place, or is being unwound out of.
+        unsafe { self.0.write(Stage::Empty) };
+    }
+}
+
+/// Drops the future in place: it may be pinned. Its drop may panic; `Empty` takes its place all the same.
+///
+/// # Safety
+///
+/// The cell is of type `F`, nobody refers to its stage, and the future is not touched after this.
+unsafe fn drop_future<F: Future>(cell: &Body<F>) {
+    let vacate = Vacate(cell.stage.get());
+    // SAFETY: the caller's promise.
+    unsafe { std::ptr::drop_in_place(vacate.0) };
+}
+
 /// Puts the outcome where the future was.
 ///
 /// # Safety
 ///
-/// The cell is of type `F` and nobody refers to its stage.
+/// The cell is of type `F`, its stage is `Empty`, and nobody refers to it.
 unsafe fn finish<F: Future>(cell: &Body<F>, outcome: Outcome<F::Output>) {
-    // The future is dropped in place before anything else is written: it may be pinned. Its drop may panic too.
-    // SAFETY: the caller's promise; the future is not touched after this, `Empty` takes its place.
-    let dropped = catch_unwind(AssertUnwindSafe(|| unsafe {
-        struct Vacate<F: Future>(*mut Stage<F>);
-        impl<F: Future> Drop for Vacate<F> {
-            fn drop(&mut self) {
-                // SAFETY: the stage's old content was dropped in place, or is being unwound out of.
-                unsafe { self.0.write(Stage::Empty) };
-            }
-        }
-        let vacate = Vacate(cell.stage.get());
-        std::ptr::drop_in_place(vacate.0);
-    }));
-    let outcome = match dropped {
-        Ok(()) => outcome,
-        Err(payload) => {
-            drop_quietly(outcome);
-            Err(JoinError::panicked(payload))
-        }
-    };
-    // SAFETY: the stage is `Empty` and nobody refers to it.
+    // SAFETY: the caller's promise; `Empty` needs no drop.
     unsafe { cell.stage.get().write(Stage::Finished(outcome)) };
     cell.header.call_on_done(|| {
         // SAFETY: the cell is of type `F` and holds an outcome.
@@ -275,25 +291,52 @@ fn drop_quietly<T>(value: T) {
 unsafe fn poll<F: Future>(header: NonNull<Header>, waker: &Waker) -> bool {
     // SAFETY: the header is the first field of a `Body<F>` (repr(C)).
     let cell = unsafe { header.cast::<Body<F>>().as_ref() };
-    // SAFETY: the task is live and not being polled, so this is the only reference to the stage.
-    let Stage::Live(future) = (unsafe { &mut *cell.stage.get() }) else {
-        unreachable!("a live task holds its future")
+    // Outside of the closure: it is dropped with care if the future's drop panics.
+    let mut value = None;
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the task is live and not being polled, so this is the only reference to the stage.
+        let Stage::Live(future) = (unsafe { &mut *cell.stage.get() }) else {
+            unreachable!("a live task holds its future")
+        };
+        // SAFETY: the future never moves: its cell is not moved, and it is dropped in place.
+        let future = unsafe { Pin::new_unchecked(future) };
+        let Poll::Ready(ready) = future.poll(&mut Context::from_waker(waker)) else { return false };
+        value = Some(ready);
+        // SAFETY: the reference above is not used any more.
+        unsafe { drop_future(cell) };
+        true
+    }));
+    let outcome = match (polled, value) {
+        (Ok(false), _) => return false,
+        (Ok(true), value) => Ok(value.expect("it was put there")),
+        (Err(payload), None) => {
+            // SAFETY: the poll unwound, so nobody refers to the stage; the future is not touched after this.
+            match catch_unwind(AssertUnwindSafe(|| unsafe { drop_future(cell) })) {
+                Ok(()) => Err(JoinError::panicked(payload)),
+                Err(second) => {
+                    drop_quietly(payload);
+                    Err(JoinError::panicked(second))
+                }
+            }
+        }
+        (Err(payload), Some(value)) => {
+            drop_quietly(value);
+            Err(JoinError::panicked(payload))
+        }
     };
-    // SAFETY: the future never moves: its cell is not moved, and it is dropped in place.
-    let future = unsafe { Pin::new_unchecked(future) };
-    let outcome = match catch_unwind(AssertUnwindSafe(|| future.poll(&mut Context::from_waker(waker)))) {
-        Ok(Poll::Pending) => return false,
-        Ok(Poll::Ready(value)) => Ok(value),
-        Err(payload) => Err(JoinError::panicked(payload)),
-    };
-    // SAFETY: the reference above is not used any more.
+    // SAFETY: the future was dropped, the stage is `Empty`.
     unsafe { finish(cell, outcome) };
     true
 }
 
 unsafe fn cancel<F: Future>(header: NonNull<Header>) {
     // SAFETY: as in `poll`.
-    unsafe { finish(header.cast::<Body<F>>().as_ref(), Err(JoinError::cancelled())) };
+    let cell = unsafe { header.cast::<Body<F>>().as_ref() };
+    // SAFETY: live and not busy, so nobody refers to the stage; the future is not touched after this.
+    let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { drop_future(cell) }));
+    let error = dropped.map_or_else(JoinError::panicked, |()| JoinError::cancelled());
+    // SAFETY: the future was dropped, the stage is `Empty`.
+    unsafe { finish(cell, Err(error)) };
 }
 
 unsafe fn take<F: Future>(header: NonNull<Header>, to: NonNull<()>) {
@@ -316,9 +359,12 @@ unsafe fn peek<F: Future>(header: NonNull<Header>) -> NonNull<()> {
 }
 
 unsafe fn free<F: Future>(header: NonNull<Header>) {
-    let mut cell = header.cast::<Body<F>>();
-    // SAFETY: nobody uses the cell any more.
-    let _ = catch_unwind(AssertUnwindSafe(|| unsafe { std::ptr::drop_in_place(cell.as_mut()) }));
+    let cell = header.cast::<Body<F>>();
+    // SAFETY: as in `poll`.
+    if unsafe { cell.as_ref().holds_anything() } {
+        // SAFETY: nobody uses the cell any more.
+        let _ = catch_unwind(AssertUnwindSafe(|| unsafe { std::ptr::drop_in_place(cell.as_ptr()) }));
+    }
     // SAFETY: allocated with this layout in `TaskCell::new`.
     unsafe { memory::free(cell.cast(), Layout::new::<Body<F>>()) };
 }

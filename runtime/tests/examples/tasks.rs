@@ -17,7 +17,7 @@ fn the_loop_in_one_page() {
     check("Shard::block_on", "block_on<", "shard/run.rs");
     check("Shard::turn", "turn(", "shard/run.rs");
     check("executor.poll_main(", "poll_main<", "executor/mod.rs");
-    check("executor.run(", "run(", "executor/mod.rs");
+    check("executor.run(", "run<", "executor/mod.rs");
     check("executor.schedule", "schedule(", "executor/mod.rs");
     check("take_inbox()", "take_inbox(", "shard/run.rs");
     check("io.flush(", "flush(", "shard/io.rs");

@@ -148,3 +148,16 @@ pub(crate) fn open_files() -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir("/proc/self/fd").unwrap();
     entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()).collect()
 }
+
+/// Waits until the loop has had its turn: what is done at the end of a turn, such as closing sockets, is done. A yield is
+/// not enough for that: a turn polls a task several times.
+pub(crate) async fn a_turn() {
+    let before = annulet::metrics().turns;
+    for _ in 0..10_000 {
+        if annulet::metrics().turns > before + 1 {
+            return;
+        }
+        annulet::yield_now().await;
+    }
+    panic!("tasks that yield keep the loop from its turn");
+}

@@ -62,7 +62,7 @@ fn errors_name_the_address() {
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&format!("cannot bind to {address}")), "{error}");
         drop(listener);
-        annulet::yield_now().await;
+        crate::support::a_turn().await;
         let error = TcpSocket::new_v4().unwrap().connect(address).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         assert!(error.to_string().contains(&format!("cannot connect to {address}")), "{error}");

@@ -100,8 +100,7 @@ fn a_refused_datagram_is_told_once_and_receiving_goes_on() {
         while UdpSocket::bind(gone).map(drop).is_err() {
             annulet::yield_now().await;
         }
-        annulet::yield_now().await;
-        annulet::yield_now().await;
+        crate::support::a_turn().await;
         one.send(b"anybody?").await.unwrap();
         let error = one.recv_datagram().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
