@@ -11,7 +11,7 @@ use super::plan::Arrivals;
 /// Send requests and measure.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
-    /// What to ask for: http://host[:port]/path, several of one host; {counter} and {random:A-B} are filled in
+    /// What to ask for: http[s]://host[:port]/path, several of one host; {counter} and {random:A-B} are filled in
     #[arg(required = true, value_name = "URL")]
     pub(crate) urls: Vec<String>,
 
@@ -81,6 +81,18 @@ pub(crate) struct Options {
     /// Connect to a Unix socket instead of the URL's host
     #[arg(long, value_name = "PATH")]
     pub(crate) uds: Option<PathBuf>,
+    /// TLS, as an https:// URL asks for by itself
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// TLS: believe the server whatever its certificate says
+    #[arg(long, conflicts_with = "tls_root")]
+    pub(crate) tls_insecure: bool,
+    /// TLS: believe the authorities in this PEM file, and not those of the system
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_root: Option<PathBuf>,
+    /// TLS: resume no session, so that each connection costs a full handshake
+    #[arg(long)]
+    pub(crate) tls_no_resume: bool,
     /// Never sleep: planned instants are met to the microsecond, and the cores are busy
     #[arg(long)]
     pub(crate) spin: bool,

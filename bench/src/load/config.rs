@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use annulet::placement;
+use annulet_tls::TlsConnector;
 
 use super::cli::{Options, SourceRange};
 use super::plan::Arrivals;
 use super::target::{Url, resolve};
 use super::wire::{Message, WEIGHTS_SUM_MAX, Wire};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// Loops without `-t`, as wrk has them.
 const THREADS_DEFAULT: usize = 2;
@@ -22,6 +23,15 @@ const THREADS_DEFAULT: usize = 2;
 pub(crate) enum Target {
     Tcp(SocketAddr),
     Unix(PathBuf),
+}
+
+/// How connections are encrypted.
+#[derive(Clone, Debug)]
+pub(crate) struct Tls {
+    /// Shared by all loops, and so are the sessions that can be resumed.
+    pub(crate) connector: TlsConnector,
+    /// The name that the certificate must be for.
+    pub(crate) name: String,
 }
 
 /// When requests are sent.
@@ -37,6 +47,7 @@ pub(crate) enum Mode {
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) target: Target,
+    pub(crate) tls: Option<Tls>,
     pub(crate) source: Option<SourceRange>,
     pub(crate) wire: Wire,
     pub(crate) mode: Mode,
@@ -70,6 +81,13 @@ impl Config {
                 first.authority, other.authority
             )));
         }
+        if let Some(other) = urls.iter().find(|url| url.is_tls != first.is_tls) {
+            return Err(Failure::usage(format!(
+                "{} and {}: with TLS and without are two runs",
+                first.authority, other.authority
+            )));
+        }
+        let tls = tls(options, first)?;
         let wire = wire(options, &urls)?;
         let target = match &options.uds {
             Some(path) => Target::Unix(path.clone()),
@@ -97,6 +115,7 @@ impl Config {
         };
         Ok(Config {
             target,
+            tls,
             source: options.source,
             wire,
             mode,
@@ -120,6 +139,25 @@ impl Config {
         let cores = self.cores.len() as u64;
         total / cores + u64::from((index as u64) < total % cores)
     }
+}
+
+fn tls(options: &Options, url: &Url) -> Result<Option<Tls>, Failure> {
+    if !(options.tls || url.is_tls) {
+        if options.tls_insecure || options.tls_root.is_some() || options.tls_no_resume {
+            return Err(Failure::usage("--tls-… without TLS: write https:// or --tls"));
+        }
+        return Ok(None);
+    }
+    let builder = match &options.tls_root {
+        _ if options.tls_insecure => TlsConnector::danger_accept_invalid(),
+        Some(path) => TlsConnector::builder().root_file(path),
+        None => TlsConnector::builder().native_roots(),
+    };
+    // What the requests are written in; a server that has ALPN may want to hear it.
+    let builder = builder.alpn(["http/1.1"]);
+    let builder = if options.tls_no_resume { builder.sessions(0) } else { builder };
+    let connector = builder.build().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    Ok(Some(Tls { connector, name: url.host.clone() }))
 }
 
 fn wire(options: &Options, urls: &[Url]) -> Result<Wire, Failure> {

@@ -22,6 +22,7 @@ use hdrhistogram::Histogram;
 
 use super::config::{Config, Mode};
 use super::connection::Sent;
+use super::handshakes::Handshakes;
 use super::latency::record;
 use super::link::{self, Link};
 use super::plan::Schedule;
@@ -74,6 +75,7 @@ pub(crate) struct Outcome {
     pub(crate) core: usize,
     pub(crate) connections: usize,
     pub(crate) stats: Stats,
+    pub(crate) handshakes: Handshakes,
     pub(crate) usage: Usage,
     /// The time in which it used that.
     pub(crate) used_in_ns: u64,
@@ -107,6 +109,7 @@ pub(super) struct Engine {
     control: Arc<Control>,
     pub(super) index: usize,
     pub(super) hot: RefCell<Hot>,
+    pub(super) handshakes: RefCell<Handshakes>,
     /// The connections that are up, by their number.
     pub(super) links: RefCell<Vec<Option<Rc<Link>>>>,
     /// Whether requests may be sent: between the start and the end.
@@ -153,6 +156,7 @@ impl Engine {
             control,
             index,
             hot: RefCell::new(hot),
+            handshakes: RefCell::new(Handshakes::new()),
             links: RefCell::new(vec![None; connections]),
             is_sending: Cell::new(false),
             is_over: Cell::new(false),
@@ -466,6 +470,7 @@ impl Engine {
             core: 0,
             connections: 0,
             stats: std::mem::replace(&mut hot.stats, Stats::new(false)),
+            handshakes: self.handshakes.replace(Handshakes::new()),
             usage: Usage::default(),
             used_in_ns: 0,
             measured_ns,

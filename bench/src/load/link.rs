@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use annulet::time::{sleep, timeout};
 
@@ -66,6 +66,7 @@ pub(super) async fn run(engine: Rc<Engine>, number: usize) {
         }
         // Connections of all cores share the source addresses in turn.
         let place = number * engine.config.cores.len() + engine.index;
+        let begun = Instant::now();
         let connected = timeout(engine.config.timeout, Stream::connect(&engine.config, place)).await;
         let result = match connected {
             Ok(result) => result,
@@ -75,7 +76,12 @@ pub(super) async fn run(engine: Rc<Engine>, number: usize) {
             )),
         };
         let was_useful = match result {
-            Ok(stream) => serve(&engine, number, stream, &mut is_first).await,
+            Ok(stream) => {
+                if let Some(kind) = stream.handshake_kind() {
+                    engine.handshakes.borrow_mut().take(kind, begun.elapsed());
+                }
+                serve(&engine, number, stream, &mut is_first).await
+            }
             Err(error) => {
                 let stats = &mut engine.hot.borrow_mut().stats;
                 stats.take_error(1, |errors| &mut errors.connect, || error.to_string());
@@ -124,7 +130,7 @@ async fn receive(engine: &Rc<Engine>, link: &Rc<Link>) -> (End, bool) {
     let mut was_useful = false;
     let end = loop {
         match link.stream.recv().await {
-            Ok(Some(lease)) => match engine.handle_bytes(link, &lease) {
+            Ok(Some(bytes)) => match engine.handle_bytes(link, &bytes) {
                 Ok(Next::Stay) => was_useful = true,
                 Ok(Next::Close) => {
                     was_useful = true;

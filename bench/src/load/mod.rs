@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod connection;
 mod engine;
+mod handshakes;
 pub(crate) mod latency;
 mod link;
 mod plan;
@@ -142,7 +143,9 @@ fn wait_until_connected(
     }
     if connected_in_all == 0 && config.connections_per_second.is_none() {
         let why = failure_of_all.unwrap_or_else(|| "interrupted before a connection was made".to_owned());
-        return Err(Failure::new(Exit::Unreachable, format!("{why}; is the server running?")));
+        // What a certificate is refused for says enough.
+        let cure = if why.starts_with("TLS: ") { "" } else { "; is the server running?" };
+        return Err(Failure::new(Exit::Unreachable, format!("{why}{cure}")));
     }
     let start = control.origin.elapsed() + HEAD_START;
     control.start_ns.store(start.as_nanos() as u64, Ordering::Release);

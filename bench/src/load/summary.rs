@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use super::cli::Options;
 use super::config::{Config, Mode};
 use super::engine::{INTERVAL, Outcome, Part};
+use super::handshakes::Handshakes;
 use super::latency::{corrected, percentile, percentiles, summary_with};
 use super::verdict::{Evidence, LoopEvidence, judge, rate_is_met};
 use crate::exit::Exit;
@@ -136,9 +137,21 @@ impl Gathered {
         let (mut service, mut lag, mut own_lag) =
             (histogram::empty(), histogram::empty(), histogram::empty());
         let mut evidence = Evidence { spins: config.spin, ..Evidence::default() };
-        for Outcome { core, connections, stats, usage, used_in_ns, measured_ns, unsent, .. } in &self.outcomes
+        let mut handshakes = Handshakes::new();
+        for Outcome {
+            core,
+            connections,
+            stats,
+            handshakes: of_loop,
+            usage,
+            used_in_ns,
+            measured_ns,
+            unsent,
+            ..
+        } in &self.outcomes
         {
             report.requests += stats.requests;
+            handshakes.add(of_loop);
             report.bytes_received += stats.bytes_received;
             report.bytes_sent += stats.bytes_sent;
             report.error_counts.add(&stats.errors);
@@ -169,6 +182,7 @@ impl Gathered {
             });
         }
         report.errors = report.error_counts.sum();
+        report.tls = handshakes.to_report();
         report.rate = report.requests as f64 / report.duration_s.max(1e-9);
         report.percentiles = percentiles(&self.response);
         let summary = |histogram: &Histogram<u64>| summary_with(histogram, &options.percentiles);

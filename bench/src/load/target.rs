@@ -15,6 +15,8 @@ pub(crate) struct Url {
     /// The host without brackets, for the resolver.
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// Whether it begins with https.
+    pub(crate) is_tls: bool,
     /// Path and query. Placeholders are in it as they were given.
     pub(crate) target: String,
 }
@@ -27,11 +29,11 @@ impl Url {
     /// What is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Url, Failure> {
         let wrong = |why: &str| Failure::usage(format!("{text}: {why}"));
-        let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => return Err(wrong("TLS is not there yet; measure over http")),
-            Some(_) => return Err(wrong("only http:// can be measured")),
-            None => text,
+        let (is_tls, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            Some(_) => return Err(wrong("only http:// and https:// can be measured")),
+            None => (false, text),
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
@@ -50,6 +52,7 @@ impl Url {
             None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
         };
         let port = match port {
+            "" if is_tls => 443,
             "" => 80,
             port => port
                 .strip_prefix(':')
@@ -59,7 +62,7 @@ impl Url {
         if host.is_empty() || !host.is_ascii() || host.bytes().any(|b| b <= b' ' || b == b'"') {
             return Err(wrong("what is the host?"));
         }
-        Ok(Url { authority: authority.to_owned(), host: host.to_owned(), port, target })
+        Ok(Url { authority: authority.to_owned(), host: host.to_owned(), port, is_tls, target })
     }
 }
 
@@ -97,8 +100,8 @@ mod tests {
     #[test]
     fn urls() {
         let check = |text: &str, host: &str, port, authority: &str, target: &str| {
-            let expected =
-                Url { authority: authority.into(), host: host.into(), port, target: target.into() };
+            let (authority, host, target) = (authority.into(), host.into(), target.into());
+            let expected = Url { authority, host, port, is_tls: text.starts_with("https"), target };
             assert_eq!(Url::parse(text).unwrap(), expected, "{text}");
         };
         check("http://127.0.0.1:8000/", "127.0.0.1", 8000, "127.0.0.1:8000", "/");
@@ -107,6 +110,8 @@ mod tests {
         check("http://a?q=1#top", "a", 80, "a", "/?q=1");
         check("http://[::1]:8/a/{counter}", "::1", 8, "[::1]:8", "/a/{counter}");
         check("http://[::1]/", "::1", 80, "[::1]", "/");
+        check("https://a/x", "a", 443, "a", "/x");
+        check("https://a:8443", "a", 8443, "a:8443", "/");
     }
 
     #[test]
@@ -115,8 +120,7 @@ mod tests {
             let error = Url::parse(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
         };
-        check("https://a/", "TLS is not there yet");
-        check("ftp://a/", "only http://");
+        check("ftp://a/", "only http:// and https://");
         check("http:///", "what is the host");
         check("http://a:x/", "what is the port");
         check("http://a:99999/", "what is the port");

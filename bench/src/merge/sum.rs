@@ -7,7 +7,9 @@ use hdrhistogram::Histogram;
 
 use crate::load::latency;
 use crate::report::histogram;
-use crate::report::schema::{Finding, Interval, Latency, Report, SCHEMA, Settings, VERSION, Verdict};
+use crate::report::schema::{
+    Finding, Interval, Latency, Report, SCHEMA, Settings, TlsReport, VERSION, Verdict,
+};
 
 /// A histogram in a report that cannot be read, with its place.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub(super) fn sum(reports: &[Report]) -> Result<Report, Unreadable> {
     total.send_lag = latency::summary(&added(reports, |report| &report.send_lag)?);
     total.own_send_lag = latency::summary(&added(reports, |report| &report.own_send_lag)?);
 
+    total.tls = tls(reports)?;
+
     let at_once = overlap(reports);
     total.duration_s = if at_once {
         reports.iter().map(|report| report.duration_s).fold(0.0, f64::max)
@@ -89,6 +93,20 @@ fn added(reports: &[Report], of: impl Fn(&Report) -> &Latency) -> Result<Histogr
         add(&mut sum, number, &of(report).histogram)?;
     }
     Ok(sum)
+}
+
+fn tls(reports: &[Report]) -> Result<Option<TlsReport>, Unreadable> {
+    let mut sum = TlsReport::default();
+    let mut connect = histogram::empty();
+    for (number, report) in reports.iter().enumerate() {
+        if let Some(of) = &report.tls {
+            sum.handshakes += of.handshakes;
+            sum.resumed += of.resumed;
+            add(&mut connect, number, &of.connect_time.histogram)?;
+        }
+    }
+    sum.connect_time = latency::summary(&connect);
+    Ok((sum.handshakes > 0).then_some(sum))
 }
 
 /// When the first of them started.
@@ -201,6 +219,7 @@ mod tests {
             duration_s: 10.0,
             percentiles: latency::percentiles(&samples),
             response_time: latency::summary(&samples),
+            tls: Some(TlsReport { handshakes: 3, resumed: 1, connect_time: latency::summary(&samples) }),
             intervals: vec![interval],
             settings: Settings { rate: Some(500.0), connections: 8, ..Settings::default() },
             run: Run { started_unix_s, ..Run::default() },
@@ -220,6 +239,8 @@ mod tests {
         near(sum.percentiles.p99_us, 100_000.0);
         assert_eq!((sum.requests, sum.response_time.count, sum.errors), (10_000, 10_000, 2));
         assert_eq!((sum.status[&200], sum.error_counts.reset), (10_000, 2));
+        let tls = sum.tls.unwrap();
+        assert_eq!((tls.handshakes, tls.resumed, tls.connect_time.count), (6, 2, 10_000));
         assert_eq!((sum.duration_s, sum.rate), (10.0, 1000.0));
         assert_eq!((sum.settings.rate, sum.settings.connections), (Some(1000.0), 16));
     }

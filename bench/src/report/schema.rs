@@ -51,6 +51,8 @@ pub(crate) struct Report {
     pub(crate) own_send_lag: Latency,
     /// Closed loop with `--correct`: the response time as wrk corrects it.
     pub(crate) corrected_time: Option<Latency>,
+    /// Of a load over TLS.
+    pub(crate) tls: Option<TlsReport>,
     /// Who was the bottleneck, and whether the figures may be used.
     pub(crate) verdict: Verdict,
     /// The measured time in pieces, in order.
@@ -104,6 +106,17 @@ pub(crate) struct Percentile {
     /// The true percentile lies between these two with a confidence of 95 %, if the samples are independent.
     pub(crate) low_us: f64,
     pub(crate) high_us: f64,
+}
+
+/// The handshakes of a load over TLS, those before the measured time too.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct TlsReport {
+    pub(crate) handshakes: u64,
+    /// Those of them that resumed a session.
+    pub(crate) resumed: u64,
+    /// From the begin of the connect to the end of the handshake.
+    pub(crate) connect_time: Latency,
 }
 
 /// Errors by kind.

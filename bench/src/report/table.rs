@@ -73,6 +73,18 @@ fn write(out: &mut String, report: &Report, is_detailed: bool) -> std::fmt::Resu
         "  Transfer/sec: {:>12}",
         bytes(report.bytes_received as f64 / report.duration_s.max(1e-9))
     )?;
+    if let Some(tls) = &report.tls {
+        let of = &tls.connect_time;
+        let median = of.percentiles.iter().find(|p| p.percentile == 50.0).map_or(of.mean_us, |p| p.value_us);
+        writeln!(
+            out,
+            "  TLS: {} handshakes, {} resumed; connecting took {} at p50, {} at most",
+            tls.handshakes,
+            tls.resumed,
+            duration(median),
+            duration(of.max_us)
+        )?;
+    }
     for of in &report.loops {
         writeln!(
             out,

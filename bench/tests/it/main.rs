@@ -3,3 +3,4 @@ mod compare;
 mod errors;
 mod load;
 mod support;
+mod tls;
