@@ -83,6 +83,16 @@ impl Exchange {
         self.stage
     }
 
+    /// Bytes that are known to follow: the rest of a body of known length, or of a chunk.
+    #[must_use]
+    pub fn announced(&self) -> u64 {
+        match &self.body {
+            Body::Done => 0,
+            Body::Length(left) => *left,
+            Body::Chunked(decoder) => decoder.chunk_left(),
+        }
+    }
+
     /// A head has arrived.
     ///
     /// # Errors

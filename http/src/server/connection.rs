@@ -39,6 +39,9 @@ use crate::upgrade::{Upgrade, Upgraded};
 /// waits for, so that it waits when this is reached and there is room again behind it. In bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
+/// Less than this of a body is received as heads are. In bytes.
+const EXPECT_BYTES_MIN: u64 = 32 * 1024;
+
 /// So much is received ahead while an answer is being made; the rest stays with the kernel. In bytes.
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
 
@@ -371,6 +374,7 @@ impl Connection {
         }
         let wait_left = shared.limits.body_total_timeout;
         let reading = Reading { exchange, received: 0, waits_since: None, wait_left };
+        self.expect(&reading.exchange, self.rest.borrow().len());
         self.reading.replace(Some(Box::new(reading)));
         self.claim.set(self.claim.get().wrapping_add(1));
         let answer = match target {
@@ -582,6 +586,14 @@ impl Connection {
         self.stream.set_recv_deadline(annulet::time::now().checked_add(timeout));
     }
 
+    /// Tells the socket how much is to come, if it is much; `here` bytes of it have come.
+    fn expect(&self, exchange: &Exchange, here: usize) {
+        let bytes = exchange.announced().saturating_sub(here as u64);
+        if bytes >= EXPECT_BYTES_MIN {
+            self.stream.expect_recv(bytes);
+        }
+    }
+
     /// The next content out of bytes that are here already. `None` if there is none among them.
     fn take_content(&self, exchange: &mut Exchange) -> Result<Option<Chunk>, Refusal> {
         let mut rest = self.rest.borrow_mut();
@@ -632,6 +644,7 @@ impl Connection {
             }
             // Once for each wait, however often it is polled.
             let since = *waits_since.get_or_insert_with(|| {
+                self.expect(exchange, 0);
                 self.wait_at_most(self.shared.limits.body_timeout.min(*wait_left).min(slow));
                 annulet::time::now()
             });

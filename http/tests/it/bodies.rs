@@ -47,6 +47,35 @@ fn long() {
 }
 
 #[test]
+fn large_bodies_come_whole_and_the_next_request_behind_them() {
+    let body: String = (0..49_000).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
+    let length = body.len();
+    let whole = post("/echo", &format!("Content-Length: {length}\r\n"), &body);
+    let chunked = post(
+        "/echo",
+        "Transfer-Encoding: chunked\r\n",
+        &format!("{:x}\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n", 40_000, &body[..40_000], 9_000, &body[40_000..]),
+    );
+    let expected = format!("200 [{length} bytes] {INDEX}");
+    for delivery in [whole, chunked] {
+        for piece in [usize::MAX, 4096, 33_000] {
+            with_server(async |_, address| {
+                let stream = TcpStream::connect(address).await.unwrap();
+                for bytes in (delivery.clone() + GET).as_bytes().chunks(piece) {
+                    stream.write_all(bytes).await.unwrap();
+                    stream.flush().await.unwrap();
+                    annulet::yield_now().await;
+                }
+                stream.shutdown(std::net::Shutdown::Write).unwrap();
+                let answers = read_all(&stream).await;
+                assert_eq!(summary(&answers, false), expected, "in pieces of {piece}");
+                assert!(answers.contains(&body), "in pieces of {piece}");
+            });
+        }
+    }
+}
+
+#[test]
 fn refused() {
     let chunked = "Transfer-Encoding: chunked\r\n";
     check(&(post("/echo", chunked, "x\r\n") + GET), "400 close [Bad Request]");

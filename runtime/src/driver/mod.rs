@@ -28,8 +28,8 @@ pub(crate) enum Op {
     Accept { fd: RawFd, multishot: bool },
     /// Connect a stream socket. `address` stays valid until the completion.
     Connect { fd: RawFd, address: *const libc::sockaddr, address_len: u32 },
-    /// Receive into a buffer that the kernel takes from the core's buffer ring when bytes have arrived.
-    ReceiveSelect { fd: RawFd, multishot: bool },
+    /// Receive into a buffer that the kernel takes from a buffer ring of the core when bytes have arrived.
+    ReceiveSelect { fd: RawFd, group: BufferGroup, multishot: bool },
     /// Receive datagrams with their senders' addresses, each into a buffer of the core's ring for datagrams, until
     /// cancelled.
     ReceiveMessages { fd: RawFd },
@@ -105,6 +105,8 @@ pub(crate) enum BufferGroup {
     Streams = 0,
     /// For datagrams.
     Datagrams = 1,
+    /// For streams of which much is expected.
+    Bulk = 2,
 }
 
 /// How long one entry into the kernel may last.
@@ -204,7 +206,7 @@ impl Driver {
         }
     }
 
-    /// Makes the buffer ring at `address` known to the kernel, as that of streams or that of datagrams.
+    /// Makes the buffer ring at `address` known to the kernel, as that of `group`.
     ///
     /// # Safety
     ///

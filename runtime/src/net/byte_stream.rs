@@ -37,6 +37,15 @@ macro_rules! byte_stream {
                 self.0.start_recv();
             }
 
+            /// Says that about so many bytes will come: the length that a header announced, for example. A hint, never needed, that
+            /// what was not received yet may come in larger pieces: if it is much, leases are of up to 64 KiB from here on, and of
+            /// 4 KiB again when little of it is left. Told anew, the last word counts.
+            ///
+            /// No buffer is held while nothing arrives, and a reader that stops to read holds back as much as without the hint.
+            pub fn expect_recv(&self, bytes: u64) {
+                self.0.expect_recv(bytes);
+            }
+
             /// Reads into `buffer`; 0 at the end of the stream (or for an empty buffer).
             ///
             /// # Errors

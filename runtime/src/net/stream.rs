@@ -133,6 +133,14 @@ impl Stream {
         count
     }
 
+    pub(super) fn expect_recv(&self, bytes: u64) {
+        if !self.shard.is_closing() {
+            let mut io = self.shard.io.borrow_mut();
+            let (sockets, mut context) = io.sockets(self.shard.clock.now());
+            sockets.expect(self.id, bytes, &mut context);
+        }
+    }
+
     pub(super) fn start_recv(&self) {
         if !self.shard.is_closing() {
             let mut io = self.shard.io.borrow_mut();

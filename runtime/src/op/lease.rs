@@ -34,7 +34,7 @@ pub struct Lease {
     /// The first byte that is not consumed yet.
     start: u32,
     /// One past the last byte that the kernel wrote.
-    /// INVARIANT: start <= end <= the pool's `bytes`, and everything below `end` is initialised.
+    /// INVARIANT: start <= end <= the buffer's bytes, and everything below `end` is initialised.
     end: u32,
 }
 
@@ -46,7 +46,7 @@ impl Lease {
     /// The buffer is outside the ring, in nobody else's hands, and its first `end` bytes were written.
     #[inline]
     pub(crate) unsafe fn new(pool: Rc<BufferPool>, buffer: u16, start: u32, end: u32) -> Self {
-        debug_assert!(start <= end && end as usize <= pool.bytes());
+        debug_assert!(start <= end && end as usize <= pool.bytes_of(buffer));
         Lease { pool, buffer, start, end }
     }
 

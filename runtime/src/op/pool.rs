@@ -6,11 +6,14 @@
 //! one from a reserve outside of the ring: so nobody's unread bytes can stop those who do read.
 //!
 //! Where the kernel has no buffer rings, the same memory is handed out by [`take`](BufferPool::take).
+//!
+//! For streams of which much is expected there are larger buffers, in a pool of their own behind this one. Their numbers
+//! begin at [`BULK_FIRST`], so that one socket's list may hold both.
 
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
-use std::cell::{Cell, UnsafeCell};
+use std::cell::{Cell, OnceCell, UnsafeCell};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -22,6 +25,10 @@ const BUFFER_BYTES: usize = 4096;
 pub(crate) const BUFFERS_MAX: usize = 8192;
 /// Buffers from this number on are of the reserve.
 const RESERVE_FIRST: usize = BUFFERS_MAX;
+/// Buffers from this number on are large ones, behind the largest reserve.
+const BULK_FIRST: usize = RESERVE_FIRST + RESERVE_MAX;
+/// The most buffers of a reserve.
+const RESERVE_MAX: usize = 4096;
 
 /// How many buffers of what size.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +46,8 @@ pub(crate) struct Shape {
     reserve_max: usize,
     /// Whether fresh memory is zeroed, because the kernel leaves gaps in what it writes.
     zeroed: bool,
+    /// What the kernel calls the first buffer.
+    first: usize,
 }
 
 impl Shape {
@@ -48,8 +57,20 @@ impl Shape {
         stride: BUFFER_BYTES + 64,
         chunk_shift: 8,
         max: BUFFERS_MAX,
-        reserve_max: 4096,
+        reserve_max: RESERVE_MAX,
         zeroed: false,
+        first: 0,
+    };
+    /// For streams of which much is expected: 128 buffers of 64 KiB, 8 MiB at the most. No reserve: who finds none goes on
+    /// with the small ones.
+    pub(crate) const BULK: Shape = Shape {
+        bytes: BULK_BYTES,
+        stride: BULK_BYTES + 64,
+        chunk_shift: 2,
+        max: 128,
+        reserve_max: 0,
+        zeroed: false,
+        first: BULK_FIRST,
     };
     /// For datagrams, which arrive whole or not at all: 256 buffers of 64 KiB and 64 in the reserve, 20 MiB of address
     /// space. Only pages that a datagram was written to are memory.
@@ -60,6 +81,7 @@ impl Shape {
         max: 256,
         reserve_max: 64,
         zeroed: true,
+        first: 0,
     };
 
     const fn chunk(self) -> usize {
@@ -84,6 +106,8 @@ impl Shape {
 /// The longest UDP datagram (65 535 bytes less its headers), what the kernel writes before it, and what it takes to ask
 /// for one: see `socket/datagram.rs`.
 const DATAGRAM_BYTES: usize = 65_536 + 192;
+/// Bytes in a large buffer of a stream.
+pub(crate) const BULK_BYTES: usize = 64 * 1024;
 /// No buffer: the end of a list.
 pub(crate) const NONE: u16 = u16::MAX;
 
@@ -112,6 +136,8 @@ pub(crate) struct BufferPool {
     reserve_held: Cell<usize>,
     /// The most that `total` may become.
     max: usize,
+    /// The large buffers, made when they are first asked for.
+    bulk: OnceCell<Box<BufferPool>>,
 }
 
 /// What is remembered of a buffer that waits in a socket's list.
@@ -131,6 +157,11 @@ impl std::fmt::Debug for BufferPool {
             .field("held", &self.held.get())
             .finish()
     }
+}
+
+/// The place of a large buffer in its own pool.
+fn bulk_index(buffer: u16) -> u16 {
+    buffer - BULK_FIRST as u16
 }
 
 fn allocate_chunk(shape: Shape) -> NonNull<u8> {
@@ -161,6 +192,7 @@ impl BufferPool {
             held: Cell::new(0),
             reserve_held: Cell::new(0),
             max: max.clamp(1, shape.max),
+            bulk: OnceCell::new(),
         };
         pool.grow();
         pool
@@ -202,9 +234,10 @@ impl BufferPool {
     /// The first byte of a buffer.
     #[inline]
     pub(crate) fn address(&self, buffer: u16) -> NonNull<u8> {
-        let buffer = usize::from(buffer);
-        let (chunks, index) = match buffer.checked_sub(RESERVE_FIRST) {
-            None => (&self.chunks, buffer),
+        let number = usize::from(buffer);
+        let (chunks, index) = match number.checked_sub(RESERVE_FIRST) {
+            None => (&self.chunks, number),
+            Some(_) if number >= BULK_FIRST => return self.bulk_of(buffer).address(bulk_index(buffer)),
             Some(index) => (&self.reserve, index),
         };
         // SAFETY: no reference into the vectors is kept across a call, so none is mutable now.
@@ -217,6 +250,9 @@ impl BufferPool {
     #[inline]
     pub(crate) fn give_back(&self, buffer: u16) {
         let is_reserve = usize::from(buffer) >= RESERVE_FIRST;
+        if is_reserve && usize::from(buffer) >= BULK_FIRST {
+            return self.bulk_of(buffer).give_back(bulk_index(buffer));
+        }
         let held = if is_reserve { &self.reserve_held } else { &self.held };
         held.set(held.get() - 1);
         let Some(ring) = self.ring.filter(|_| !is_reserve) else {
@@ -233,7 +269,7 @@ impl BufferPool {
             let entry = &mut *ring.as_ptr().add(usize::from(tail) & (self.shape.max - 1));
             entry.set_addr(address.as_ptr() as u64);
             entry.set_len(self.shape.bytes as u32);
-            entry.set_bid(buffer);
+            entry.set_bid(buffer + self.shape.first as u16);
         }
         self.tail.set(tail.wrapping_add(1));
         // SAFETY: the tail is a u16 inside entry 0, aligned, read by the kernel with an acquire load; Release makes
@@ -247,6 +283,9 @@ impl BufferPool {
     /// Notes that the kernel took `buffer` out of the ring.
     #[inline]
     pub(crate) fn taken_by_kernel(&self, buffer: u16) {
+        if usize::from(buffer) >= BULK_FIRST {
+            return self.bulk_of(buffer).taken_by_kernel(bulk_index(buffer));
+        }
         debug_assert!(usize::from(buffer) < self.total.get());
         self.held.set(self.held.get() + 1);
     }
@@ -264,6 +303,29 @@ impl BufferPool {
         Some(buffer)
     }
 
+    /// The pool of large buffers, which `make` makes for the first who asks.
+    pub(crate) fn bulk(&self, make: impl FnOnce() -> BufferPool) -> &BufferPool {
+        self.bulk.get_or_init(|| Box::new(make()))
+    }
+
+    /// Takes a large buffer that is not in a ring; there are some where the kernel has no rings only.
+    pub(crate) fn take_bulk(&self) -> Option<u16> {
+        let index = self.bulk.get()?.take()?;
+        Some(index + BULK_FIRST as u16)
+    }
+
+    /// Adds large buffers. False at the bound.
+    pub(crate) fn grow_bulk(&self) -> bool {
+        self.bulk.get().is_some_and(|bulk| bulk.grow())
+    }
+
+    /// The pool that a large buffer is of.
+    #[cold]
+    fn bulk_of(&self, buffer: u16) -> &BufferPool {
+        debug_assert!(usize::from(buffer) >= BULK_FIRST);
+        self.bulk.get().expect("who has a large buffer has it from there")
+    }
+
     /// Adds a chunk to the reserve, unless it is at its bound.
     #[cold]
     fn grow_reserve(&self) {
@@ -275,7 +337,7 @@ impl BufferPool {
         let first = RESERVE_FIRST + reserve.len() * count;
         if first < RESERVE_FIRST + self.shape.reserve_max {
             reserve.push(allocate_chunk(self.shape));
-            notes.resize(first + count, Note { start: 0, end: 0, next: NONE });
+            notes.resize(notes.len().max(first + count), Note { start: 0, end: 0, next: NONE });
             free.extend((first..first + count).map(|buffer| buffer as u16));
         }
     }
@@ -293,7 +355,7 @@ impl BufferPool {
 
     /// Buffers with sockets and leases.
     pub(crate) fn held(&self) -> usize {
-        self.held.get() + self.reserve_held.get()
+        self.held.get() + self.reserve_held.get() + self.bulk.get().map_or(0, |bulk| bulk.held())
     }
 
     /// Whether less than a quarter of all the buffers that there can be is left.
@@ -302,29 +364,38 @@ impl BufferPool {
         self.max - self.held.get() < self.max / 4
     }
 
+    /// Bytes that `buffer` has room for.
+    pub(crate) fn bytes_of(&self, buffer: u16) -> usize {
+        if usize::from(buffer) >= BULK_FIRST { BULK_BYTES } else { self.shape.bytes }
+    }
+
     /// Remembers which bytes `buffer` holds while it waits in a list, and what follows it there.
     #[inline]
     pub(crate) fn note(&self, buffer: u16, start: u32, end: u32, next: u16) {
-        debug_assert!(start <= end && end as usize <= self.shape.bytes);
-        // SAFETY: no reference into the vector is kept across a call.
-        let notes = unsafe { &mut *self.notes.get() };
-        notes[usize::from(buffer)] = Note { start, end, next };
+        debug_assert!(start <= end && end as usize <= self.bytes_of(buffer));
+        self.note_of(buffer, |note| *note = Note { start, end, next });
     }
 
     /// Links `next` behind `buffer`.
     #[inline]
     pub(crate) fn link(&self, buffer: u16, next: u16) {
-        // SAFETY: no reference into the vector is kept across a call.
-        let notes = unsafe { &mut *self.notes.get() };
-        notes[usize::from(buffer)].next = next;
+        self.note_of(buffer, |note| note.next = next);
     }
 
     /// The bytes in `buffer`, as `start..end`, and the buffer behind it.
     #[inline]
     pub(crate) fn noted(&self, buffer: u16) -> (u32, u32, u16) {
-        // SAFETY: no reference into the vector is kept across a call.
-        let note = unsafe { &*self.notes.get() }[usize::from(buffer)];
-        (note.start, note.end, note.next)
+        self.note_of(buffer, |note| (note.start, note.end, note.next))
+    }
+
+    #[inline]
+    fn note_of<R>(&self, buffer: u16, f: impl FnOnce(&mut Note) -> R) -> R {
+        let (notes, index) = match usize::from(buffer) {
+            number if number >= BULK_FIRST => (&self.bulk_of(buffer).notes, number - BULK_FIRST),
+            number => (&self.notes, number),
+        };
+        // SAFETY: no reference into the vector is kept across a call, and `f`, a closure of this file, makes none.
+        f(&mut unsafe { &mut *notes.get() }[index])
     }
 }
 

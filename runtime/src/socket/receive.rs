@@ -14,6 +14,9 @@
 //!
 //! Back-pressure: a socket that holds [`RECEIVE_QUOTA`] buffers nobody has taken is stopped, and armed again when half
 //! of them are taken. When buffers are scarce the quota is one.
+//!
+//! A multishot receive costs a completion for each small buffer. Who announces much ([`Sockets::expect`]) has its receive
+//! stopped and goes on with one request for each large buffer, until little is left of what was announced.
 
 #![allow(unsafe_code)]
 
@@ -23,12 +26,18 @@ use std::task::{Poll, Waker};
 use super::table::{Socket, SocketId, Sockets};
 use super::{Context, datagram};
 use crate::driver::uring::Feature;
-use crate::driver::{Event, Key, Kind, Op};
-use crate::op::{BufferPool, NO_BUFFER};
+use crate::driver::{BufferGroup, Event, Key, Kind, Op};
+use crate::op::{BufferPool, NO_BUFFER, Shape};
 
 /// Buffers that may wait in one socket's queue before its receive is stopped: 128 KiB, about a default window. The
 /// kernel may deliver up to 33 more before the stop takes effect.
 const RECEIVE_QUOTA: u16 = 32;
+
+/// As much in large buffers.
+const BULK_QUOTA: u16 = 2;
+
+/// From so many announced bytes on large buffers are used: below it, changing over costs as much as it saves.
+const BULK_MIN: u64 = 32 * 1024;
 
 /// Bytes in a buffer of the pool, out of the ring and out of the socket's queue.
 #[derive(Debug)]
@@ -148,6 +157,22 @@ impl Sockets {
         self.socket(id).put_back(received, cx.pool);
     }
 
+    /// So many bytes are announced, those among them that have come already.
+    pub(crate) fn expect(&mut self, id: SocketId, bytes: u64, cx: &mut Context<'_>) {
+        let socket = self.socket(id);
+        let (mut here, mut buffer) = (0, socket.first);
+        for _ in 0..socket.queued {
+            let (start, end, next) = cx.pool.noted(buffer);
+            here += u64::from(end - start);
+            buffer = next;
+        }
+        socket.expected = bytes.saturating_sub(here);
+        if socket.wants_bulk() && socket.receive == Receive::Armed && !socket.bulk {
+            // Armed again with its last completion, or when its queue is short enough.
+            stop(socket, id, cx);
+        }
+    }
+
     /// Starts receiving before anybody waits, so that the first bytes are there when they are asked for.
     pub(crate) fn start_receive(&mut self, id: SocketId, cx: &mut Context<'_>) {
         let socket = self.socket(id);
@@ -186,7 +211,7 @@ impl Sockets {
     #[inline]
     fn resume(&mut self, id: SocketId, cx: &mut Context<'_>) {
         let socket = self.socket(id);
-        if socket.receive == Receive::Idle && socket.queued <= RECEIVE_QUOTA / 2 && !socket.by_hand {
+        if socket.receive == Receive::Idle && socket.queued <= socket.quota() / 2 && !socket.by_hand {
             arm(socket, id, cx);
         }
     }
@@ -206,7 +231,7 @@ impl Sockets {
         if event.result > 0 && event.more {
             // The common case: a multishot receive delivered and goes on.
             cx.wakes.push(&mut socket.reader);
-            let quota = if cx.pool.is_scarce() { 1 } else { RECEIVE_QUOTA };
+            let quota = if cx.pool.is_scarce() { 1 } else { socket.quota() };
             if socket.queued >= quota && socket.receive == Receive::Armed {
                 stop(socket, id, cx);
             }
@@ -250,6 +275,12 @@ impl Sockets {
                 return;
             }
             errno if result < 0 => match errno {
+                // No large buffer, and no more of them to be had: small ones do as well.
+                libc::ENOBUFS if socket.bulk => {
+                    if !cx.pool.grow_bulk() {
+                        socket.expected = 0;
+                    }
+                }
                 // The buffer ring was empty: wait for a buffer, in turn.
                 libc::ENOBUFS => {
                     socket.receive = Receive::Starved;
@@ -279,8 +310,8 @@ impl Sockets {
             // Bytes came, and the request ended with them: one-shot receive, or a multishot that the kernel ended.
             _ => cx.wakes.push(&mut socket.reader),
         }
-        let quota = if cx.pool.is_scarce() { 1 } else { RECEIVE_QUOTA };
-        if socket.queued < quota && (was != Receive::Stopping || socket.queued <= RECEIVE_QUOTA / 2) {
+        let quota = if cx.pool.is_scarce() { 1 } else { socket.quota() };
+        if socket.queued < quota && (was != Receive::Stopping || socket.queued <= quota / 2) {
             arm(socket, id, cx);
         }
     }
@@ -330,13 +361,35 @@ fn arm(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
         socket.receive = Receive::Armed;
         Op::ReceiveMessages { fd: socket.fd }
     } else if capabilities.has(Feature::BufferRing) {
+        let multishot = capabilities.has(Feature::ReceiveMultishot);
         socket.receive = Receive::Armed;
-        Op::ReceiveSelect { fd: socket.fd, multishot: capabilities.has(Feature::ReceiveMultishot) }
+        socket.bulk = socket.wants_bulk() && has_bulk_ring(cx);
+        if socket.bulk {
+            Op::ReceiveSelect { fd: socket.fd, group: BufferGroup::Bulk, multishot: false }
+        } else {
+            Op::ReceiveSelect { fd: socket.fd, group: BufferGroup::Streams, multishot }
+        }
     } else {
         return arm_readiness(socket, id, cx);
     };
     // SAFETY: the operation points to no memory of ours; received bytes go into the registered pool.
     unsafe { cx.driver.push(op, socket.receive_key(id)) };
+}
+
+/// Whether large buffers can be selected by the kernel. Makes the pool of them when first asked.
+fn has_bulk_ring(cx: &mut Context<'_>) -> bool {
+    let Context { driver, pool, .. } = cx;
+    let bulk = pool.bulk(|| {
+        let bulk = BufferPool::new(Shape::BULK, driver.capabilities().has(Feature::BufferRing), usize::MAX);
+        let Some((address, entries)) = bulk.ring() else { return bulk };
+        // SAFETY: the pool that this one is part of outlives the driver, or the shard leaks both.
+        match unsafe { driver.register_buffers(BufferGroup::Bulk, address, entries) } {
+            Ok(()) => bulk,
+            // No memory to lock, for example.
+            Err(_) => BufferPool::new(Shape::BULK, false, usize::MAX),
+        }
+    });
+    bulk.ring().is_some()
 }
 
 /// Asks the kernel to say when there are bytes, to be received into a buffer that is not in the ring.
@@ -349,7 +402,8 @@ fn arm_readiness(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
 
 /// Bytes are there: receive them into a buffer of the pool.
 fn read_into_pool(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
-    let Some(buffer) = cx.pool.take() else {
+    let bulk = (socket.wants_bulk() && !has_bulk_ring(cx)).then(|| cx.pool.take_bulk()).flatten();
+    let Some(buffer) = bulk.or_else(|| cx.pool.take()) else {
         socket.receive = Receive::Starved;
         return;
     };
@@ -359,7 +413,7 @@ fn read_into_pool(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
         let message = datagram::prepare(cx.pool, buffer);
         Op::ReceiveMessage { fd: socket.fd, message, flags: libc::MSG_DONTWAIT as u32 }
     } else {
-        let len = cx.pool.bytes() as u32;
+        let len = cx.pool.bytes_of(buffer) as u32;
         Op::ReceiveInto { fd: socket.fd, buffer: cx.pool.address(buffer).as_ptr(), len }
     };
     // SAFETY: the buffer is out of the pool, recorded in the slot, and the slot is not freed while this is in flight.
@@ -382,8 +436,21 @@ impl Socket {
         id.key(if self.datagram { Kind::Datagram } else { Kind::Receive })
     }
 
+    /// Whether so much is expected that it is worth a large buffer.
+    #[inline]
+    fn wants_bulk(&self) -> bool {
+        self.expected >= BULK_MIN
+    }
+
+    /// Buffers that may wait in the queue.
+    #[inline]
+    fn quota(&self) -> u16 {
+        if self.wants_bulk() { BULK_QUOTA } else { RECEIVE_QUOTA }
+    }
+
     #[inline]
     fn append(&mut self, buffer: u16, len: u32, cx: &Context<'_>) {
+        self.expected = self.expected.saturating_sub(u64::from(len));
         cx.pool.note(buffer, 0, len, NO_BUFFER);
         if self.queued == 0 {
             self.first = buffer;

@@ -52,6 +52,10 @@ pub(super) struct Socket {
     pub(super) first: u16,
     pub(super) last: u16,
     pub(super) queued: u16,
+    /// Bytes that were announced and have not come; much of it is received into large buffers.
+    pub(super) expected: u64,
+    /// Whether the receive in flight is one for a large buffer.
+    pub(super) bulk: bool,
     /// The buffer of a `ReceiveInto` in flight.
     pub(super) reading: u16,
     /// errno that ended receiving, 0 for none (or the end of the stream).
@@ -206,6 +210,8 @@ impl Socket {
             first: NO_BUFFER,
             last: NO_BUFFER,
             queued: 0,
+            expected: 0,
+            bulk: false,
             reading: NO_BUFFER,
             receive_error: 0,
             send_error: 0,

@@ -92,7 +92,7 @@ impl Link {
                 *dropped.entry(what).or_default() += 1;
             }
         };
-        match random.below(7) {
+        match random.below(8) {
             0 => {
                 // A `write` that is dropped has written nothing; one that is done tells how much.
                 let bytes = stretch(self.written, 1 + random.below(3000));
@@ -122,6 +122,7 @@ impl Link {
                     check(&bytes[..count.unwrap()], &mut self.read);
                 }
             }
+            6 => self.server.expect_recv(random.below(200_000)),
             _ => {
                 // The peer's direction, which carries nothing: always pending, so its drop always cancels.
                 let lease = attempt(self.client.recv(), polls.max(1)).await;

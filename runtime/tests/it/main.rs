@@ -2,6 +2,7 @@
 
 mod async_fd;
 mod blocking;
+mod bulk;
 mod cancel;
 mod corners;
 mod descriptors;

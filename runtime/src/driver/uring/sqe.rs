@@ -6,9 +6,6 @@ use io_uring::{opcode, squeue};
 use super::{Capabilities, Feature};
 use crate::driver::{BufferGroup, Key, Op};
 
-/// Where streams receive.
-const RECEIVE_GROUP: u16 = BufferGroup::Streams as u16;
-
 /// `MSG_WAITALL`: the kernel goes on until all bytes are taken, so that one completion means "all sent".
 const SEND_ALL: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 
@@ -38,11 +35,15 @@ pub(super) fn entry(
         Op::Connect { fd, address, address_len } => {
             opcode::Connect::new(Fd(fd), address, address_len).build()
         }
-        Op::ReceiveSelect { fd, multishot: true } => opcode::RecvMulti::new(Fd(fd), RECEIVE_GROUP).build(),
-        Op::ReceiveSelect { fd, multishot: false } => opcode::Recv::new(Fd(fd), std::ptr::null_mut(), 0)
-            .buf_group(RECEIVE_GROUP)
-            .build()
-            .flags(squeue::Flags::BUFFER_SELECT),
+        Op::ReceiveSelect { fd, group, multishot: true } => {
+            opcode::RecvMulti::new(Fd(fd), group as u16).build()
+        }
+        Op::ReceiveSelect { fd, group, multishot: false } => {
+            opcode::Recv::new(Fd(fd), std::ptr::null_mut(), 0)
+                .buf_group(group as u16)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT)
+        }
         Op::ReceiveMessages { fd } => {
             opcode::RecvMsgMulti::new(Fd(fd), message, BufferGroup::Datagrams as u16).build()
         }
