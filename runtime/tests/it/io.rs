@@ -295,3 +295,100 @@ async fn intervals_are_streams() {
         assert_eq!(tick - start, Duration::from_secs(second));
     }
 }
+
+#[test]
+fn a_copy_leaves_nothing_behind_while_its_reader_waits() {
+    /// Gives one piece, then waits for ever.
+    struct Stalls(bool);
+    impl AsyncRead for Stalls {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            if std::mem::replace(&mut self.0, true) {
+                return Poll::Pending;
+            }
+            buffer[..5].copy_from_slice(b"hello");
+            Poll::Ready(Ok(5))
+        }
+    }
+    let mut writer = BufWriter::new(Vec::new());
+    let mut reader = Stalls(false);
+    {
+        let mut copying = pin!(copy(&mut reader, &mut writer));
+        assert!(copying.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    assert_eq!(writer.get_ref(), b"hello");
+}
+
+#[test]
+fn a_large_write_does_not_overtake_what_is_buffered() {
+    let mut writer = BufWriter::with_capacity(4, Slow::default());
+    for bytes in ["ab", "cdefgh", "i"] {
+        let mut left = bytes.as_bytes();
+        while !left.is_empty() {
+            let count = drop_at_every_pending(|cx| pin!(writer.write(left)).poll(cx)).unwrap();
+            left = &left[count..];
+        }
+    }
+    assert_eq!(writer.buffer(), b"fghi");
+    drop_at_every_pending(|cx| pin!(writer.close()).poll(cx)).unwrap();
+    assert_eq!(writer.get_ref().taken, b"abcdefghi");
+}
+
+#[test]
+fn a_relay_waits_for_a_slow_target_and_flushes_it() {
+    const BYTES: usize = 16 << 20;
+    annulet::run(async {
+        let (source, entry) = pair().await;
+        let (exit, target) = pair().await;
+        let exit = std::rc::Rc::new(exit);
+        let held = std::rc::Rc::clone(&exit);
+        let relayed = annulet::spawn(async move {
+            relay(&entry, &*held).await.unwrap();
+            held.send_buffered()
+        });
+        let sender = annulet::spawn(async move {
+            source.write_all(&vec![7; BYTES]).await.unwrap();
+            source.flush().await.unwrap();
+        });
+        // Nobody reads: it fills the buffers on the way and stops.
+        for _ in 0..200 {
+            annulet::time::sleep(Duration::from_millis(1)).await;
+            assert!(exit.send_buffered() < BYTES / 8, "{} bytes are kept", exit.send_buffered());
+        }
+        assert!(!relayed.is_finished());
+        let mut seen = 0;
+        while seen < BYTES {
+            seen += target.recv().await.unwrap().expect("not the end").len();
+        }
+        assert_eq!(relayed.await.unwrap(), 0, "flushed is taken by the kernel");
+        sender.await.unwrap();
+    });
+}
+
+#[test]
+fn a_copy_from_memory_is_flushed() {
+    annulet::run(async {
+        let mut writer = BufWriter::new(Vec::new());
+        assert_eq!(copy(&mut &b"five!"[..], &mut writer).await.unwrap(), 5);
+        assert_eq!(writer.get_ref(), b"five!");
+    });
+}
+
+#[test]
+fn a_reader_that_was_asked_for_something_else_gives_what_it_has() {
+    let mut reader = BufReader::with_capacity(4, Pieces::new(&["abc", "defgh"]));
+    let mut out = Vec::new();
+    for _ in 0..2 {
+        // Dropped at its Pending, with `abc` searched for what is not in it.
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(pin!(reader.read_until(b'x', &mut out)).poll(&mut cx).is_pending());
+    }
+    drop_at_every_pending(|cx| pin!(reader.read_until(b'b', &mut out)).poll(cx)).unwrap();
+    assert_eq!(out, b"ab");
+    let mut large = [0; 100];
+    assert_eq!(drop_at_every_pending(|cx| pin!(reader.read(&mut large)).poll(cx)).unwrap(), 1);
+    assert_eq!(large[0], b'c', "what is buffered comes before what is not");
+}
