@@ -417,8 +417,10 @@ impl Executor {
         none
     }
 
-    /// Drops the results that nobody took, for shutdown: they may hold sockets. Their handles find nothing any more.
-    pub(crate) fn free_all(&self) {
+    /// Drops the results that nobody took, for shutdown: they may hold sockets. Their handles find nothing any more. False
+    /// if there was none.
+    pub(crate) fn free_all(&self) -> bool {
+        let mut freed = false;
         let mut index = 0;
         loop {
             let tasks = self.tasks.borrow();
@@ -427,10 +429,12 @@ impl Executor {
             let finished = slot.cell.as_ref().is_some_and(|cell| cell.header().finished.get());
             drop(tasks);
             if finished {
+                freed = true;
                 self.free(task);
             }
             index += 1;
         }
+        freed
     }
 
     /// Live tasks, and finished ones whose result nobody took yet.

@@ -82,17 +82,15 @@ impl Shard {
     fn shut_down(&self, panic: &mut FirstPanic) -> bool {
         guarded(panic, || self.take_inbox());
         // What is cancelled may want to close in its own time: that is let run before the loop takes no more work.
-        let done = self.cancel_all(true, panic);
-        if done && self.executor.finalisers() > 0 {
+        if self.cancel_all(true, panic) {
             self.finalise(panic);
         }
         self.closing.set(true);
-        if !self.cancel_all(false, panic) {
+        if !self.clear(panic) {
             eprintln!(
                 "annulet: tasks whose drop spawns tasks do not come to an end; the last ones are leaked"
             );
         }
-        while guarded(panic, || self.executor.free_all()).is_none() {}
         registry::unregister(self.key);
         let dropped = self.release_all();
         for waker in dropped {
@@ -109,12 +107,45 @@ impl Shard {
             .any(|_| guarded(panic, || self.executor.cancel_all(keeps_finalisers)) == Some(true))
     }
 
-    /// Runs the loop until the finalisers are done, for a bounded time.
+    /// Drops what tasks left for handles that did not take it. False if there was nothing.
+    fn free_all(&self, panic: &mut FirstPanic) -> bool {
+        loop {
+            if let Some(freed) = guarded(panic, || self.executor.free_all()) {
+                return freed;
+            }
+        }
+    }
+
+    /// Drops every task and every result. False if that comes to no end.
+    fn clear(&self, panic: &mut FirstPanic) -> bool {
+        for _ in 0..CANCEL_PASSES_MAX {
+            if !self.cancel_all(false, panic) {
+                return false;
+            }
+            // The drop of a result may spawn as well.
+            if !self.free_all(panic) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Runs the loop until the finalisers are done, for a bounded time; then drops the results, one of which may hold
+    /// another.
     fn finalise(&self, panic: &mut FirstPanic) {
         let deadline = self.clock.refresh().saturating_add(nanos(FINALISE_MAX));
         // It wakes nobody: it keeps the loop from sleeping beyond the deadline.
         let timer = self.io.borrow_mut().timers.insert_waker(deadline, Waker::noop().clone());
-        guarded(panic, || self.run_finalisers(deadline));
+        // More than once after a panic of a waker, which is not the fault of the others.
+        for _ in 0..CANCEL_PASSES_MAX {
+            guarded(panic, || self.run_finalisers(deadline));
+            if self.executor.finalisers() == 0 {
+                self.free_all(panic);
+            }
+            if self.executor.finalisers() == 0 || self.clock.refresh() >= deadline {
+                break;
+            }
+        }
         self.io.borrow_mut().timers.remove(timer);
         let left = self.executor.finalisers();
         if left > 0 {

@@ -237,10 +237,7 @@ impl<E: 'static> TaskGroup<E> {
         self.state.live.set(self.state.live.get() + 1);
         let seat = Seat { state: Rc::clone(&self.state), place };
         let handle = builder.spawn(Member { future, has_failed: false, seat });
-        // A loop that ends, or a panic of `spawn`, has dropped the member already.
-        if !handle.is_finished() {
-            self.state.members.borrow_mut()[place] = Some(handle.id());
-        }
+        self.state.members.borrow_mut()[place] = Some(handle.id());
         if self.state.is_ending.get() {
             handle.abort();
         }

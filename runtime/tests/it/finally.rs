@@ -143,3 +143,71 @@ fn outside_of_a_loop_a_guard_drops_its_future() {
     }));
     assert_eq!(trace.take(), "dropped");
 }
+
+#[test]
+fn the_end_of_the_loop_waits_for_closes_of_results_that_nobody_took() {
+    let trace = Trace::default();
+    with_virtual_time(async {
+        let inner = trace.clone();
+        // A handle that is never dropped stands for one that another thread holds.
+        std::mem::forget(spawn(async {
+            finally(async move {
+                sleep(Duration::from_secs(1)).await;
+                inner.push("closed");
+            })
+        }));
+        yield_now().await;
+    });
+    assert_eq!(trace.take(), "closed");
+}
+
+#[test]
+fn what_the_drop_of_a_result_spawns_is_dropped_with_the_loop() {
+    struct Spawns(Trace);
+    impl Drop for Spawns {
+        fn drop(&mut self) {
+            let held = self.0.on_drop("dropped");
+            spawn(async move {
+                let _held = held;
+                pending::<()>().await;
+            });
+        }
+    }
+    for is_late in [false, true] {
+        let trace = Trace::default();
+        with_virtual_time(async {
+            let result = Spawns(trace.clone());
+            std::mem::forget(spawn(async { result }));
+            yield_now().await;
+            if is_late {
+                // Its time passes, so that results are dropped when the loop takes no more work.
+                drop(finally(pending()));
+            }
+        });
+        assert_eq!(trace.take(), "dropped", "late: {is_late}");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_when_the_loop_ends_does_not_stop_the_closes() {
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: std::sync::Arc<Self>) {
+            panic!("on purpose");
+        }
+    }
+    let trace = Trace::default();
+    let seen = trace.clone();
+    let words = words_of_panic(move || {
+        with_virtual_time(async move {
+            drop(finally(async move {
+                let waker = std::task::Waker::from(std::sync::Arc::new(Panics));
+                let mut first = std::pin::pin!(sleep(Duration::from_secs(1)));
+                assert!(first.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+                sleep(Duration::from_secs(2)).await;
+                seen.push("closed");
+            }));
+        });
+    });
+    assert_eq!((words.as_str(), trace.take().as_str()), ("on purpose", "closed"));
+}
