@@ -50,10 +50,8 @@ fn names_that_cannot_be_found_are_named() {
 #[test]
 fn a_lookup_that_is_given_up_leaves_nothing() {
     annulet::run(async {
-        let lookup = annulet::spawn(async { lookup_host("nobody.invalid", 80).await });
-        annulet::yield_now().await;
-        lookup.abort();
-        assert!(lookup.await.unwrap_err().is_cancelled());
+        // Dropped with its answer under way; at times it is there already.
+        drop(crate::support::poll_once(&mut Box::pin(lookup_host("nobody.invalid", 80))).await);
         crate::support::until("the pool is idle", || annulet::blocking::process_pool().queued() == 0).await;
         assert_eq!(annulet::metrics().tasks, 0);
     });
