@@ -131,7 +131,7 @@ impl DirEntry {
     ///
     /// # Errors
     ///
-    /// What statx(2) says, where the directory did not say.
+    /// What statx(2) says.
     pub async fn file_type(&self) -> io::Result<FileType> {
         Ok(self.metadata().await?.file_type())
     }

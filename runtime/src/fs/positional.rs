@@ -263,11 +263,15 @@ impl File {
     pub(super) async fn read_to_end_from_start(&self) -> io::Result<Vec<u8>> {
         // Files of /proc say 0 and pipes say nothing; one more byte sees the end without another read.
         let hint = rustix::fs::fstat(self.descriptor()).map_or(0, |status| status.st_size);
-        let mut bytes = vec![0; usize::try_from(hint).unwrap_or(0).saturating_add(1).max(FIRST_READ_BYTES)];
+        let hint = usize::try_from(hint).unwrap_or(0).saturating_add(1);
+        let mut bytes = vec![0; hint.clamp(FIRST_READ_BYTES, FIRST_READ_BYTES_MAX)];
         let mut done = 0;
         loop {
             if done == bytes.len() {
-                bytes.resize(bytes.len() * 2, 0);
+                // A file may be larger than memory, or say so: that is an error and not the end of the process.
+                let more = hint.saturating_sub(done).max(done);
+                bytes.try_reserve_exact(more).map_err(|_| io::ErrorKind::OutOfMemory)?;
+                bytes.resize(done + more, 0);
             }
             let offset = crate::driver::CURRENT_POSITION;
             let memory = Memory::Bytes(bytes);
@@ -287,6 +291,8 @@ impl File {
 
 /// The first read of a file that does not say how large it is. Arbitrary; most files of /proc fit.
 const FIRST_READ_BYTES: usize = 8 << 10;
+/// What is taken on a file's word alone. Arbitrary: what every machine has.
+const FIRST_READ_BYTES_MAX: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests {

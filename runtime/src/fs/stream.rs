@@ -129,7 +129,8 @@ impl Stream {
         if let Memory::Bytes(bytes) = outcome.payload.memory {
             self.spare = bytes;
         }
-        self.taken = 0;
+        // An error leaves nothing to be taken, whatever the read before had brought.
+        (self.taken, self.filled) = (0, 0);
         self.filled = outcome.result? as usize;
         Poll::Ready(Ok(()))
     }

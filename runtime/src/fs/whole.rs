@@ -97,6 +97,7 @@ pub async fn write(path: impl AsRef<Path>, contents: impl Into<Vec<u8>>) -> io::
 }
 
 /// Copies the contents and the permission bits of a file to another, which is made or emptied. Gives the count of bytes.
+/// A pipe or a device gets the contents alone.
 ///
 /// # Errors
 ///
@@ -120,9 +121,11 @@ pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u6
     let mut options = File::options();
     let target = options.write(true).create(true).truncate(true).mode(metadata.mode()).open(to).await?;
     let explain = |error: io::Error| explain_two("copy", from, to, &error);
-    // An existing file keeps its bits through open(2).
-    rustix::fs::fchmod(&target, rustix::fs::Mode::from_raw_mode(metadata.mode()))
-        .map_err(|error| explain(error.into()))?;
+    // An existing file keeps its bits through open(2). Those of a device or a pipe are not ours to change.
+    if target.metadata().await.map_err(explain)?.is_file() {
+        rustix::fs::fchmod(&target, rustix::fs::Mode::from_raw_mode(metadata.mode()))
+            .map_err(|error| explain(error.into()))?;
+    }
     let mut buffer = vec![0; COPY_BYTES];
     let mut copied = 0;
     loop {

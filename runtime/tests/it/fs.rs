@@ -246,6 +246,61 @@ async fn pipes_are_read_to_their_end_and_drops_lose_nothing() {
 }
 
 #[annulet::test]
+async fn a_read_that_fails_gives_no_bytes_of_the_one_before() {
+    // A refused datagram is an error of read(2) that comes once.
+    let [one, other] = [(); 2].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    one.connect(other.local_addr().unwrap()).unwrap();
+    other.send_to(b"hello", one.local_addr().unwrap()).unwrap();
+    drop(other);
+    let mut file = File::from_std(std::fs::File::from(OwnedFd::from(one.try_clone().unwrap())));
+    let mut buffer = [0; 100];
+    assert_eq!(file.read(&mut buffer).await.unwrap(), 5);
+    one.send(b"anybody?").unwrap();
+    assert_eq!(file.read(&mut buffer).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    assert!(poll_once(file.read(&mut buffer)).is_none());
+}
+
+#[test]
+fn a_write_that_nobody_takes_ends_with_its_loop() {
+    let (mut reader, mut writer) = io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&reader, true).unwrap();
+    // What a pipe holds (pipe(7)).
+    writer.write_all(&[0; 65_536]).unwrap();
+    annulet::run(async {
+        let mut writer = File::from_std(std::fs::File::from(OwnedFd::from(writer)));
+        assert!(poll_once(writer.write(b"too much")).is_none());
+    });
+    let mut bytes = vec![0; 65_536];
+    reader.read_exact(&mut bytes).unwrap();
+    assert_eq!(reader.read(&mut bytes).unwrap(), 0, "the loop has let go of the other end");
+}
+
+#[annulet::test]
+async fn a_file_larger_than_memory_is_an_error() {
+    let scratch = Scratch::new("huge");
+    let path = scratch.path("file");
+    // Nothing but a hole, below the 16 TiB of ext4.
+    if let Err(error) = std::fs::File::create(&path).unwrap().set_len(15 << 40) {
+        println!("skipped: no sparse file of that size here: {error}");
+        return;
+    }
+    assert_eq!(fs::read(&path).await.unwrap_err().kind(), ErrorKind::OutOfMemory);
+}
+
+#[annulet::test]
+async fn a_copy_leaves_the_bits_of_what_is_no_file() {
+    let scratch = Scratch::new("copy-to-pipe");
+    let (file, pipe) = (scratch.path("file"), scratch.path("pipe"));
+    std::fs::write(&file, "contents").unwrap();
+    let bits = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, bits, 0).unwrap();
+    let reader = annulet::spawn(fs::read(pipe.clone()));
+    fs::copy(&file, &pipe).await.unwrap();
+    assert_eq!(reader.await.unwrap().unwrap(), b"contents");
+    assert_eq!(fs::metadata(&pipe).await.unwrap().mode(), 0o600);
+}
+
+#[annulet::test]
 async fn a_named_pipe_is_opened_and_read_without_blocking_the_loop() {
     let scratch = Scratch::new("fifo");
     let path = scratch.path("fifo");
