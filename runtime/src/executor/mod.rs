@@ -388,6 +388,11 @@ impl Executor {
         self.operations_left.set(self.operations_left.get().max(1));
     }
 
+    /// As [`poll_share`](Self::poll_share), for operations that need no polling of their own.
+    pub(crate) async fn share(&self) {
+        std::future::poll_fn(|cx| self.poll_share(cx)).await;
+    }
+
     /// Live tasks that the loop waits for before it ends.
     pub(crate) fn finalisers(&self) -> usize {
         self.finalisers.get()

@@ -147,6 +147,7 @@ impl<T: AsRawFd> AsyncFd<T> {
         interest: Interest,
         mut f: impl FnMut(&T) -> io::Result<R>,
     ) -> io::Result<R> {
+        self.shard.executor.share().await;
         loop {
             match f(&self.inner) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready(interest).await?,

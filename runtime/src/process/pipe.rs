@@ -40,6 +40,7 @@ impl Pipe {
         events: i16,
         mut f: impl FnMut(&OwnedFd) -> rustix::io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        ready!(self.shard.executor.poll_share(cx));
         loop {
             match f(self.fd()) {
                 Err(rustix::io::Errno::AGAIN) => {}

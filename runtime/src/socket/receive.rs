@@ -95,6 +95,11 @@ impl Sockets {
             *old = Some(waker);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        if socket.datagram && socket.receive_error != 0 {
+            *old = Some(waker);
+            let errno = std::mem::take(&mut socket.receive_error);
+            return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
+        }
         match socket.receive {
             Receive::Ended => {
                 *old = Some(waker);
@@ -102,11 +107,6 @@ impl Sockets {
                     0 => Ok(None),
                     errno => Err(io::Error::from_raw_os_error(errno)),
                 });
-            }
-            Receive::Idle if socket.datagram && socket.receive_error != 0 => {
-                *old = Some(waker);
-                let errno = std::mem::take(&mut socket.receive_error);
-                return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
             }
             Receive::Idle => arm(socket, id, cx),
             _ => {}
@@ -261,8 +261,8 @@ impl Sockets {
         if socket.closing {
             return self.free_if_quiet(id, cx);
         }
-        if socket.by_hand && (result > 0 || matches!(-result, libc::ECANCELED | libc::EAGAIN | libc::ENOBUFS))
-        {
+        let stopped = [libc::ECANCELED, libc::EAGAIN, libc::EINTR, libc::ENOBUFS].contains(&-result);
+        if socket.by_hand && (result > 0 || stopped) {
             cx.wakes.push(&mut socket.reader);
             return;
         }

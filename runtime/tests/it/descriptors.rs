@@ -21,6 +21,21 @@ fn everywhere(test: impl AsyncFn()) {
     }
 }
 
+#[test]
+fn datagrams_without_end_let_others_run() {
+    everywhere(async || {
+        let (one, other) = UnixDatagram::pair().unwrap();
+        let others = spawn(async {});
+        let mut sent = 0;
+        while !others.is_finished() {
+            one.send(b"again").await.unwrap();
+            other.recv(&mut [0; 8]).await.unwrap();
+            sent += 1;
+            assert!(sent < 1000, "the other task has had no turn");
+        }
+    });
+}
+
 /// The writing ends of `count` pipes, and their readers.
 fn pipes(count: usize) -> (Vec<io::PipeReader>, Vec<OwnedFd>) {
     (0..count).map(|_| io::pipe().map(|(reader, writer)| (reader, OwnedFd::from(writer))).unwrap()).unzip()

@@ -16,6 +16,12 @@ const SEGMENTS_MAX: usize = 64;
 /// Bytes of one call: what fits into an IPv4 packet with its headers.
 const BYTES_MAX: usize = 65_507;
 
+/// Whether the kernel could not cut, while it may send one by one: the way out has no checksum offload (EIO), or a segment
+/// is longer than its packets, so that it would be sent in fragments (EINVAL; EMSGSIZE since Linux 6.14).
+fn is_about_cutting(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE))
+}
+
 impl UdpSocket {
     /// Sends `bytes` as datagrams of `segment` bytes each, the last one shorter, to `address` or to the connected peer.
     /// Gives the count of datagrams.
@@ -65,8 +71,9 @@ impl UdpSocket {
             };
             match sent {
                 Ok(_) => rest = &rest[batch.len()..],
-                // The way out has no checksum offload, which the kernel's cutting needs.
-                Err(error) if segmented && error.raw_os_error() == Some(libc::EIO) => segmented = false,
+                Err(error) if segmented && batch.len() > step && is_about_cutting(&error) => {
+                    segmented = false
+                }
                 Err(error) => return Err(explain(error, step)),
             }
         }

@@ -175,6 +175,7 @@ impl UdpSocket {
 
     /// Calls `f` until it does not answer `WouldBlock`, waiting for room after each time that it does.
     pub(super) async fn retry<R>(&self, mut f: impl FnMut() -> io::Result<R>) -> io::Result<R> {
+        self.shard.executor.share().await;
         loop {
             match f() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

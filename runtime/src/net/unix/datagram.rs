@@ -166,6 +166,7 @@ impl UnixDatagram {
     }
 
     async fn send_to_address(&self, bytes: &[u8], to: &SockAddr) -> io::Result<usize> {
+        self.shard.executor.share().await;
         let send = || {
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             SockRef::from(&*self.fd).send_to_with_flags(bytes, to, flags)
@@ -238,6 +239,7 @@ impl UnixDatagram {
 
     /// Calls `f` until it does not answer `WouldBlock`, and waits for `events` after each time that it does.
     async fn retry<R>(&self, events: i16, mut f: impl FnMut() -> io::Result<R>) -> io::Result<R> {
+        self.shard.executor.share().await;
         loop {
             if self.shard.is_closing() {
                 return Err(ended());
