@@ -4,6 +4,7 @@
 //! program was started with, so that `taskset`, `systemd` and cgroup cpusets are respected; this module never goes
 //! around it. It does not look at topology: siblings of one physical core count as two.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::fs;
@@ -76,6 +77,7 @@ pub(crate) fn pin_current_thread(core: usize) -> io::Result<()> {
     } else {
         Err(Errno::INVAL)
     };
+    PINNED.set(PINNED.get() || result.is_ok());
     result.map_err(|errno| match errno {
         Errno::INVAL => io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -88,6 +90,27 @@ pub(crate) fn pin_current_thread(core: usize) -> io::Result<()> {
             format!("cannot bind a thread to core {core}: {}", io::Error::from(errno)),
         ),
     })
+}
+
+/// Calls `f` while this thread, if a loop has bound it to its core, may run on every core of the process: what `f` starts
+/// inherits that. A binding that is not a loop's stays.
+pub(crate) fn unpinned<R>(f: impl FnOnce() -> R) -> R {
+    if !PINNED.get() {
+        return f();
+    }
+    let own = sched_getaffinity(None);
+    unpin_current_thread();
+    let result = f();
+    if let Ok(own) = own {
+        // As in `unpin_current_thread`.
+        let _ = sched_setaffinity(None, &own);
+    }
+    result
+}
+
+thread_local! {
+    /// Whether a loop has bound this thread to its core.
+    static PINNED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Lets the calling thread run on every core of the process again: those of its first thread, which no loop binds.

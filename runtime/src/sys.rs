@@ -6,8 +6,6 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use crate::net::PeerCredentials;
-
 /// Nanoseconds of CLOCK_MONOTONIC, the clock that io_uring's deadlines count in.
 #[inline]
 pub(crate) fn monotonic_ns() -> u64 {
@@ -21,36 +19,9 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Keeps signals that are sent to the process away from this thread, so that no system call in it is interrupted: other
-/// threads take them. Those that a thread brings about by itself stay, and those that profilers count its time with.
-pub(crate) fn block_signals_of_process() {
-    const KEPT: [i32; 10] = [
-        libc::SIGABRT,
-        libc::SIGBUS,
-        libc::SIGFPE,
-        libc::SIGILL,
-        libc::SIGSEGV,
-        libc::SIGSYS,
-        libc::SIGTRAP,
-        libc::SIGPIPE,
-        libc::SIGPROF,
-        libc::SIGVTALRM,
-    ];
-    // SAFETY: a signal set is plain bits, which sigfillset(3) initialises; the numbers are valid; no old set is asked for.
-    unsafe {
-        let mut set = std::mem::zeroed();
-        libc::sigfillset(&raw mut set);
-        for signal in KEPT {
-            libc::sigdelset(&raw mut set, signal);
-        }
-        // Fails for no set and no `how` but a wrong one.
-        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
-    }
-}
-
 /// SO_PEERCRED of unix(7). (rustix has it with a process number that must not be zero, which it is for a peer outside of
 /// this PID namespace.)
-pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
+pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<libc::ucred> {
     let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: both pointers are to initialised values of this frame, and `len` is the size of the first.
@@ -66,7 +37,7 @@ pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<PeerCredent
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(PeerCredentials { pid: credentials.pid, uid: credentials.uid, gid: credentials.gid })
+    Ok(credentials)
 }
 
 /// sendmsg(2) with UDP_SEGMENT of udp(7): `bytes` leave as datagrams of `segment` bytes. Never waits.

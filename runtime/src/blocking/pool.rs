@@ -21,8 +21,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Threads that run closures which block.
 ///
 /// Threads are started when a job finds none asleep, up to a bound, and leave when they had nothing to do for a while.
-/// They do not inherit what a loop set up for itself: they may run on every core of the process, and signals that are
-/// meant for the process go to other threads, so that no call of a closure is interrupted.
+/// They do not inherit the binding of a loop to its core. Their signal mask is that of the thread that started them, as a
+/// child process that a closure starts would inherit any other.
 ///
 /// Dropping the pool ends its threads: those that sleep at once, the others when the queue is empty. It does not wait for
 /// them; [`shutdown`](Self::shutdown) does.

@@ -6,13 +6,12 @@ use std::thread;
 use std::time::Instant;
 
 use super::pool::Shared;
-use crate::{placement, sys};
+use crate::placement;
 
 /// Runs jobs until there was none for the time that the pool keeps a thread.
 pub(super) fn work(shared: &Arc<Shared>, number: usize) {
     // A loop's thread is bound to one core, and whom it starts inherits that: there the job would stand in its way.
     placement::unpin_current_thread();
-    sys::block_signals_of_process();
     let mut queue = shared.queue();
     loop {
         if let Some((job, woken)) = queue.take() {

@@ -12,6 +12,7 @@ use super::child::Child;
 use super::pipe::{ChildStderr, ChildStdin, ChildStdout};
 use super::reaper;
 use super::wait::Wait;
+use crate::placement;
 use crate::shard::current;
 
 /// How a child is to be started: [`std::process::Command`] with async ends.
@@ -101,7 +102,8 @@ impl Command {
         self
     }
 
-    /// Starts the child.
+    /// Starts the child. It may run on every core of the process, also when this loop is bound to one; the signals that
+    /// this thread blocks are blocked in it (sigprocmask(2)).
     ///
     /// # Errors
     ///
@@ -114,7 +116,7 @@ impl Command {
     pub fn spawn(&mut self) -> io::Result<Child> {
         let shard = current();
         reaper::sweep();
-        let mut std = self.std.spawn().map_err(|error| self.explain(&error))?;
+        let mut std = placement::unpinned(|| self.std.spawn()).map_err(|error| self.explain(&error))?;
         let id = std.id();
         // It is not reaped yet, so the number is still its own.
         let pidfd = pidfd_open(Pid::from_child(&std), PidfdFlags::empty());

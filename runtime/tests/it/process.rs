@@ -35,6 +35,40 @@ async fn output_reads_both_pipes_at_once() {
     assert_eq!((output.status.code(), output.stdout.len(), output.stderr.len()), (Some(3), 300_000, 300_000));
 }
 
+#[test]
+fn the_child_of_a_pinned_loop_is_not_pinned() {
+    let all = annulet::placement::available_cores().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let loops = annulet::Builder::new()
+        .cores([all[0]])
+        .start(move |_| {
+            let tell = tell.clone();
+            async move {
+                let output = Command::new("nproc").output().await.unwrap();
+                let own = annulet::placement::available_cores().unwrap();
+                tell.send((String::from_utf8(output.stdout).unwrap(), own)).unwrap();
+            }
+        })
+        .unwrap();
+    loops.join().unwrap();
+    assert_eq!(told.recv().unwrap(), (format!("{}\n", all.len()), vec![all[0]]));
+}
+
+#[annulet::test]
+async fn a_pipe_that_never_runs_dry_lets_others_run() {
+    let mut child =
+        Command::new("cat").arg("/dev/zero").stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let others = annulet::spawn(async {});
+    let mut reads = 0;
+    // A byte at a time, of which the pipe holds more than enough.
+    while !others.is_finished() {
+        stdout.read(&mut [0]).await.unwrap();
+        reads += 1;
+        assert!(reads < 1000, "the other task has had no turn");
+    }
+}
+
 #[annulet::test]
 async fn arguments_variables_and_directory_reach_the_child() {
     let mut command = Command::new("sh");

@@ -128,7 +128,8 @@ impl UnixStream {
     ///
     /// What getsockopt(2) says.
     pub fn peer_cred(&self) -> io::Result<PeerCredentials> {
-        borrow(self.as_raw_fd(), |socket| crate::sys::peer_credentials(socket.as_fd()))
+        let found = borrow(self.as_raw_fd(), |socket| crate::sys::peer_credentials(socket.as_fd()))?;
+        Ok(PeerCredentials { pid: found.pid, uid: found.uid, gid: found.gid })
     }
 
     /// The peer's address; one without a name for a client that did not bind.
@@ -153,9 +154,9 @@ impl UnixStream {
 /// The process on the other side of a [`UnixStream`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerCredentials {
-    pub(crate) pid: i32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
+    pid: i32,
+    uid: u32,
+    gid: u32,
 }
 
 impl PeerCredentials {
