@@ -17,7 +17,7 @@ use crate::shard::current;
 pub struct Metrics {
     /// Tasks that are live, and finished ones whose handle has not taken the result.
     pub tasks: usize,
-    /// Connected sockets, closing ones included.
+    /// Connected stream sockets and UDP sockets, closing ones included.
     pub sockets: usize,
     /// Listening sockets.
     pub listeners: usize,
