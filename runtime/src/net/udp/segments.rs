@@ -72,7 +72,7 @@ impl UdpSocket {
             match sent {
                 Ok(_) => rest = &rest[batch.len()..],
                 Err(error) if segmented && batch.len() > step && is_about_cutting(&error) => {
-                    segmented = false
+                    segmented = false;
                 }
                 Err(error) => return Err(explain(error, step)),
             }
