@@ -8,7 +8,7 @@ use std::task::Poll;
 use annulet::yield_now;
 use annulet_tls::TlsStream;
 
-use crate::support::{Authority, pattern, stretch, tcp_pair, tls_pair};
+use crate::support::{Authority, pattern, shake, stretch, tcp_pair, tls_pair};
 
 /// Polls `future` at most `polls` times, with a turn of the loop between two, and drops it.
 async fn attempt<F: Future>(future: F, polls: usize) -> Option<F::Output> {
@@ -56,7 +56,12 @@ async fn handshakes_that_are_dropped_after_any_number_of_polls() {
             assert_eq!(server.recv().await.unwrap().as_deref(), Some(&b"whole"[..]));
         }
     }
-    assert!((24..2 * 144).contains(&dropped), "{dropped} were dropped");
+    // How many finish depends on how busy the machine is; those that may not even begin do not.
+    assert!(dropped >= 24, "{dropped} were dropped");
+    // Neither side has suffered.
+    let (client, server) = shake(&connector, "localhost", &acceptor).await;
+    client.unwrap();
+    server.unwrap();
 }
 
 /// One direction of a connection: how far the writer and the reader are.
