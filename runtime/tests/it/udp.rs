@@ -118,7 +118,7 @@ fn an_error_that_comes_behind_datagrams_is_told_behind_them() {
         let (one, other) = pair();
         one.connect(other.local_addr().unwrap()).await.unwrap();
         assert!(one.try_recv_datagram().is_none());
-        annulet::yield_now().await;
+        crate::support::a_turn().await;
         for word in [b"one", b"two"] {
             other.send_to(word, one.local_addr().unwrap()).await.unwrap();
         }
@@ -126,14 +126,14 @@ fn an_error_that_comes_behind_datagrams_is_told_behind_them() {
         let gone = other.local_addr().unwrap();
         drop(other);
         while UdpSocket::bind(gone).map(drop).is_err() {
-            annulet::yield_now().await;
+            crate::support::a_turn().await;
         }
-        for _ in 0..4 {
-            annulet::yield_now().await;
+        for _ in 0..2 {
+            crate::support::a_turn().await;
         }
         one.send(b"anybody?").await.unwrap();
-        for _ in 0..4 {
-            annulet::yield_now().await;
+        for _ in 0..2 {
+            crate::support::a_turn().await;
         }
         let (mut words, mut errors) = (Vec::new(), Vec::new());
         while words.len() + errors.len() < 3 {
