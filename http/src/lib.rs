@@ -1,12 +1,13 @@
-//! A strict and fast HTTP/1.1 server on annulet.
+//! A strict and fast HTTP/1.1 server on annulet, and a client as strict.
 //!
 //! Handlers are async functions from a [`Request`] to something that [becomes](IntoResponse) a [`Response`]; a [`Router`] maps
-//! paths and methods to them. Underneath, [`h1`] is the protocol without I/O.
+//! paths and methods to them. [`Client`] is the other side. Underneath, [`h1`] is the protocol without I/O.
 #![forbid(unsafe_code)]
 
 mod access_log;
 mod around;
 mod body;
+pub mod client;
 mod cookie;
 mod date;
 mod error;
@@ -27,6 +28,7 @@ mod upgrade;
 
 pub use access_log::{AccessLog, LogFormat};
 pub use body::Chunk;
+pub use client::{Client, get};
 pub use cookie::Cookie;
 pub use date::DateCache;
 pub use error::Error;

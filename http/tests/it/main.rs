@@ -7,4 +7,5 @@ mod endings;
 mod extract;
 mod files;
 mod limits;
+mod requests;
 mod streaming;

@@ -1,0 +1,245 @@
+//! The content of a request on its way out.
+use std::fmt;
+use std::io::{self, Write as _};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use annulet::net::TcpStream;
+use bytes::Bytes;
+use futures_core::Stream;
+
+use crate::stream::Data;
+
+/// What is copied into the send buffer at a time, in bytes: its high-water mark.
+const PIECE_BYTES_MAX: usize = 64 * 1024;
+
+pub(super) type BoxError = Box<dyn std::error::Error + 'static>;
+type Pieces = Pin<Box<dyn Stream<Item = Result<Data, BoxError>>>>;
+
+/// What a request says.
+///
+/// Made from bytes or text, or from a stream of them. Only the former can be sent twice: after a redirection that keeps the
+/// method, and when a kept connection turns out to be dead.
+pub struct Body(Content);
+
+enum Content {
+    Empty,
+    Bytes(Bytes),
+    Stream { pieces: Pieces, length: Option<u64> },
+}
+
+impl Body {
+    /// Nothing.
+    #[must_use]
+    pub fn empty() -> Body {
+        Body(Content::Empty)
+    }
+
+    /// From a stream whose length nobody knows: in the chunked coding.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::client::Body;
+    ///
+    /// struct Lines(std::vec::IntoIter<&'static str>);
+    ///
+    /// impl annulet::stream::Stream for Lines {
+    ///     type Item = std::io::Result<&'static str>;
+    ///     fn poll_next(
+    ///         mut self: std::pin::Pin<&mut Self>,
+    ///         _: &mut std::task::Context<'_>,
+    ///     ) -> std::task::Poll<Option<Self::Item>> {
+    ///         std::task::Poll::Ready(self.0.next().map(Ok))
+    ///     }
+    /// }
+    ///
+    /// let body = Body::stream(Lines(vec!["one\n", "two\n"].into_iter()));
+    /// # drop(body);
+    /// ```
+    pub fn stream<S, D, E>(stream: S) -> Body
+    where
+        S: Stream<Item = Result<D, E>> + 'static,
+        D: Into<Data>,
+        E: Into<BoxError>,
+    {
+        Body(Content::Stream { pieces: Box::pin(Erased { stream }), length: None })
+    }
+
+    /// From a stream of exactly so many bytes. One that gives more or fewer fails the request and closes its connection.
+    pub fn sized<S, D, E>(length: u64, stream: S) -> Body
+    where
+        S: Stream<Item = Result<D, E>> + 'static,
+        D: Into<Data>,
+        E: Into<BoxError>,
+    {
+        Body(Content::Stream { pieces: Box::pin(Erased { stream }), length: Some(length) })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.0, Content::Empty)
+    }
+
+    /// The same once more, if it is in memory.
+    pub(super) fn again(&self) -> Option<Body> {
+        match &self.0 {
+            Content::Empty => Some(Body::empty()),
+            Content::Bytes(bytes) => Some(Body(Content::Bytes(bytes.clone()))),
+            Content::Stream { .. } => None,
+        }
+    }
+
+    /// `None`: not known, it goes in the chunked coding.
+    pub(super) fn length(&self) -> Option<u64> {
+        match &self.0 {
+            Content::Empty => Some(0),
+            Content::Bytes(bytes) => Some(bytes.len() as u64),
+            Content::Stream { length, .. } => *length,
+        }
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for Body {
+    fn from(bytes: T) -> Body {
+        Body(Content::Bytes(bytes.into()))
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("length", &self.length()).finish_non_exhaustive()
+    }
+}
+
+/// Why content did not leave.
+#[derive(Debug)]
+pub(super) enum UploadError {
+    /// The server may have answered before; that is for who reads to find out.
+    Io(io::Error),
+    Content(BoxError),
+}
+
+/// A body that is being sent.
+#[derive(Debug)]
+pub(super) struct Upload {
+    body: Body,
+    /// The piece at hand.
+    piece: Option<Data>,
+    /// Of an announced length.
+    left: Option<u64>,
+    is_done: bool,
+    /// Bytes handed over; whoever watches sees that it goes on.
+    pub(super) sent: u64,
+}
+
+impl Upload {
+    pub(super) fn new(body: Body) -> Upload {
+        let is_done = match &body.0 {
+            Content::Empty => true,
+            Content::Bytes(bytes) => bytes.is_empty(),
+            Content::Stream { .. } => false,
+        };
+        let left = body.length();
+        Upload { body, piece: None, left, is_done, sent: 0 }
+    }
+
+    pub(super) fn body(&self) -> &Body {
+        &self.body
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Hands content over until the socket has enough of it. After an error it is not to be polled again.
+    pub(super) fn poll(&mut self, stream: &TcpStream, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+        while !self.is_done {
+            ready!(stream.poll_write_ready(cx)).map_err(UploadError::Io)?;
+            match self.piece.take() {
+                Some(piece) => self.write(piece, stream),
+                None => match &mut self.body.0 {
+                    Content::Empty => self.is_done = true,
+                    Content::Bytes(bytes) => {
+                        let piece = bytes.split_to(bytes.len().min(PIECE_BYTES_MAX));
+                        self.is_done = bytes.is_empty();
+                        self.write(piece.into(), stream);
+                    }
+                    Content::Stream { pieces, length } => {
+                        let is_chunked = length.is_none();
+                        match ready!(pieces.as_mut().poll_next(cx)) {
+                            Some(Ok(piece)) => self.take(piece, is_chunked, stream)?,
+                            Some(Err(error)) => return Poll::Ready(Err(UploadError::Content(error))),
+                            None => self.end(is_chunked, stream)?,
+                        }
+                    }
+                },
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// A piece of the stream. An empty one says nothing: as a chunk it would end the body.
+    fn take(&mut self, piece: Data, is_chunked: bool, stream: &TcpStream) -> Result<(), UploadError> {
+        let len = piece.rest().len();
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(len as u64).ok_or_else(|| mismatch("more"))?;
+        }
+        if is_chunked && len > 0 {
+            stream.with_send_buffer(|buffer| drop(write!(buffer, "{len:x}\r\n")));
+        }
+        if len > 0 {
+            self.write(piece, stream);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, mut piece: Data, stream: &TcpStream) {
+        let count = piece.rest().len().min(PIECE_BYTES_MAX);
+        stream.with_send_buffer(|buffer| buffer.extend_from_slice(&piece.rest()[..count]));
+        self.sent += count as u64;
+        piece.advance(count);
+        if !piece.rest().is_empty() {
+            self.piece = Some(piece);
+        } else if self.body.length().is_none() {
+            stream.with_send_buffer(|buffer| buffer.extend_from_slice(b"\r\n"));
+        }
+    }
+
+    fn end(&mut self, is_chunked: bool, stream: &TcpStream) -> Result<(), UploadError> {
+        if self.left.is_some_and(|left| left > 0) {
+            return Err(mismatch("fewer"));
+        }
+        if is_chunked {
+            stream.with_send_buffer(|buffer| buffer.extend_from_slice(b"0\r\n\r\n"));
+        }
+        self.is_done = true;
+        Ok(())
+    }
+}
+
+fn mismatch(how: &str) -> UploadError {
+    UploadError::Content(format!("the stream gave {how} bytes than Body::sized announced").into())
+}
+
+pin_project_lite::pin_project! {
+    struct Erased<S> {
+        #[pin]
+        stream: S,
+    }
+}
+
+impl<S, D, E> Stream for Erased<S>
+where
+    S: Stream<Item = Result<D, E>>,
+    D: Into<Data>,
+    E: Into<BoxError>,
+{
+    type Item = Result<Data, BoxError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(ready!(self.project().stream.poll_next(cx)).map(|piece| match piece {
+            Ok(piece) => Ok(piece.into()),
+            Err(error) => Err(error.into()),
+        }))
+    }
+}
