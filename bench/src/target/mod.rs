@@ -3,10 +3,15 @@
 //! It answers each request after a delay drawn from a seeded distribution, spinning so that the delay is kept to the
 //! microsecond, and logs when each request was seen and answered. It may freeze once, and answer a share of requests with 500.
 //! It looks at nothing of a request but its end and the number in its path: it is no HTTP server.
+//!
+//! What the log says is what the loop could see: from the turn that fetched a request to the hand-over of its answer. The
+//! kernel's way there and back is the client's to see alone.
 
 mod delay;
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
@@ -70,11 +75,50 @@ struct Line {
     answered_ns: u64,
 }
 
+/// An answer that waits for its time. The first in order is the next that is due.
+#[derive(Debug)]
+struct Due {
+    until: Instant,
+    /// In the order of requests, so that answers that are due together leave in it.
+    nth: u64,
+    number: u64,
+    seen_ns: u64,
+    stream: Rc<TcpStream>,
+}
+
+impl Due {
+    fn key(&self) -> (Instant, u64) {
+        (self.until, self.nth)
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Due) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Due) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Due) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
 #[derive(Debug)]
 struct Server {
     options: Options,
     rng: RefCell<fastrand::Rng>,
     log: RefCell<Vec<Line>>,
+    /// Spinning: what is to be answered. One look a turn, however many connections wait.
+    due: RefCell<BinaryHeap<Reverse<Due>>>,
     /// When it is to freeze; set by the first request.
     freeze_at: Cell<Option<Instant>>,
     requests: Cell<u64>,
@@ -122,6 +166,7 @@ async fn run(mut core: annulet::Core, options: Options, is_over: Arc<AtomicBool>
     let server = Rc::new(Server {
         rng: RefCell::new(fastrand::Rng::with_seed(options.seed)),
         log: RefCell::new(Vec::with_capacity(capacity)),
+        due: RefCell::new(BinaryHeap::new()),
         freeze_at: Cell::new(None),
         requests: Cell::new(0),
         options,
@@ -131,6 +176,7 @@ async fn run(mut core: annulet::Core, options: Options, is_over: Arc<AtomicBool>
         if server.options.sleep {
             annulet::time::sleep(Duration::from_millis(20)).await;
         } else {
+            server.answer_what_is_due();
             annulet::yield_now().await;
         }
     }
@@ -147,36 +193,57 @@ async fn accept(server: Rc<Server>, listener: TcpListener) {
     }
 }
 
-/// One request at a time; what follows it in the same piece waits for its turn.
+/// Answers leave in the order of requests: what follows in the same piece is not answered before.
 async fn serve(server: Rc<Server>, stream: TcpStream) {
+    let stream = Rc::new(stream);
     let mut input = Vec::new();
+    let mut last = Instant::now();
     // The peer is gone: it says itself what it makes of that.
     while let Ok(Some(lease)) = stream.recv().await {
-        let seen = Instant::now();
-        let seen_ns = monotonic_ns();
+        // When the turn fetched it, which is before the tasks of the turn had theirs.
+        let seen = annulet::time::now();
+        let seen_ns = monotonic_ns() - seen.elapsed().as_nanos() as u64;
         input.extend_from_slice(&lease);
         drop(lease);
         while let Some(end) = input.windows(4).position(|four| four == b"\r\n\r\n") {
-            let number = number_in(&input[..end]).unwrap_or_else(|| server.requests.get());
+            let nth = server.requests.get();
+            let number = number_in(&input[..end]).unwrap_or(nth);
             input.drain(..end + 4);
-            server.requests.set(server.requests.get() + 1);
+            server.requests.set(nth + 1);
             server.freeze_when_it_is_time(seen);
-            let until = seen + server.options.delay.draw(&mut server.rng.borrow_mut());
+            let until = last.max(seen + server.options.delay.draw(&mut server.rng.borrow_mut()));
+            last = until;
+            let due = Due { until, nth, number, seen_ns, stream: Rc::clone(&stream) };
             if server.options.sleep {
                 annulet::time::sleep_until(until).await;
+                server.answer(&due);
             } else {
-                while Instant::now() < until {
-                    annulet::yield_now().await;
-                }
+                server.due.borrow_mut().push(Reverse(due));
             }
-            let fails = server.options.fail > 0.0 && server.rng.borrow_mut().f64() < server.options.fail;
-            stream.with_send_buffer(|out| out.extend_from_slice(if fails { BAD } else { GOOD }));
-            server.note(Line { number, seen_ns, answered_ns: monotonic_ns() });
         }
+        server.answer_what_is_due();
     }
 }
 
 impl Server {
+    fn answer_what_is_due(&self) {
+        loop {
+            let mut waiting = self.due.borrow_mut();
+            if waiting.peek().is_none_or(|Reverse(first)| first.until > Instant::now()) {
+                return;
+            }
+            let due = waiting.pop();
+            drop(waiting);
+            due.iter().for_each(|Reverse(due)| self.answer(due));
+        }
+    }
+
+    fn answer(&self, due: &Due) {
+        let fails = self.options.fail > 0.0 && self.rng.borrow_mut().f64() < self.options.fail;
+        due.stream.with_send_buffer(|out| out.extend_from_slice(if fails { BAD } else { GOOD }));
+        self.note(Line { number: due.number, seen_ns: due.seen_ns, answered_ns: monotonic_ns() });
+    }
+
     fn note(&self, line: Line) {
         let mut log = self.log.borrow_mut();
         if log.len() < log.capacity() {
