@@ -63,6 +63,9 @@ pub(crate) enum Message {
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) number: usize,
+    /// From the start of the measured time.
+    pub(crate) start_ns: u64,
+    /// What passed in fact: a loop that was held up hands its part over late.
     pub(crate) duration_ns: u64,
     /// Errors so far, not those of the interval alone.
     pub(crate) errors: u64,
@@ -122,6 +125,8 @@ pub(super) struct Engine {
     pub(super) tried: Cell<usize>,
     /// With `--connections-per-second`: when the next one may be opened.
     next_connect: Cell<Option<Instant>>,
+    /// The next interval's number, and when it began.
+    interval: Cell<(usize, u64)>,
 }
 
 /// What becomes of a connection after received bytes were taken in.
@@ -163,6 +168,7 @@ impl Engine {
             in_flight: Cell::new(0),
             tried: Cell::new(0),
             next_connect: Cell::new(None),
+            interval: Cell::new((0, 0)),
         }
     }
 
@@ -372,18 +378,24 @@ async fn watch(engine: Rc<Engine>) {
 async fn report(engine: Rc<Engine>, from_ns: u64, sender: Sender<Message>) {
     for number in 1.. {
         sleep_until(engine.instant(from_ns) + INTERVAL * number).await;
-        let part = engine.take_part(number as usize - 1, INTERVAL.as_nanos() as u64);
+        let part = engine.take_part(from_ns, engine.fresh_ns());
         // The main thread takes messages until every loop has ended.
         let _ = sender.send(Message::Interval(part));
     }
 }
 
 impl Engine {
-    fn take_part(&self, number: usize, duration_ns: u64) -> Part {
+    /// The interval that ends at `now_ns`. Ticks that were missed follow as intervals without length.
+    fn take_part(&self, from_ns: u64, now_ns: u64) -> Part {
         let stats = &mut self.hot.borrow_mut().stats;
+        let (number, began_ns) = self.interval.get();
+        let start_ns = began_ns.max(from_ns) - from_ns;
+        let end_ns = now_ns.saturating_sub(from_ns).max(start_ns);
+        self.interval.set((number + 1, from_ns + end_ns));
         Part {
             number,
-            duration_ns,
+            start_ns,
+            duration_ns: end_ns - start_ns,
             errors: stats.errors.sum(),
             histogram: std::mem::replace(&mut stats.interval, histogram::empty()),
         }
@@ -446,19 +458,14 @@ impl Engine {
 
     /// What came of it.
     fn finish(&self, from_ns: u64, stopped_ns: u64, sender: &Sender<Message>) -> Outcome {
-        let interval_ns = INTERVAL.as_nanos() as u64;
         let is_complete = self.is_complete();
-        let hot = &mut *self.hot.borrow_mut();
         // A run that ends with its last answer is as long as that took.
-        let ended_ns = if is_complete { hot.stats.last_answer_ns } else { stopped_ns }.max(from_ns);
+        let last_answer_ns = self.hot.borrow().stats.last_answer_ns;
+        let ended_ns = if is_complete { last_answer_ns } else { stopped_ns }.max(from_ns);
         let measured_ns = ended_ns - from_ns;
-        let part = Part {
-            number: (measured_ns / interval_ns) as usize,
-            duration_ns: measured_ns % interval_ns,
-            errors: hot.stats.errors.sum(),
-            histogram: std::mem::replace(&mut hot.stats.interval, histogram::empty()),
-        };
-        let _ = sender.send(Message::Interval(part));
+        // The main thread takes messages until every loop has ended.
+        let _ = sender.send(Message::Interval(self.take_part(from_ns, ended_ns)));
+        let hot = &mut *self.hot.borrow_mut();
         let unsent = match &mut hot.schedule {
             // What a limit on requests left out was not to be sent.
             Some(schedule) if hot.left > 0 => schedule.skip_until(ended_ns).min(hot.left),

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 
 use super::cli::Options;
 use super::config::{Config, Mode};
-use super::engine::{INTERVAL, Outcome, Part};
+use super::engine::{Outcome, Part};
 use super::handshakes::Handshakes;
 use super::latency::{corrected, percentile, percentiles, summary_with};
 use super::verdict::{Evidence, LoopEvidence, judge, rate_is_met};
@@ -68,13 +68,14 @@ impl Gathered {
 
     /// Takes a loop's part of an interval, and gives the intervals that are whole now.
     pub(crate) fn take_part(&mut self, part: Part) -> Vec<Slice> {
-        let Part { number, duration_ns, errors, histogram } = part;
+        let Part { number, start_ns, duration_ns, errors, histogram } = part;
+        let seconds = |ns| Duration::from_nanos(ns).as_secs_f64();
         self.add(&histogram);
         let open = self.open.entry(number).or_insert_with(|| Open {
             parts: 0,
             errors: 0,
             slice: Slice {
-                start_s: (INTERVAL * number as u32).as_secs_f64(),
+                start_s: seconds(start_ns),
                 duration_s: 0.0,
                 errors: 0,
                 histogram: histogram::empty(),
@@ -82,7 +83,7 @@ impl Gathered {
         });
         open.parts += 1;
         open.errors += errors;
-        open.slice.duration_s = open.slice.duration_s.max(Duration::from_nanos(duration_ns).as_secs_f64());
+        open.slice.duration_s = open.slice.duration_s.max(seconds(duration_ns));
         open.slice.histogram.add(&histogram).expect("all histograms are alike");
         let mut whole = Vec::new();
         while let Some(entry) = self.open.first_entry()
@@ -197,6 +198,7 @@ impl Gathered {
             evidence.is_open = true;
             evidence.rate_planned = rate;
             evidence.own_lag_p99_us = percentile(&own_lag, 99.0).map(|lag| lag.value_us);
+            evidence.service_p99_us = percentile(&service, 99.0).map(|of| of.value_us);
         } else {
             report.service_time = report.response_time.clone();
             if options.correct && report.requests >= config.connections as u64 {
@@ -287,15 +289,8 @@ fn settings(options: &Options, config: &Config) -> Settings {
 mod tests {
     use super::*;
 
-    fn slice(start: usize) -> Slice {
-        let mut histogram = histogram::empty();
-        histogram.record(1000).unwrap();
-        Slice { start_s: start as f64, duration_s: 1.0, errors: 1, histogram }
-    }
-
-    #[test]
-    fn a_long_run_keeps_a_bounded_number_of_intervals() {
-        let mut gathered = Gathered {
+    fn gathered() -> Gathered {
+        Gathered {
             loops: 1,
             started_unix_s: 0.0,
             started_monotonic_s: 0.0,
@@ -305,7 +300,36 @@ mod tests {
             slices: Vec::new(),
             seconds_each: 1,
             errors_before: 0,
+        }
+    }
+
+    fn slice(start: usize) -> Slice {
+        let mut histogram = histogram::empty();
+        histogram.record(1000).unwrap();
+        Slice { start_s: start as f64, duration_s: 1.0, errors: 1, histogram }
+    }
+
+    #[test]
+    fn a_late_tick_tells_how_long_it_was() {
+        let mut gathered = gathered();
+        let part = |number, start_ms: u64, duration_ms: u64| Part {
+            number,
+            start_ns: start_ms * 1_000_000,
+            duration_ns: duration_ms * 1_000_000,
+            errors: 0,
+            histogram: histogram::empty(),
         };
+        // The loop stood still from 1.2 to 3.5 s: two ticks follow at once, without length.
+        for of in [part(0, 0, 1000), part(1, 1000, 2500), part(2, 3500, 0), part(3, 3500, 500)] {
+            gathered.take_part(of);
+        }
+        let found: Vec<_> = gathered.slices.iter().map(|of| (of.start_s, of.duration_s)).collect();
+        assert_eq!(found, [(0.0, 1.0), (1.0, 2.5), (3.5, 0.5)]);
+    }
+
+    #[test]
+    fn a_long_run_keeps_a_bounded_number_of_intervals() {
+        let mut gathered = gathered();
         const SECONDS: usize = 5000;
         (0..SECONDS).for_each(|second| gathered.keep(slice(second)));
         let slices = &gathered.slices;
