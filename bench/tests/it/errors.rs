@@ -167,7 +167,7 @@ fn wrong_usage() {
         assert_eq!(ran.code, 2, "{line}: {}", ran.err);
         assert!(ran.err.contains(words), "{line}: {}", ran.err);
     };
-    check("load https://127.0.0.1/", "TLS is not there yet");
+    check("load ftp://127.0.0.1/", "only http:// and https://");
     check("load http://127.0.0.1/ http://127.0.0.2/", "one run loads one server");
     check("load --weights 1,2 http://127.0.0.1/", "give one each");
     check("load --cores 4096 http://127.0.0.1/", "no core 4096");
