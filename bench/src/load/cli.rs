@@ -11,7 +11,7 @@ use super::plan::Arrivals;
 /// Send requests and measure.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
-    /// What to ask for: http[s]://host[:port]/path, several of one host; {counter} and {random:A-B} are filled in
+    /// What to ask for: URLs of http or https, all of one host; {counter} and {random:A-B} are filled in
     #[arg(required = true, value_name = "URL")]
     pub(crate) urls: Vec<String>,
 
