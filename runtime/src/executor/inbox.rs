@@ -168,13 +168,13 @@ impl<M: Message, D: Doorbell> Inbox<M, D> {
         &self.doorbell
     }
 
-    #[cfg(not(loom))]
+    #[cfg(not(annulet_loom))]
     fn lock(&self) -> std::sync::MutexGuard<'_, Queue<M>> {
         // A panic under the lock can come only from a message's `Eq` or `Hash`, between two whole steps.
         self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    #[cfg(loom)]
+    #[cfg(annulet_loom)]
     fn lock(&self) -> loom::sync::MutexGuard<'_, Queue<M>> {
         self.queue.lock().unwrap()
     }
@@ -210,7 +210,7 @@ impl<M, D> fmt::Debug for Inbox<M, D> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(annulet_loom)))]
 mod tests {
     use std::cell::Cell;
     use std::sync::atomic::AtomicUsize;
@@ -381,8 +381,8 @@ mod tests {
     }
 }
 
-/// `CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg loom" cargo test -p annulet --lib --release inbox`
-#[cfg(all(test, loom))]
+/// `CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg annulet_loom" cargo test -p annulet --lib --release inbox`
+#[cfg(all(test, annulet_loom))]
 mod loom_tests {
     use loom::sync::atomic::AtomicUsize;
     use loom::sync::{Arc, Condvar};
