@@ -22,6 +22,16 @@ pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     panic!("it did not come to pass: {what}; {:?}", annulet::metrics());
 }
 
+/// The end of a pipe that does not block. Waited for: a child that another test starts at this moment has the writing end, too,
+/// until it executes its program.
+pub(crate) fn ends(reader: &mut std::io::PipeReader) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let at_most = Timespec { tv_sec: 30, tv_nsec: 0 };
+    let mut fds = [PollFd::new(reader, PollFlags::IN)];
+    assert_eq!(poll(&mut fds, Some(&at_most)), Ok(1), "somebody keeps the writing end open");
+    assert_eq!(std::io::Read::read(reader, &mut [0]).unwrap(), 0, "a byte too many");
+}
+
 /// Open descriptors of this process.
 pub(crate) fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
