@@ -11,6 +11,7 @@ use std::thread;
 
 use crate::net::{TcpListener, bind_group};
 use crate::placement;
+use crate::readiness::{Readiness, ReadinessState};
 use crate::shard::{LoopPolicy, Runtime, Shard, ShardSettings, current};
 use crate::stop::Stop;
 use crate::task::JoinHandle;
@@ -195,13 +196,15 @@ impl Builder {
             group.into_iter().zip(&mut listeners).for_each(|(listener, of_core)| of_core.push(listener));
         }
         let stop = Stop::new();
+        let readiness = Readiness::default();
         let make = Arc::new(make);
         let mut threads = Vec::new();
         let (started, starts) = mpsc::channel();
         let mut failed = None;
         for (index, (&core, listeners)) in cores.iter().zip(listeners).enumerate() {
             let (make, started, settings) = (Arc::clone(&make), started.clone(), self.settings.clone());
-            let core = Core { index, core, listeners, stop: stop.clone() };
+            let (stop, readiness) = (stop.clone(), readiness.clone());
+            let core = Core { index, core, listeners, stop, readiness };
             let thread = thread::Builder::new().name(format!("annulet-{}", core.core)).spawn(move || {
                 let runtime = match pin_and_make(core.core, &settings) {
                     Ok(runtime) => runtime,
@@ -239,9 +242,12 @@ impl Builder {
         if running < cores.len() && failed.is_none() {
             failed = Some(io::Error::other("a loop panicked while it was being made"));
         }
-        let loops = Loops { threads, stop, addresses, cores, capabilities };
+        let loops = Loops { threads, stop, readiness, addresses, cores, capabilities };
         match failed {
-            None => Ok(loops),
+            None => {
+                loops.readiness.move_to(ReadinessState::Ready);
+                Ok(loops)
+            }
             Some(error) => {
                 loops.stop();
                 // The error that is returned is the cause; a loop that panics on its way out adds nothing.
@@ -265,6 +271,7 @@ pub struct Core {
     core: usize,
     listeners: Vec<std::net::TcpListener>,
     stop: Stop,
+    readiness: Readiness,
 }
 
 impl Core {
@@ -294,12 +301,18 @@ impl Core {
     pub fn stopped(&self) -> crate::stop::Stopped {
         self.stop.stopped()
     }
+
+    /// What to tell a load balancer; the same for all cores of the process.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
 }
 
 /// Running loops; made by [`Builder::start`]. Dropping it detaches them.
 pub struct Loops {
     threads: Vec<thread::JoinHandle<()>>,
     stop: Stop,
+    readiness: Readiness,
     addresses: Vec<SocketAddr>,
     cores: Vec<usize>,
     capabilities: Option<crate::Capabilities>,
@@ -321,8 +334,14 @@ impl Loops {
         self.capabilities
     }
 
+    /// What to tell a load balancer: ready from now on, draining once they are asked to stop.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
     /// Asks every loop to stop: [`Core::stopped`] is done from now on.
     pub fn stop(&self) {
+        self.readiness.move_to(ReadinessState::Draining);
         self.stop.stop();
     }
 
