@@ -84,6 +84,45 @@ impl TcpListener {
         accepted.map_ok(|fd| TcpStream::from_fd(Rc::clone(&self.0.shard), fd))
     }
 
+    /// The next of the connections that were accepted already, and none after the last. From the first call on no more
+    /// are accepted here: those that come stay in the queue of the socket, for whoever else has it (a duplicate of the
+    /// descriptor, in this process or another).
+    ///
+    /// This is how to leave a listening socket to a successor without losing a connection. [`accept`](Self::accept) begins
+    /// to accept again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # annulet::run(async {
+    /// # use annulet::net::{TcpListener, TcpStream, bind_one};
+    /// let socket = bind_one("127.0.0.1:0".parse().unwrap()).unwrap();
+    /// let successor = socket.try_clone().unwrap();
+    /// let listener = TcpListener::from_std(socket).unwrap();
+    /// // … accept for as long as it is wanted, then:
+    /// while let Some(stream) = listener.rest().await {
+    ///     // … serve the last ones
+    /// #   drop(stream);
+    /// }
+    /// drop(listener);
+    /// let _client = TcpStream::connect(successor.local_addr().unwrap()).await.unwrap();
+    /// TcpListener::from_std(successor).unwrap().accept().await.unwrap();
+    /// # });
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`accept`](Self::accept).
+    pub async fn rest(&self) -> Option<TcpStream> {
+        poll_fn(|cx| self.poll_rest(cx)).await
+    }
+
+    /// The polling form of [`rest`](Self::rest). Only the task that polled last is woken.
+    pub fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<Option<TcpStream>> {
+        let rest = self.0.poll_rest(cx);
+        rest.map(|fd| fd.map(|fd| TcpStream::from_fd(Rc::clone(&self.0.shard), fd)))
+    }
+
     /// The address it listens on.
     ///
     /// # Errors
@@ -146,6 +185,24 @@ impl Acceptor {
         drop(io);
         drop(old);
         accepted
+    }
+}
+
+impl Acceptor {
+    pub(super) fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<Option<OwnedFd>> {
+        if self.shard.is_closing() {
+            return Poll::Ready(None);
+        }
+        let (waker, mut old) = (cx.waker().clone(), None);
+        let mut io = self.shard.io.borrow_mut();
+        let (listeners, mut context) = io.listeners(self.shard.clock.now());
+        let rest = listeners.poll_rest(self.id, waker, &mut old, &mut context);
+        if rest.is_pending() {
+            waits::note(WaitsFor::Operation { name: "the last accept", fd: io.listeners.fd(self.id) });
+        }
+        drop(io);
+        drop(old);
+        rest
     }
 }
 

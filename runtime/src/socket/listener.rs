@@ -6,6 +6,11 @@
 //!    ^                 | EMFILE, ENFILE, ENOMEM, ENOBUFS
 //!    '--- 50 ms ---- Pausing
 //! ```
+//!
+//! Ending ([`Listeners::poll_rest`]) is Stopping without arming again; what the last completion brings is still given out.
+//! The wake-up for a connection goes to one of all rings that wait at a socket (the ring waits exclusively), and a
+//! cancelled accept takes its wake-up with it. So whoever ends looks once more before it goes, or that connection would
+//! wait in the queue, unseen by the others, until the next one comes.
 
 #![allow(unsafe_code)]
 
@@ -13,6 +18,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::task::{Poll, Waker};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{ArmedTimer, Context};
 use crate::driver::uring::Feature;
@@ -23,6 +30,9 @@ const ACCEPTED_MAX: usize = 1024;
 /// How long accepting pauses when no descriptor is left. The limit is sampled when accept is armed, so it must be armed
 /// anew; a connection of ours that closes does not tell us.
 const PAUSE_NS: u64 = 50_000_000;
+/// How often an ending listener looks for a connection that nobody was woken for. Each time others may have been
+/// quicker; the bound is for a flood of connections, which wakes the others anyway.
+const LOOKS_MAX: u8 = 64;
 
 /// Which listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +62,8 @@ struct Listener {
     error: Option<i32>,
     acceptor: Option<Waker>,
     timer: ArmedTimer,
+    /// Set while no more is to be accepted: how often it was looked since.
+    ending: Option<u8>,
 }
 
 /// All listeners of a core.
@@ -81,6 +93,7 @@ impl Listeners {
             error: None,
             acceptor: None,
             timer: None,
+            ending: None,
         });
         ListenerId { slot, generation: 0 }
     }
@@ -117,6 +130,7 @@ impl Listeners {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<OwnedFd>> {
         let listener = self.find(id.slot, id.generation).expect("a listener outlives its handle's calls");
+        listener.ending = None;
         if let Some(fd) = listener.accepted.pop_front() {
             *old = Some(waker);
             if listener.accept == Accept::Idle && listener.accepted.len() <= ACCEPTED_MAX / 2 {
@@ -130,6 +144,39 @@ impl Listeners {
         }
         if listener.accept == Accept::Idle {
             listener.arm(id, cx);
+        }
+        *old = listener.acceptor.replace(waker);
+        Poll::Pending
+    }
+
+    /// The next of the connections that were accepted already; none after the last. No more are accepted from the first
+    /// call on, until `poll_accept` is called again. Registers `waker` as that does.
+    pub(crate) fn poll_rest(
+        &mut self,
+        id: ListenerId,
+        waker: Waker,
+        old: &mut Option<Waker>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<OwnedFd>> {
+        let listener = self.find(id.slot, id.generation).expect("a listener outlives its handle's calls");
+        if listener.ending.is_none() {
+            listener.ending = Some(0);
+            if let Some(timer) = listener.timer.take() {
+                cx.timers.remove(timer);
+                listener.accept = Accept::Idle;
+            }
+            match listener.accept {
+                Accept::Idle => listener.look(id, cx),
+                _ => listener.stop(id, cx),
+            }
+        }
+        if let Some(fd) = listener.accepted.pop_front() {
+            *old = Some(waker);
+            return Poll::Ready(Some(fd));
+        }
+        if listener.accept == Accept::Idle {
+            *old = Some(waker);
+            return Poll::Ready(None);
         }
         *old = listener.acceptor.replace(waker);
         Poll::Pending
@@ -158,6 +205,14 @@ impl Listeners {
         listener.accept = Accept::Idle;
         if listener.fd.is_none() {
             return self.free_if_quiet(id);
+        }
+        if listener.ending.is_some() {
+            // An error ends it no sooner: nobody is going to accept any more.
+            listener.look(id, cx);
+            if listener.accept == Accept::Idle {
+                cx.wakes.push(&mut listener.acceptor);
+            }
+            return;
         }
         match -event.result {
             libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS => {
@@ -242,6 +297,7 @@ impl Listeners {
             listener.accept = Accept::Free;
             listener.generation = listener.generation.wrapping_add(1) & GENERATION_MASK;
             listener.error = None;
+            listener.ending = None;
             self.free.push(id.slot);
         }
     }
@@ -257,6 +313,21 @@ impl Listener {
         self.accept = Accept::Armed;
     }
 
+    /// While ending: takes one more connection if one waits, without waiting for it.
+    fn look(&mut self, id: ListenerId, cx: &mut Context<'_>) {
+        let (Some(fd), Some(looks)) = (&self.fd, &mut self.ending) else { return };
+        if *looks == LOOKS_MAX || !is_readable(fd) {
+            return;
+        }
+        *looks += 1;
+        // Accepting tries first and waits afterwards; the cancellation behind it ends the waiting.
+        let op = Op::Accept { fd: fd.as_raw_fd(), multishot: false };
+        // SAFETY: as in `arm`.
+        unsafe { cx.driver.push(op, Key::new(Kind::Accept, id.slot, id.generation)) };
+        self.accept = Accept::Armed;
+        self.stop(id, cx);
+    }
+
     fn stop(&mut self, id: ListenerId, cx: &mut Context<'_>) {
         if self.accept == Accept::Armed {
             let target = Key::new(Kind::Accept, id.slot, id.generation);
@@ -265,4 +336,12 @@ impl Listener {
             self.accept = Accept::Stopping;
         }
     }
+}
+
+/// Whether a connection waits in the kernel's queue.
+fn is_readable(listener: &OwnedFd) -> bool {
+    let mut entry = [PollFd::new(listener, PollFlags::IN)];
+    // It does not wait; an error says that there is nothing to be had.
+    matches!(poll(&mut entry, Some(&Timespec::default())), Ok(1))
+        && entry[0].revents().contains(PollFlags::IN)
 }

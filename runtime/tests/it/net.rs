@@ -267,3 +267,80 @@ fn halves_work_side_by_side() {
         assert_eq!(&reader.await.unwrap(), b"ping");
     });
 }
+
+/// Listeners of the same socket, both waiting in accept; the tasks say who was given a connection.
+async fn two_listeners() -> (std::net::SocketAddr, TcpListener, TcpListener) {
+    let socket = annulet::net::bind_one("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let successor = TcpListener::from_std(socket.try_clone().unwrap()).unwrap();
+    let listener = TcpListener::from_std(socket).unwrap();
+    for waiting in [&listener, &successor] {
+        // The first turn submits the accept, which goes on waiting when its future is dropped.
+        assert!(timeout(Duration::from_millis(1), waiting.accept()).await.is_err());
+    }
+    (address, listener, successor)
+}
+
+#[test]
+fn a_listener_that_ends_loses_no_connection() {
+    annulet::run(async {
+        // With the blocking connect the client is in the queue, and one listener has been woken for it, before the
+        // first of them gives up in the same turn of the loop.
+        for before in 0..4 {
+            let (address, listener, successor) = two_listeners().await;
+            let mut clients: Vec<_> =
+                (0..before).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+            let mut served = Vec::new();
+            while let Some(stream) = listener.rest().await {
+                served.push(stream);
+            }
+            assert!(listener.rest().await.is_none(), "it stays at its end");
+            for _ in 0..2 {
+                clients.push(std::net::TcpStream::connect(address).unwrap());
+            }
+            while served.len() < clients.len() {
+                let accepted = timeout(Duration::from_secs(10), successor.accept()).await;
+                served.push(accepted.unwrap_or_else(|_| panic!("of {before} one is lost")).unwrap());
+            }
+            drop(listener);
+            clients.push(std::net::TcpStream::connect(address).unwrap());
+            timeout(Duration::from_secs(10), successor.accept()).await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_listener_that_ends_looks_for_whom_nobody_was_woken() {
+    annulet::run(async {
+        for _ in 0..20 {
+            let (address, listener, successor) = two_listeners().await;
+            // Alone: no later connection wakes anybody.
+            let _client = std::net::TcpStream::connect(address).unwrap();
+            let old = async {
+                match listener.rest().await {
+                    Some(_) => {}
+                    None => std::future::pending().await,
+                }
+            };
+            let new = async { drop(successor.accept().await.unwrap()) };
+            let served = timeout(
+                Duration::from_secs(10),
+                annulet::race([Box::pin(old) as std::pin::Pin<Box<dyn Future<Output = ()>>>, Box::pin(new)]),
+            );
+            assert!(served.await.is_ok(), "it waits in the queue, and nobody knows");
+        }
+    });
+}
+
+#[test]
+fn a_listener_that_has_ended_accepts_again_when_asked() {
+    annulet::run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        for _ in 0..3 {
+            assert!(listener.rest().await.is_none());
+            let _client = std::net::TcpStream::connect(address).unwrap();
+            timeout(Duration::from_secs(10), listener.accept()).await.unwrap().unwrap();
+        }
+    });
+}
