@@ -30,6 +30,8 @@ pub(crate) struct Service {
     parser: RefCell<Parser>,
     date: RefCell<DateCache>,
     /// Answers from now on end their connections.
+    last_answers: Cell<bool>,
+    /// Idle connections are closed too.
     drains: Cell<bool>,
 }
 
@@ -116,6 +118,7 @@ impl Service {
             router: router.seal(),
             parser: RefCell::new(Parser::new(limits)),
             date: RefCell::new(DateCache::new()),
+            last_answers: Cell::new(false),
             drains: Cell::new(false),
         }
     }
@@ -141,7 +144,13 @@ impl Service {
     }
 
     /// From now on every answer is the last of its connection.
+    pub(crate) fn announce_end(&self) {
+        self.last_answers.set(true);
+    }
+
+    /// From now on idle connections are not kept either.
     pub(crate) fn drain(&self) {
+        self.announce_end();
         self.drains.set(true);
     }
 
@@ -306,7 +315,7 @@ impl Service {
 
     #[inline]
     fn persists(&self, answer: &Response, facts: Facts) -> bool {
-        facts.keep_alive && !answer.closes && !self.drains.get()
+        facts.keep_alive && !answer.closes && !self.last_answers.get()
     }
 
     /// Writes the head of an answer whose content is not in memory, or too long.

@@ -1,10 +1,20 @@
 //! Ending in good order: no new connection, every request at work answered, idle connections closed.
 //!
+//! ```text
+//!   announce        every answer says `Connection: close`; clients come back on new connections, which are welcome
+//!   stop_accepting  listeners give out what they have accepted and end; somebody else accepts from their sockets
+//!   start           both, and idle connections are closed
+//! ```
+//!
+//! A client may send a request at the very moment at which its idle connection is closed, and cannot know whether it was
+//! read. So whoever wants to lose none waits between the second step and the third: [`Drain::gently`].
+//!
 //! Connections leave their waker here once, when they begin; waking all of them is how an idle one learns of the end.
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::Shared;
 
@@ -32,10 +42,53 @@ impl Drain {
         Drain { shared }
     }
 
-    /// Begins the end: listeners close, idle connections close, each of the others after its next answer.
+    /// From now on every answer is the last of its connection and says so. Accepting goes on: clients that come back are
+    /// served, once each.
+    pub fn announce(&self) {
+        self.shared.service.announce_end();
+    }
+
+    /// Accepting ends: [`Server::serve`](super::Server::serve) serves what its listener has accepted already, and
+    /// returns. What comes now waits in the socket's queue for whoever else has it, or is reset with its last descriptor.
+    pub fn stop_accepting(&self) {
+        self.shared.registry.accepting_ends.set(true);
+        self.shared.registry.wake_all();
+    }
+
+    /// Begins the end: no more connections, idle ones close, each of the others after its next answer.
     pub fn start(&self) {
         self.shared.service.drain();
-        self.shared.registry.wake_all();
+        self.stop_accepting();
+    }
+
+    /// The end in which no client is cut off in the middle: accepting ends, every answer is the last of its connection,
+    /// and idle connections may send one more request for as long as `idle`. Done when no connection is open; put a time
+    /// limit around this as around [`finished`](Self::finished).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(server: annulet_http::Server) {
+    /// use std::time::Duration;
+    ///
+    /// let drain = server.drain_handle();
+    /// let drained = drain.gently(Duration::from_secs(1));
+    /// if annulet::time::timeout(Duration::from_secs(30), drained).await.is_err() {
+    ///     println!("{} connections are cut", drain.connections());
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// What has begun goes on; only the waiting ends.
+    pub async fn gently(&self, idle: Duration) {
+        self.announce();
+        self.stop_accepting();
+        // Either is what is waited for.
+        let _ = annulet::time::timeout(idle, self.finished()).await;
+        self.start();
+        self.finished().await;
     }
 
     /// Whether the end has begun.
@@ -50,7 +103,7 @@ impl Drain {
         self.shared.registry.connections.get()
     }
 
-    /// Waits until no connection is open. A handler that never answers is waited for; put a time limit around this.
+    /// Waits until no connection is open and, once accepting has ended, until none can come any more. A handler that never answers is waited for; put a time limit around this.
     ///
     /// # Cancel safety
     ///
@@ -65,6 +118,10 @@ impl Drain {
 pub(super) struct Registry {
     members: RefCell<Members>,
     connections: Cell<usize>,
+    /// Tasks that accept.
+    acceptors: Cell<usize>,
+    /// These are to end.
+    pub(super) accepting_ends: Cell<bool>,
     waits_for_empty: RefCell<Option<Waker>>,
 }
 
@@ -88,6 +145,9 @@ impl Member {
         let registry = &shared.registry;
         let mut members = registry.members.borrow_mut();
         let waker = Some(cx.waker().clone());
+        if !is_connection {
+            registry.acceptors.set(registry.acceptors.get() + 1);
+        }
         let place = match members.free.pop() {
             Some(place) => {
                 members.wakers[place as usize] = waker;
@@ -110,12 +170,10 @@ impl Drop for Member {
         members.free.push(self.place);
         drop(members);
         drop(waker);
-        if self.is_connection {
-            registry.connections.set(registry.connections.get() - 1);
-            let waiting =
-                if registry.connections.get() == 0 { registry.waits_for_empty.take() } else { None };
-            waiting.into_iter().for_each(Waker::wake);
-        }
+        let count = if self.is_connection { &registry.connections } else { &registry.acceptors };
+        count.set(count.get() - 1);
+        let waiting = if registry.is_empty() { registry.waits_for_empty.take() } else { None };
+        waiting.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -136,8 +194,13 @@ impl Registry {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// No connection, and none to come.
+    fn is_empty(&self) -> bool {
+        self.connections.get() == 0 && (!self.accepting_ends.get() || self.acceptors.get() == 0)
+    }
+
     fn poll_empty(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.connections.get() == 0 {
+        if self.is_empty() {
             return Poll::Ready(());
         }
         self.waits_for_empty.replace(Some(cx.waker().clone()));

@@ -102,8 +102,8 @@ impl Server {
         Drain::new(self.shared.clone())
     }
 
-    /// Accepts connections until the server [drains](Drain::start), and serves each in a task of its own. The listener is
-    /// closed then; [`Drain::finished`] waits for the connections.
+    /// Accepts connections until the server [drains](Drain), and serves each in a task of its own. What the listener has
+    /// accepted until then is served too, then it is closed; [`Drain::finished`] waits for the connections.
     ///
     /// # Errors
     ///
@@ -115,6 +115,9 @@ impl Server {
     pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
         let _member = poll_fn(|cx| Poll::Ready(Member::join(&self.shared, false, cx))).await;
         while let Some(stream) = poll_fn(|cx| self.poll_accept(&listener, cx)).await? {
+            self.serve_connection(stream);
+        }
+        while let Some(stream) = listener.rest().await {
             self.serve_connection(stream);
         }
         Ok(())
@@ -156,7 +159,7 @@ impl Server {
         listener: &TcpListener,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Option<TcpStream>>> {
-        if self.shared.service.drains() {
+        if self.shared.registry.accepting_ends.get() {
             return Poll::Ready(Ok(None));
         }
         listener.poll_accept(cx).map_ok(Some)

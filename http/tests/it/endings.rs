@@ -225,3 +225,60 @@ fn draining() {
         assert_eq!(drain.connections(), 0);
     });
 }
+
+#[test]
+fn an_announced_end_is_told_with_the_next_answer_and_lets_new_clients_in() {
+    with_server(async |server, address| {
+        let kept = TcpStream::connect(address).await.unwrap();
+        kept.write_all(GET.as_bytes()).await.unwrap();
+        assert!(kept.recv().await.unwrap().is_some());
+        server.drain_handle().announce();
+        // Not closed: it is idle, and may ask once more.
+        kept.write_all(GET.as_bytes()).await.unwrap();
+        assert_eq!(summary(&read_all(&kept).await, false), "200 close [<h1>Index</h1>]");
+        let new = TcpStream::connect(address).await.unwrap();
+        new.write_all(GET.as_bytes()).await.unwrap();
+        assert_eq!(summary(&read_all(&new).await, false), "200 close [<h1>Index</h1>]");
+    });
+}
+
+#[test]
+fn a_gentle_end_serves_whom_the_listener_has_and_who_asks_once_more() {
+    // What waits is in nobody's hands but the kernel's when the end begins: a blocking connect has put it there in this turn.
+    let limits = Limits { head_timeout: Duration::from_secs(60), ..crate::client::unhurried() };
+    with_server_and_limits(limits, async |server, address| {
+        let idle = TcpStream::connect(address).await.unwrap();
+        idle.write_all(GET.as_bytes()).await.unwrap();
+        assert!(idle.recv().await.unwrap().is_some());
+        let waits: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let drain = server.drain_handle();
+        let ends = annulet::spawn(async move { drain.gently(Duration::from_secs(3600)).await });
+        // Its first step has been taken.
+        annulet::yield_now().await;
+        for stream in waits {
+            let stream = TcpStream::from_std(stream).unwrap();
+            stream.write_all(GET.as_bytes()).await.unwrap();
+            assert_eq!(summary(&read_all(&stream).await, false), "200 close [<h1>Index</h1>]");
+        }
+        assert!(!ends.is_finished(), "an idle connection is left");
+        idle.write_all(GET.as_bytes()).await.unwrap();
+        assert_eq!(summary(&read_all(&idle).await, false), "200 close [<h1>Index</h1>]");
+        drop(idle);
+        ends.await.unwrap();
+    });
+}
+
+#[test]
+fn a_gentle_end_closes_who_stays_silent() {
+    with_server(async |server, address| {
+        let silent = TcpStream::connect(address).await.unwrap();
+        while server.drain_handle().connections() == 0 {
+            annulet::time::sleep(Duration::from_millis(1)).await;
+        }
+        let drain = server.drain_handle();
+        let ends = annulet::spawn(async move { drain.gently(Duration::from_millis(5)).await });
+        assert_eq!(read_all(&silent).await, "");
+        drop(silent);
+        ends.await.unwrap();
+    });
+}
