@@ -19,6 +19,15 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
+    /// It took no longer than it may. Where other tests run beside it, this can only tell a run that hangs;
+    /// `ANNULET_STRICT=1` holds the bound itself.
+    #[track_caller]
+    pub(crate) fn within(&self, at_most: Duration) {
+        let strict = std::env::var_os("ANNULET_STRICT").is_some();
+        let at_most = if strict { at_most } else { at_most + Duration::from_secs(20) };
+        assert!(self.took < at_most, "{:?}: {}", self.took, self.err);
+    }
+
     /// The report, for runs with `--json -`.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}\n{}", self.out, self.err))

