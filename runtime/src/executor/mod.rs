@@ -19,8 +19,10 @@ use std::task::{Context, Poll, Waker};
 
 use crate::shard::ShardId;
 use crate::task::cell::{Origin, Outcome, TaskCell};
-use crate::task::waker::{SLOT_BITS, TASK_GENERATION_MASK, waker};
-use crate::task::{JoinError, TaskId, WaitsFor, waits};
+use crate::task::status::{Phase, Status};
+use crate::task::waits::Noting;
+use crate::task::waker::{self, waker};
+use crate::task::{GENERATION_MASK, JoinError, SLOT_MAX, TaskId};
 
 pub(crate) use view::Seen;
 
@@ -29,9 +31,9 @@ const POLLS_PER_TURN_MIN: usize = 64;
 /// Operations that one poll of a task may complete before it must let others run.
 const OPERATIONS_PER_POLL: u32 = 128;
 /// The slot of the future that `run` was called with; it lives on the stack and has no cell.
-pub(crate) const MAIN: TaskId = TaskId { slot: (1 << SLOT_BITS) - 1, generation: 0 };
+pub(crate) const MAIN: TaskId = TaskId::new(SLOT_MAX, 0);
 /// What runs while no task is being polled.
-const NOBODY: TaskId = TaskId { slot: u32::MAX, generation: 0 };
+const NOBODY: TaskId = TaskId::NONE;
 
 /// The tasks of one core.
 #[derive(Debug)]
@@ -50,14 +52,11 @@ pub(crate) struct Executor {
 }
 
 /// The main future's share of what other tasks have in their cells.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Main {
     /// Whether it is in the queue, in its place among the others.
     is_queued: Cell<bool>,
-    /// What its last poll waited for.
-    waits: Cell<WaitsFor>,
-    /// When it was polled last.
-    polled_at: Cell<u64>,
+    status: Status,
     /// Where the loop was started. None before that.
     location: Cell<Option<&'static Location<'static>>>,
 }
@@ -91,20 +90,30 @@ enum State {
 }
 
 impl Tasks {
+    #[inline]
     fn find(&mut self, task: TaskId) -> Option<&mut Slot> {
         self.slots
-            .get_mut(task.slot as usize)
-            .filter(|slot| slot.generation == task.generation && slot.cell.is_some())
+            .get_mut(task.slot() as usize)
+            .filter(|slot| slot.generation == task.generation() && slot.cell.is_some())
     }
 
     /// Takes the cell out and frees the slot.
+    #[inline]
     fn vacate(&mut self, task: TaskId) -> Option<TaskCell> {
         let slot = self.find(task)?;
         let cell = slot.cell.take();
-        slot.generation = slot.generation.wrapping_add(1) & TASK_GENERATION_MASK;
+        slot.generation = slot.generation.wrapping_add(1) & GENERATION_MASK;
         slot.state = State::Done;
-        self.free.push(task.slot);
+        self.free.push(task.slot());
         cell
+    }
+
+    #[cold]
+    fn grow(&mut self) -> u32 {
+        let slot = self.slots.len() as u32;
+        assert!(slot < MAIN.slot(), "too many tasks: one core runs at most {} at a time", MAIN.slot());
+        self.slots.push(Slot { cell: None, generation: 0, state: State::Done });
+        slot
     }
 }
 
@@ -113,7 +122,7 @@ impl Executor {
         Executor {
             shard,
             tasks: RefCell::default(),
-            main: Main::default(),
+            main: Main { is_queued: Cell::new(false), status: Status::new(0), location: Cell::new(None) },
             running: Cell::new(NOBODY),
             operations_left: Cell::new(OPERATIONS_PER_POLL),
             polls: Cell::new(0),
@@ -126,18 +135,15 @@ impl Executor {
     /// # Panics
     ///
     /// With 16 million live tasks.
+    #[inline]
     pub(crate) fn spawn<F: Future + 'static>(&self, future: F, origin: Origin) -> TaskId {
         let is_finaliser = origin.is_finaliser;
         let cell = TaskCell::new(future, origin);
         let mut tasks = self.tasks.borrow_mut();
+        let tasks = &mut *tasks;
         let slot = match tasks.free.pop() {
             Some(slot) => slot,
-            None => {
-                let slot = tasks.slots.len() as u32;
-                assert!(slot < MAIN.slot, "too many tasks: one core runs at most {} at a time", MAIN.slot);
-                tasks.slots.push(Slot { cell: None, generation: 0, state: State::Done });
-                slot
-            }
+            None => tasks.grow(),
         };
         let entry = &mut tasks.slots[slot as usize];
         entry.cell = Some(cell);
@@ -145,7 +151,7 @@ impl Executor {
         self.finalisers.set(self.finalisers.get() + usize::from(is_finaliser));
         let generation = entry.generation;
         tasks.queue.push_back(slot);
-        TaskId { slot, generation }
+        TaskId::new(slot, generation)
     }
 
     /// Puts a task into the queue, unless it is there, done or gone.
@@ -153,12 +159,12 @@ impl Executor {
     pub(crate) fn schedule(&self, task: TaskId) {
         let mut tasks = self.tasks.borrow_mut();
         let tasks = &mut *tasks;
-        match tasks.slots.get_mut(task.slot as usize) {
-            Some(slot) if slot.generation == task.generation && slot.state == State::Idle => {
+        match tasks.slots.get_mut(task.slot() as usize) {
+            Some(slot) if slot.generation == task.generation() && slot.state == State::Idle => {
                 slot.state = State::Queued;
-                tasks.queue.push_back(task.slot);
+                tasks.queue.push_back(task.slot());
             }
-            None if task == MAIN && !self.main.is_queued.replace(true) => tasks.queue.push_back(MAIN.slot),
+            None if task == MAIN && !self.main.is_queued.replace(true) => tasks.queue.push_back(MAIN.slot()),
             _ => {}
         }
     }
@@ -178,12 +184,11 @@ impl Executor {
         now: u64,
     ) -> Poll<F::Output> {
         self.operations_left.set(OPERATIONS_PER_POLL);
-        self.main.polled_at.set(now);
+        self.main.status.polled_at.set(now);
         self.running.set(MAIN);
-        waits::clear();
-        let polled = future.poll(&mut Context::from_waker(waker));
-        self.main.waits.set(waits::noted());
-        polled
+        // Ends with the poll also when that panics: then the loop ends, and its status with it.
+        let _noting = Noting::to(&self.main.status);
+        future.poll(&mut Context::from_waker(waker))
     }
 
     /// Whether anything could be polled now.
@@ -207,7 +212,7 @@ impl Executor {
         while left > 0 {
             let mut tasks = self.tasks.borrow_mut();
             let Some(index) = tasks.queue.pop_front() else { break };
-            if index == MAIN.slot {
+            if index == MAIN.slot() {
                 drop(tasks);
                 self.main.is_queued.set(false);
                 let polled = main();
@@ -223,7 +228,7 @@ impl Executor {
             }
             slot.state = State::Idle;
             let cell = slot.cell.as_ref().expect("a queued slot is not free").alias();
-            let task = TaskId { slot: index, generation: slot.generation };
+            let task = TaskId::new(index, slot.generation);
             drop(tasks);
             self.poll(task, &cell, now);
             left -= 1;
@@ -236,23 +241,21 @@ impl Executor {
         self.operations_left.set(OPERATIONS_PER_POLL);
         self.polls.set(self.polls.get() + 1);
         self.running.set(task);
-        let header = cell.header();
-        let done = if header.aborted.get() {
+        let status = &cell.header().status;
+        let done = if status.is_aborted() {
             // SAFETY: the task is live (a slot that is `Done` is passed over). It is not busy: only `run` polls, and not
             // nested, and `cancel` of a task ends it before it returns.
             unsafe { cell.cancel() };
             true
         } else {
-            header.polled_at.set(now);
-            waits::clear();
+            status.polled_at.set(now);
+            let _noting = Noting::to(status);
             // SAFETY: as above.
-            let done = unsafe { cell.poll(&waker(self.shard, task)) };
-            header.waits.set(waits::noted());
-            done
+            unsafe { cell.poll(&waker(self.shard, task)) }
         };
         if done {
             self.finished(task, cell);
-        } else if header.aborted.get() {
+        } else if status.is_aborted() {
             // Aborted by itself while it ran.
             self.schedule(task);
         }
@@ -260,16 +263,21 @@ impl Executor {
 
     /// The future is gone; the result waits for its handle or is dropped.
     fn finished(&self, task: TaskId, cell: &TaskCell) {
-        self.finalisers.set(self.finalisers.get() - usize::from(cell.header().is_finaliser));
-        if let Some(slot) = self.tasks.borrow_mut().find(task) {
-            slot.state = State::Done;
+        let header = cell.header();
+        self.finalisers.set(self.finalisers.get() - usize::from(header.is_finaliser()));
+        // A task keeps its slot at least until it has finished.
+        self.tasks.borrow_mut().slots[task.slot() as usize].state = State::Done;
+        if !header.status.is_joined() {
+            return self.free(task);
         }
-        if cell.header().joined.get() {
-            if let Some(waiter) = cell.header().waiter.take() {
-                waiter.wake();
+        let Some(waiter) = header.waiter.take() else { return };
+        match waker::task_of(&waiter, self.shard) {
+            Some(task) => {
+                // Dropping it does nothing, by a call.
+                std::mem::forget(waiter);
+                self.schedule(task);
             }
-        } else {
-            self.free(task);
+            None => waiter.wake(),
         }
     }
 
@@ -282,6 +290,7 @@ impl Executor {
         }
     }
 
+    #[inline]
     fn alias(&self, task: TaskId) -> Option<TaskCell> {
         self.tasks.borrow_mut().find(task).and_then(|slot| slot.cell.as_ref().map(TaskCell::alias))
     }
@@ -289,9 +298,9 @@ impl Executor {
     /// Asks a task to end at its next turn.
     pub(crate) fn abort(&self, task: TaskId) {
         if let Some(cell) = self.alias(task)
-            && !cell.header().finished.get()
+            && !cell.header().status.is_finished()
         {
-            cell.header().aborted.set(true);
+            cell.header().status.abort();
             self.schedule(task);
         }
     }
@@ -299,11 +308,10 @@ impl Executor {
     /// Drops a task's future here and now, unless it runs below this call: then it ends at its next turn.
     pub(crate) fn end(&self, task: TaskId) {
         let Some(cell) = self.alias(task) else { return };
-        if cell.header().finished.get() {
-            return;
-        }
-        if cell.header().is_busy.get() {
-            return self.abort(task);
+        match cell.header().status.phase.get() {
+            Phase::Waiting => {}
+            Phase::Busy => return self.abort(task),
+            Phase::Finished => return,
         }
         // SAFETY: live and not busy. Its memory stays at least until it is finished, and what was called until then has
         // returned.
@@ -314,9 +322,9 @@ impl Executor {
     /// The handle is gone: nobody will come for the result.
     pub(crate) fn detach(&self, task: TaskId) {
         let Some(cell) = self.alias(task) else { return };
-        cell.header().joined.set(false);
+        cell.header().status.detach();
         let waiter = cell.header().waiter.take();
-        if cell.header().finished.get() {
+        if cell.header().status.is_finished() {
             self.free(task);
         }
         drop(waiter);
@@ -324,7 +332,7 @@ impl Executor {
 
     /// Whether a task has ended.
     pub(crate) fn is_finished(&self, task: TaskId) -> bool {
-        self.alias(task).is_none_or(|cell| cell.header().finished.get())
+        self.alias(task).is_none_or(|cell| cell.header().status.is_finished())
     }
 
     /// Calls `callback` with the result when the task ends; at once if it has. Not for a task that is gone.
@@ -348,17 +356,21 @@ impl Executor {
     ///
     /// The task's output is `T`, and this is called by its handle, which has not taken the result yet.
     pub(crate) unsafe fn poll_join<T>(&self, task: TaskId, cx: &Context<'_>) -> Poll<Outcome<T>> {
-        let Some(cell) = self.alias(task) else { return Poll::Ready(Err(JoinError::cancelled())) };
-        let header = cell.header();
-        if !header.finished.get() {
-            let old: Option<Waker> = header.waiter.replace(Some(cx.waker().clone()));
+        let mut tasks = self.tasks.borrow_mut();
+        let Some(slot) = tasks.find(task) else { return Poll::Ready(Err(JoinError::cancelled())) };
+        let cell = slot.cell.as_ref().expect("a slot that is found is not free").alias();
+        if !cell.header().status.is_finished() {
+            drop(tasks);
+            let old: Option<Waker> = cell.header().waiter.replace(Some(waker::clone(cx.waker())));
             drop(old);
             return Poll::Pending;
         }
-        // SAFETY: finished, not taken, and of this type, by the caller's promise.
-        let outcome = unsafe { cell.take::<T>() };
-        self.free(task);
-        Poll::Ready(outcome)
+        let _ = tasks.vacate(task);
+        // Before the cell goes, which may drop what is the user's.
+        drop(tasks);
+        // SAFETY: finished, not taken, and of this type, by the caller's promise. The slot's name of it is gone, and `poll`
+        // does not touch its alias after `finished`.
+        Poll::Ready(unsafe { cell.take_and_free::<T>() })
     }
 
     /// Counts one completed operation of the running task; pending, and scheduled again, when it had its share.
@@ -409,13 +421,13 @@ impl Executor {
             let found = slot.cell.as_ref().map(|cell| (slot.generation, cell.alias()));
             drop(tasks);
             if let Some((generation, cell)) = found
-                && !cell.header().finished.get()
-                && !(keeps_finalisers && cell.header().is_finaliser)
+                && !cell.header().status.is_finished()
+                && !(keeps_finalisers && cell.header().is_finaliser())
             {
                 none = false;
                 // SAFETY: live, and nothing is being polled or dropped at the start of a step of the shutdown.
                 unsafe { cell.cancel() };
-                self.finished(TaskId { slot: index as u32, generation }, &cell);
+                self.finished(TaskId::new(index as u32, generation), &cell);
             }
             index += 1;
         }
@@ -430,8 +442,8 @@ impl Executor {
         loop {
             let tasks = self.tasks.borrow();
             let Some(slot) = tasks.slots.get(index) else { break };
-            let task = TaskId { slot: index as u32, generation: slot.generation };
-            let finished = slot.cell.as_ref().is_some_and(|cell| cell.header().finished.get());
+            let task = TaskId::new(index as u32, slot.generation);
+            let finished = slot.cell.as_ref().is_some_and(|cell| cell.header().status.is_finished());
             drop(tasks);
             if finished {
                 freed = true;

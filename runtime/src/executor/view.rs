@@ -4,6 +4,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::{Executor, MAIN, NOBODY, State};
+use crate::shard::ShardKey;
 use crate::task::{TaskId, WaitsFor};
 
 /// A live task as it is now.
@@ -26,8 +27,8 @@ impl Executor {
         Some(self.running.get()).filter(|task| *task != NOBODY)
     }
 
-    /// A live task; none if it has ended.
-    pub(crate) fn see(&self, task: TaskId) -> Option<Seen> {
+    /// A live task of this executor, which is that of `shard`; none if it has ended.
+    pub(crate) fn see(&self, shard: ShardKey, task: TaskId) -> Option<Seen> {
         let is_running = self.running.get() == task;
         if task == MAIN {
             let main = &self.main;
@@ -37,29 +38,29 @@ impl Executor {
                 location: main.location.get()?,
                 is_running,
                 is_queued: main.is_queued.get(),
-                polled_at: main.polled_at.get(),
-                waits: main.waits.get(),
+                polled_at: main.status.polled_at.get(),
+                waits: main.status.waits(shard),
             });
         }
         let mut tasks = self.tasks.borrow_mut();
         let slot = tasks.find(task)?;
         let header = slot.cell.as_ref()?.header();
-        (!header.finished.get()).then(|| Seen {
+        (!header.status.is_finished()).then(|| Seen {
             task,
             name: header.name(),
             location: header.location,
             is_running,
             is_queued: slot.state == State::Queued,
-            polled_at: header.polled_at.get(),
-            waits: header.waits.get(),
+            polled_at: header.status.polled_at.get(),
+            waits: header.status.waits(shard),
         })
     }
 
     /// Every live task: the main one, then the others in the order of their slots.
-    pub(crate) fn see_all(&self) -> Vec<Seen> {
+    pub(crate) fn see_all(&self, shard: ShardKey) -> Vec<Seen> {
         let slots = self.tasks.borrow().slots.len();
-        let others = (0..slots)
-            .map(|slot| TaskId { slot: slot as u32, generation: self.tasks.borrow().slots[slot].generation });
-        std::iter::once(MAIN).chain(others).filter_map(|task| self.see(task)).collect()
+        let others =
+            (0..slots).map(|slot| TaskId::new(slot as u32, self.tasks.borrow().slots[slot].generation));
+        std::iter::once(MAIN).chain(others).filter_map(|task| self.see(shard, task)).collect()
     }
 }

@@ -42,11 +42,23 @@ use crate::time::Clock;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ShardId(pub(crate) u16);
 
-/// Which shard, among all that ever were: what a handle holds.
+/// Which shard, among all that ever were: what a handle holds. One word, as [`TaskId`] is, and for the same reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct ShardKey {
-    pub(crate) id: ShardId,
-    pub(crate) serial: u32,
+pub(crate) struct ShardKey(u64);
+
+impl ShardKey {
+    pub(crate) const fn new(id: ShardId, serial: u32) -> Self {
+        ShardKey((serial as u64) << 16 | id.0 as u64)
+    }
+
+    #[inline]
+    pub(crate) const fn id(self) -> ShardId {
+        ShardId(self.0 as u16)
+    }
+
+    pub(crate) const fn serial(self) -> u32 {
+        (self.0 >> 16) as u32
+    }
 }
 
 /// How a shard is made.
@@ -116,7 +128,7 @@ impl Shard {
         let io = Io::new(driver, Rc::clone(&pool), remote.inbox.doorbell().fd());
         Ok(Rc::new(Shard {
             key,
-            executor: Executor::new(key.id),
+            executor: Executor::new(key.id()),
             io: RefCell::new(io),
             pool,
             clock: Clock::new(settings.virtual_clock),
@@ -145,7 +157,7 @@ impl Shard {
 #[inline]
 pub(crate) fn wake(shard: ShardId, task: TaskId) {
     let local = with_current(|current| {
-        let here = current.is_some_and(|current| current.key.id == shard);
+        let here = current.is_some_and(|current| current.key.id() == shard);
         if here && let Some(current) = current {
             current.executor.schedule(task);
         }
@@ -166,7 +178,7 @@ pub(crate) fn send(shard: ShardKey, message: Message) {
         _ => false,
     });
     if !local {
-        registry::send(shard.id, Some(shard.serial), message);
+        registry::send(shard.id(), Some(shard.serial()), message);
     }
 }
 

@@ -102,12 +102,12 @@ pub(super) fn register() -> io::Result<(ShardKey, Arc<Remote>)> {
     let id =
         u16::try_from(index).map_err(|_| io::Error::other("more than 65536 annulet loops in one process"))?;
     registry.shards[index] = Some(Arc::clone(&remote));
-    Ok((ShardKey { id: ShardId(id), serial }, remote))
+    Ok((ShardKey::new(ShardId(id), serial), remote))
 }
 
 /// Strikes a shard out.
 pub(super) fn unregister(key: ShardKey) {
-    let gone = registry().shards[usize::from(key.id.0)].take();
+    let gone = registry().shards[usize::from(key.id().0)].take();
     if let Some(remote) = gone {
         // Its messages name tasks that are no more.
         drop(remote.inbox.close());
@@ -122,7 +122,7 @@ fn find(id: ShardId, serial: Option<u32>) -> Option<Arc<Remote>> {
 
 /// Whether the shard has not ended.
 pub(super) fn lives(key: ShardKey) -> bool {
-    find(key.id, Some(key.serial)).is_some()
+    find(key.id(), Some(key.serial())).is_some()
 }
 
 /// Puts a message into a shard's inbox and rings if it sleeps.

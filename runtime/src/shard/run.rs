@@ -51,7 +51,7 @@ impl Shard {
     pub(crate) fn block_on<F: Future>(&self, future: F, location: &'static Location<'static>) -> F::Output {
         self.executor.start_main(location);
         let mut future = pin!(future);
-        let main_waker = waker(self.key.id, MAIN);
+        let main_waker = waker(self.key.id(), MAIN);
         let busy = Busy::default();
         loop {
             let now = self.clock.now();

@@ -11,7 +11,8 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::{JoinError, WaitsFor, memory};
+use super::status::{Phase, Status};
+use super::{JoinError, memory};
 
 /// What a task became.
 pub(crate) type Outcome<T> = Result<T, JoinError>;
@@ -25,6 +26,8 @@ struct Extra {
     name: Option<Rc<str>>,
     /// In the order in which they are called.
     on_done: Vec<OnDone>,
+    /// Whether the loop waits for the task before it ends.
+    is_finaliser: bool,
 }
 
 /// What a task is made with, apart from its future.
@@ -43,30 +46,20 @@ pub(crate) struct Header {
     vtable: &'static VTable,
     /// Where the task was spawned.
     pub(crate) location: &'static Location<'static>,
-    /// None: no name and no callbacks.
+    /// None: no name, no callbacks, no finaliser.
     extra: Cell<Option<Box<Extra>>>,
-    /// Whether a handle will come for the result.
-    pub(crate) joined: Cell<bool>,
-    /// Whether the loop waits for it before it ends.
-    pub(crate) is_finaliser: bool,
-    /// Whether the future is to be dropped instead of polled.
-    pub(crate) aborted: Cell<bool>,
-    /// Whether the future is being polled or dropped: then it cannot be dropped.
-    pub(crate) is_busy: Cell<bool>,
-    /// Whether the future is gone and the result is here (or was taken).
-    pub(crate) finished: Cell<bool>,
     /// Who awaits the handle.
     pub(crate) waiter: Cell<Option<Waker>>,
-    /// What its last poll waited for.
-    pub(crate) waits: Cell<WaitsFor>,
-    /// When it was polled last, by the loop's clock; when it was spawned, before that.
-    pub(crate) polled_at: Cell<u64>,
+    pub(crate) status: Status,
 }
+
+// A cache line. With the future of a sleep behind it, a task takes 112 bytes of malloc's.
+const _: () = assert!(size_of::<Header>() == 64);
 
 struct VTable {
     poll: unsafe fn(NonNull<Header>, &Waker) -> bool,
     cancel: unsafe fn(NonNull<Header>),
-    take: unsafe fn(NonNull<Header>, NonNull<()>),
+    take_and_free: unsafe fn(NonNull<Header>, NonNull<()>),
     peek: unsafe fn(NonNull<Header>) -> NonNull<()>,
     free: unsafe fn(NonNull<Header>),
 }
@@ -76,21 +69,6 @@ struct Body<F: Future> {
     /// First, so that a pointer to the cell is a pointer to its header.
     header: Header,
     stage: UnsafeCell<Stage<F>>,
-}
-
-impl<F: Future> Body<F> {
-    /// Whether there is something to be dropped. Most often the result was taken, and nothing else was there.
-    ///
-    /// # Safety
-    ///
-    /// Nobody has a unique reference to the stage.
-    unsafe fn holds_anything(&self) -> bool {
-        // SAFETY: the caller's promise.
-        let is_empty = matches!(unsafe { &*self.stage.get() }, Stage::Empty);
-        // SAFETY: cells of one thread; nothing changes them while they are looked at.
-        let (extra, waiter) = unsafe { (&*self.header.extra.as_ptr(), &*self.header.waiter.as_ptr()) };
-        !is_empty || extra.is_some() || waiter.is_some()
-    }
 }
 
 enum Stage<F: Future> {
@@ -109,28 +87,28 @@ impl TaskCell {
             &VTable {
                 poll: poll::<F>,
                 cancel: cancel::<F>,
-                take: take::<F>,
+                take_and_free: take_and_free::<F>,
                 peek: peek::<F>,
                 free: free::<F>,
             }
         };
-        let extra = origin.name.map(|name| Box::new(Extra { name: Some(name), on_done: Vec::new() }));
-        let header = Header {
-            vtable,
-            location: origin.location,
-            extra: Cell::new(extra),
-            joined: Cell::new(true),
-            is_finaliser: origin.is_finaliser,
-            aborted: Cell::new(false),
-            is_busy: Cell::new(false),
-            finished: Cell::new(false),
-            waiter: Cell::new(None),
-            waits: Cell::default(),
-            polled_at: Cell::new(origin.now),
-        };
+        let Origin { name, location, now, is_finaliser } = origin;
+        let extra = (name.is_some() || is_finaliser)
+            .then(|| Box::new(Extra { name, on_done: Vec::new(), is_finaliser }));
         let cell = memory::allocate(Layout::new::<Body<F>>()).cast::<Body<F>>();
-        // SAFETY: freshly allocated with this type's layout.
-        unsafe { cell.write(Body { header, stage: UnsafeCell::new(Stage::Live(future)) }) };
+        let place = cell.as_ptr();
+        // One field after the other, where it is to be: made on the stack and copied from there in larger words than it was
+        // written in, the header would wait for its own stores (see `TaskId`).
+        // SAFETY: freshly allocated with this type's layout, and nobody else has it; every field is written.
+        unsafe {
+            let header = &raw mut (*place).header;
+            (&raw mut (*header).vtable).write(vtable);
+            (&raw mut (*header).location).write(location);
+            (&raw mut (*header).extra).write(Cell::new(extra));
+            (&raw mut (*header).waiter).write(Cell::new(None));
+            (&raw mut (*header).status).write(Status::new(now));
+            (&raw mut (*place).stage).write(UnsafeCell::new(Stage::Live(future)));
+        }
         TaskCell(cell.cast())
     }
 
@@ -153,10 +131,10 @@ impl TaskCell {
     #[inline]
     pub(crate) unsafe fn poll(&self, waker: &Waker) -> bool {
         let header = self.header();
-        header.is_busy.set(true);
+        header.status.phase.set(Phase::Busy);
         // SAFETY: the vtable is the one of this cell's type; the caller passes on the rest.
         let is_done = unsafe { (header.vtable.poll)(self.0, waker) };
-        header.is_busy.set(false);
+        header.status.phase.set(if is_done { Phase::Finished } else { Phase::Waiting });
         is_done
     }
 
@@ -167,22 +145,24 @@ impl TaskCell {
     /// The task is live and not busy.
     pub(crate) unsafe fn cancel(&self) {
         let header = self.header();
-        header.is_busy.set(true);
+        header.status.phase.set(Phase::Busy);
         // SAFETY: as in `poll`.
         unsafe { (header.vtable.cancel)(self.0) };
-        header.is_busy.set(false);
+        header.status.phase.set(Phase::Finished);
     }
 
-    /// Moves the result out.
+    /// Moves the result out and gives the memory back.
     ///
     /// # Safety
     ///
-    /// The task is finished, its result was not taken, and its future's output is `T`.
-    pub(crate) unsafe fn take<T>(&self) -> Outcome<T> {
+    /// The task is finished, its result was not taken, and its future's output is `T`. No other name of this cell is used
+    /// after this.
+    #[inline]
+    pub(crate) unsafe fn take_and_free<T>(self) -> Outcome<T> {
         let mut outcome = std::mem::MaybeUninit::<Outcome<T>>::uninit();
-        // SAFETY: the caller vouches for `T`; `take` of this cell's type writes an `Outcome<T>` to the pointer.
+        // SAFETY: the caller vouches for `T`; that of this cell's type writes an `Outcome<T>` to the pointer.
         unsafe {
-            (self.header().vtable.take)(self.0, NonNull::from(&mut outcome).cast());
+            (self.header().vtable.take_and_free)(self.0, NonNull::from(&mut outcome).cast());
             outcome.assume_init()
         }
     }
@@ -194,7 +174,7 @@ impl TaskCell {
     /// The future's output is `T`. If the task is finished, its result was not taken, and it is not taken or freed
     /// while `callback` runs.
     pub(crate) unsafe fn on_done<T>(&self, callback: impl FnOnce(&Outcome<T>) + 'static) {
-        if self.header().finished.get() {
+        if self.header().status.is_finished() {
             // SAFETY: finished and not taken, by the caller's promise, so there is an outcome of this type.
             let outcome = unsafe { (self.header().vtable.peek)(self.0).cast::<Outcome<T>>().as_ref() };
             return callback(outcome);
@@ -208,11 +188,11 @@ impl TaskCell {
         self.header().extra.set(Some(extra));
     }
 
-    /// Drops what is left (a result nobody took) and gives the memory back.
+    /// Drops a result that nobody took, and gives the memory back.
     ///
     /// # Safety
     ///
-    /// No other name of this cell is used after this, and the task is not being polled.
+    /// The task is finished, its result was not taken, and no other name of this cell is used after this.
     pub(crate) unsafe fn free(self) {
         // SAFETY: as in `poll`.
         unsafe { (self.header().vtable.free)(self.0) }
@@ -248,24 +228,39 @@ unsafe fn drop_future<F: Future>(cell: &Body<F>) {
 unsafe fn finish<F: Future>(cell: &Body<F>, outcome: Outcome<F::Output>) {
     // SAFETY: the caller's promise; `Empty` needs no drop.
     unsafe { cell.stage.get().write(Stage::Finished(outcome)) };
-    cell.header.call_on_done(|| {
+    if cell.header.has_extra() {
         // SAFETY: the cell is of type `F` and holds an outcome.
-        unsafe { peek::<F>(NonNull::from(cell).cast()) }
-    });
-    cell.header.finished.set(true);
+        cell.header.call_on_done(|| unsafe { peek::<F>(NonNull::from(cell).cast()) });
+    }
 }
 
 impl Header {
+    /// Whether the task has anything that most have not.
+    #[inline]
+    fn has_extra(&self) -> bool {
+        // SAFETY: a cell of this thread; nothing changes it while it is looked at.
+        unsafe { (*self.extra.as_ptr()).is_some() }
+    }
+
+    fn with_extra<R>(&self, look: impl FnOnce(&Extra) -> R) -> Option<R> {
+        // SAFETY: as above, for what `look` is in this file: it calls nothing that could change the cell.
+        unsafe { (*self.extra.as_ptr()).as_deref() }.map(look)
+    }
+
     /// The task's name.
     pub(crate) fn name(&self) -> Option<Rc<str>> {
-        let extra = self.extra.take();
-        let name = extra.as_ref().and_then(|extra| extra.name.clone());
-        self.extra.set(extra);
-        name
+        self.with_extra(|extra| extra.name.clone()).flatten()
+    }
+
+    /// Whether the loop waits for the task before it ends.
+    #[inline]
+    pub(crate) fn is_finaliser(&self) -> bool {
+        self.has_extra() && self.with_extra(|extra| extra.is_finaliser).unwrap_or(false)
     }
 
     /// Calls what was registered, and what that registers. The task is not marked as finished yet, so that its result
     /// can be neither taken nor freed meanwhile.
+    #[cold]
     fn call_on_done(&self, outcome: impl Fn() -> NonNull<()>) {
         loop {
             let Some(mut extra) = self.extra.take() else { return };
@@ -339,14 +334,42 @@ unsafe fn cancel<F: Future>(header: NonNull<Header>) {
     unsafe { finish(cell, Err(error)) };
 }
 
-unsafe fn take<F: Future>(header: NonNull<Header>, to: NonNull<()>) {
+unsafe fn take_and_free<F: Future>(header: NonNull<Header>, to: NonNull<()>) {
+    let cell = header.cast::<Body<F>>();
     // SAFETY: as in `poll`; a finished task is not polled, so this is the only reference to the stage.
-    let stage = unsafe { &mut *header.cast::<Body<F>>().as_ref().stage.get() };
-    match std::mem::replace(stage, Stage::Empty) {
-        // SAFETY: the caller passes room for an `Outcome<F::Output>`.
-        Stage::Finished(outcome) => unsafe { to.cast::<Outcome<F::Output>>().write(outcome) },
-        _ => unreachable!("the result of a finished task is taken once"),
+    let Stage::Finished(outcome) = (unsafe { &mut *cell.as_ref().stage.get() }) else {
+        unreachable!("the result of a finished task is taken once")
+    };
+    // SAFETY: the caller passes room for an `Outcome<F::Output>`. The one in the cell is not dropped: `release` drops the
+    // header only.
+    unsafe {
+        // By value, not as bytes: in the words in which it was written.
+        to.cast::<Outcome<F::Output>>().write(std::ptr::read(outcome));
+        release::<F>(cell);
     }
+}
+
+/// Drops what a header may hold and gives the memory back.
+///
+/// # Safety
+///
+/// The stage was dropped or moved out, and nobody uses the cell any more.
+#[inline]
+unsafe fn release<F: Future>(cell: NonNull<Body<F>>) {
+    #[cold]
+    fn drop_rest(header: &Header) {
+        let (extra, waiter) = (header.extra.take(), header.waiter.take());
+        drop_quietly(extra);
+        drop_quietly(waiter);
+    }
+    // SAFETY: as in `poll`.
+    let header = unsafe { &cell.as_ref().header };
+    // SAFETY: a cell of this thread; nothing changes it while it is looked at.
+    if header.has_extra() || unsafe { (*header.waiter.as_ptr()).is_some() } {
+        drop_rest(header);
+    }
+    // SAFETY: allocated with this layout in `TaskCell::new`. What is left in it needs no drop.
+    unsafe { memory::free(cell.cast(), Layout::new::<Body<F>>()) };
 }
 
 /// The outcome of a finished task.
@@ -360,11 +383,10 @@ unsafe fn peek<F: Future>(header: NonNull<Header>) -> NonNull<()> {
 
 unsafe fn free<F: Future>(header: NonNull<Header>) {
     let cell = header.cast::<Body<F>>();
-    // SAFETY: as in `poll`.
-    if unsafe { cell.as_ref().holds_anything() } {
-        // SAFETY: nobody uses the cell any more.
-        let _ = catch_unwind(AssertUnwindSafe(|| unsafe { std::ptr::drop_in_place(cell.as_ptr()) }));
-    }
-    // SAFETY: allocated with this layout in `TaskCell::new`.
-    unsafe { memory::free(cell.cast(), Layout::new::<Body<F>>()) };
+    // SAFETY: nobody uses the cell any more, and the stage is not touched after this.
+    let drop_stage = || unsafe { std::ptr::drop_in_place((*cell.as_ptr()).stage.get()) };
+    // A panic in the drop of a result that nobody took has nobody left to go to.
+    let _ = catch_unwind(AssertUnwindSafe(drop_stage));
+    // SAFETY: the stage is gone.
+    unsafe { release::<F>(cell) };
 }

@@ -153,8 +153,12 @@ impl fmt::Display for Dump {
 pub fn dump() -> Dump {
     let shard = shard::current();
     let now = shard.clock.now();
-    let tasks =
-        shard.executor.see_all().into_iter().map(|seen| TaskDump::new(shard.key, seen, now)).collect();
+    let tasks = shard
+        .executor
+        .see_all(shard.key)
+        .into_iter()
+        .map(|seen| TaskDump::new(shard.key, seen, now))
+        .collect();
     Dump { thread: std::thread::current().name().unwrap_or("without a name").to_owned(), tasks }
 }
 

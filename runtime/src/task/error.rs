@@ -5,37 +5,37 @@ use std::fmt;
 
 /// Why awaiting a [`JoinHandle`](super::JoinHandle) gave no value: the task was aborted, or it panicked.
 pub struct JoinError {
-    kind: Kind,
+    /// None: cancelled. Boxed, so that every task's result has room for its value and one word.
+    kind: Option<Box<Kind>>,
 }
 
 enum Kind {
-    Cancelled,
     Panicked(Box<dyn Any + Send + 'static>),
     NotStarted(String),
 }
 
 impl JoinError {
     pub(crate) fn cancelled() -> Self {
-        JoinError { kind: Kind::Cancelled }
+        JoinError { kind: None }
     }
 
     pub(crate) fn panicked(payload: Box<dyn Any + Send + 'static>) -> Self {
-        JoinError { kind: Kind::Panicked(payload) }
+        JoinError { kind: Some(Box::new(Kind::Panicked(payload))) }
     }
 
     /// A blocking task for which no thread can be had; `why` ends the sentence.
     pub(crate) fn not_started(why: String) -> Self {
-        JoinError { kind: Kind::NotStarted(why) }
+        JoinError { kind: Some(Box::new(Kind::NotStarted(why))) }
     }
 
     /// Whether the task was aborted, or its runtime ended first.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.kind, Kind::Cancelled)
+        self.kind.is_none()
     }
 
     /// Whether the task panicked.
     pub fn is_panic(&self) -> bool {
-        matches!(self.kind, Kind::Panicked(_))
+        matches!(self.kind.as_deref(), Some(Kind::Panicked(_)))
     }
 
     /// The value that the task panicked with, for [`std::panic::resume_unwind`].
@@ -44,15 +44,15 @@ impl JoinError {
     ///
     /// When the task did not panic; see [`is_panic`](Self::is_panic).
     pub fn into_panic(self) -> Box<dyn Any + Send + 'static> {
-        match self.kind {
-            Kind::Panicked(payload) => payload,
-            Kind::Cancelled => panic!("the task was cancelled, it did not panic"),
-            Kind::NotStarted(_) => panic!("the task was not started, it did not panic"),
+        match self.kind.map(|kind| *kind) {
+            Some(Kind::Panicked(payload)) => payload,
+            None => panic!("the task was cancelled, it did not panic"),
+            Some(Kind::NotStarted(_)) => panic!("the task was not started, it did not panic"),
         }
     }
 
     fn message(&self) -> Option<&str> {
-        let Kind::Panicked(payload) = &self.kind else { return None };
+        let Some(Kind::Panicked(payload)) = self.kind.as_deref() else { return None };
         payload
             .downcast_ref::<&'static str>()
             .copied()
@@ -68,11 +68,11 @@ impl fmt::Debug for JoinError {
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.kind, self.message()) {
-            (Kind::Cancelled, _) => f.write_str("the task was cancelled"),
-            (Kind::NotStarted(why), _) => write!(f, "the task was not started: {why}"),
-            (Kind::Panicked(_), Some(message)) => write!(f, "the task panicked: {message}"),
-            (Kind::Panicked(_), None) => f.write_str("the task panicked"),
+        match (self.kind.as_deref(), self.message()) {
+            (None, _) => f.write_str("the task was cancelled"),
+            (Some(Kind::NotStarted(why)), _) => write!(f, "the task was not started: {why}"),
+            (Some(Kind::Panicked(_)), Some(message)) => write!(f, "the task panicked: {message}"),
+            (Some(Kind::Panicked(_)), None) => f.write_str("the task panicked"),
         }
     }
 }

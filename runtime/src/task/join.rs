@@ -10,6 +10,10 @@ use std::task::{Context, Poll};
 use super::{Id, JoinError, TaskId, WaitsFor, waits};
 use crate::shard::{self, Message, ShardKey};
 
+/// Beyond the bits of a task's id: the result was taken, the slot is free. A flag of its own would make each handle half as
+/// large again.
+const TAKEN: u64 = 1 << TaskId::BITS;
+
 /// Awaits a task and gives its result; made by [`spawn`](crate::spawn).
 ///
 /// Dropping the handle detaches the task: it goes on, and its result is dropped. The handle holds only the task's
@@ -33,23 +37,35 @@ use crate::shard::{self, Message, ShardKey};
 /// Awaiting panics on another thread than the task's, and after the result was taken.
 pub struct JoinHandle<T> {
     shard: ShardKey,
-    task: TaskId,
-    /// Set when the result was taken; the slot is free then.
-    taken: bool,
+    /// The task's id, with `TAKEN` when its result was taken.
+    word: u64,
     /// The handle yields a `T` but holds none.
     result: PhantomData<fn() -> T>,
 }
 
+// Two words, which travel in registers.
+const _: () = assert!(size_of::<JoinHandle<[u8; 100]>>() == 16);
+
 impl<T> JoinHandle<T> {
     pub(crate) fn new(shard: ShardKey, task: TaskId) -> Self {
-        JoinHandle { shard, task, taken: false, result: PhantomData }
+        JoinHandle { shard, word: task.word(), result: PhantomData }
+    }
+
+    #[inline]
+    fn task(&self) -> TaskId {
+        TaskId::from_word(self.word)
+    }
+
+    #[inline]
+    fn is_taken(&self) -> bool {
+        self.word & TAKEN != 0
     }
 
     /// Asks the task to end: its future is dropped at its next turn instead of polled. Awaiting it then gives a
     /// [`JoinError`] with [`is_cancelled`](JoinError::is_cancelled), unless it had finished before.
     pub fn abort(&self) {
-        if !self.taken {
-            shard::send(self.shard, Message::Abort(self.task));
+        if !self.is_taken() {
+            shard::send(self.shard, Message::Abort(self.task()));
         }
     }
 
@@ -104,29 +120,29 @@ impl<T> JoinHandle<T> {
     /// On another thread than the task's, and after the handle gave its result.
     pub fn on_done(&self, callback: impl FnOnce(Result<&T, &JoinError>) + 'static) {
         assert!(
-            !self.taken,
+            !self.is_taken(),
             "on_done was called on a JoinHandle that gave its result before; there is none to see"
         );
         // `T` is the output of this task, as in `poll`; the handle is lent for the call.
-        shard::on_done::<T>(self.shard, self.task, move |outcome| callback(outcome.as_ref()));
+        shard::on_done::<T>(self.shard, self.task(), move |outcome| callback(outcome.as_ref()));
     }
 
     /// The task's name, if it has one and has not ended. None on another thread than the task's.
     pub fn name(&self) -> Option<Rc<str>> {
         shard::with_current(|current| {
             let current = current.filter(|current| current.key == self.shard)?;
-            current.executor.see(self.task)?.name
+            current.executor.see(current.key, self.task())?.name
         })
     }
 
     /// The task's id.
     pub fn id(&self) -> Id {
-        Id { shard: self.shard, task: self.task }
+        Id { shard: self.shard, task: self.task() }
     }
 
     /// Whether the task has ended. False on another thread than the task's as long as its runtime lives.
     pub fn is_finished(&self) -> bool {
-        self.taken || shard::is_finished(self.shard, self.task)
+        self.is_taken() || shard::is_finished(self.shard, self.task())
     }
 }
 
@@ -134,11 +150,12 @@ impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        assert!(!self.taken, "a JoinHandle was awaited again after it gave its result");
+        assert!(!self.is_taken(), "a JoinHandle was awaited again after it gave its result");
         // `T` is the output of this task: `new` is called by `spawn` only, with the same type.
-        let outcome = shard::poll_join::<T>(self.shard, self.task, cx);
-        self.taken = outcome.is_ready();
-        if !self.taken {
+        let outcome = shard::poll_join::<T>(self.shard, self.task(), cx);
+        if outcome.is_ready() {
+            self.word |= TAKEN;
+        } else {
             waits::note(WaitsFor::Task(self.id()));
         }
         outcome
@@ -147,8 +164,8 @@ impl<T> Future for JoinHandle<T> {
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        if !self.taken {
-            shard::send(self.shard, Message::Detach(self.task));
+        if !self.is_taken() {
+            shard::send(self.shard, Message::Detach(self.task()));
         }
     }
 }

@@ -80,7 +80,7 @@ pub fn current() -> Task {
 pub fn try_current() -> Option<Task> {
     shard::with_current(|shard| {
         let shard = shard?;
-        let seen = shard.executor.see(shard.executor.running()?)?;
+        let seen = shard.executor.see(shard.key, shard.executor.running()?)?;
         Some(Task::new(shard, seen))
     })
 }
@@ -104,5 +104,5 @@ pub fn try_current() -> Option<Task> {
 #[track_caller]
 pub fn all() -> Vec<Task> {
     let shard = shard::current();
-    shard.executor.see_all().into_iter().map(|seen| Task::new(&shard, seen)).collect()
+    shard.executor.see_all(shard.key).into_iter().map(|seen| Task::new(&shard, seen)).collect()
 }

@@ -1,8 +1,9 @@
 //! Recycled memory by size class, for task cells and handler futures: a request or a connection allocates nothing once
 //! its like has been seen.
 //!
-//! Blocks up to [`CLASS_MAX`] bytes come from a free list of the thread, in classes of 64 bytes (a cache line), and go
-//! back to it up to a bound; everything else is the allocator's.
+//! Blocks up to [`CLASS_MAX`] bytes come from a free list of the thread, by classes, and go back to it up to a bound;
+//! everything else is the allocator's. Small classes are 16 bytes apart, which is what malloc rounds to: of many waiting
+//! tasks each costs its cell and malloc's eight bytes. Larger ones are 64 bytes apart, so that more futures share them.
 
 #![allow(unsafe_code)]
 
@@ -10,14 +11,21 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-/// Size classes are multiples of this.
-const CLASS_BYTES: usize = 64;
+/// Eight bytes beyond multiples of 16 fill a chunk of malloc's, which are multiples of 16 with eight bytes of its own.
+const CLASS_OFFSET: usize = 8;
+/// Between two small classes.
+const SMALL_STEP: usize = 16;
+/// Small classes: the last has 264 bytes.
+const SMALL_CLASSES: usize = 16;
+const SMALL_MAX: usize = SMALL_CLASSES * SMALL_STEP + CLASS_OFFSET;
+/// Between two of the others.
+const STEP: usize = 64;
 /// What malloc gives without padding; a type that asks for more is not recycled.
 const CLASS_ALIGN: usize = 16;
 /// Blocks above this are not recycled.
-const CLASS_MAX: usize = 4096;
+const CLASS_MAX: usize = SMALL_MAX + 60 * STEP;
 /// Classes.
-const CLASSES: usize = CLASS_MAX / CLASS_BYTES;
+const CLASSES: usize = SMALL_CLASSES + (CLASS_MAX - SMALL_MAX) / STEP;
 /// Bytes that one class keeps.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
@@ -41,14 +49,24 @@ thread_local! {
         const { Classes([const { Class { first: Cell::new(None), count: Cell::new(0) } }; CLASSES]) };
 }
 
+#[inline]
 fn class_of(layout: Layout) -> Option<usize> {
-    let fits = (1..=CLASS_MAX).contains(&layout.size()) && layout.align() <= CLASS_ALIGN;
-    fits.then(|| (layout.size() - 1) / CLASS_BYTES)
+    let size = layout.size();
+    let fits = (1..=CLASS_MAX).contains(&size) && layout.align() <= CLASS_ALIGN;
+    fits.then(|| match size {
+        ..=SMALL_MAX => size.saturating_sub(CLASS_OFFSET + 1) / SMALL_STEP,
+        _ => SMALL_CLASSES + (size - SMALL_MAX - 1) / STEP,
+    })
 }
 
+#[inline]
 fn class_layout(class: usize) -> Layout {
+    let size = match class {
+        ..SMALL_CLASSES => (class + 1) * SMALL_STEP + CLASS_OFFSET,
+        _ => SMALL_MAX + (class + 1 - SMALL_CLASSES) * STEP,
+    };
     // SAFETY: a power of two as alignment, and a size of at most CLASS_MAX.
-    unsafe { Layout::from_size_align_unchecked((class + 1) * CLASS_BYTES, CLASS_ALIGN) }
+    unsafe { Layout::from_size_align_unchecked(size, CLASS_ALIGN) }
 }
 
 /// Memory for `layout`.
@@ -99,7 +117,7 @@ pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
             return false;
         }
         let block = block.cast::<FreeBlock>();
-        // SAFETY: the block is free, at least 64 bytes large and aligned to 16.
+        // SAFETY: the block is free, at least 24 bytes large and aligned to 16.
         unsafe { block.write(FreeBlock { next: list.first.get() }) };
         list.first.set(Some(block));
         list.count.set(list.count.get() + 1);
@@ -131,14 +149,27 @@ mod tests {
 
     #[test]
     fn a_freed_block_is_the_next_of_its_class() {
-        let (small, large) = (Layout::new::<[u64; 9]>(), Layout::new::<[u64; 16]>());
+        let (small, large) = (Layout::new::<[u64; 42]>(), Layout::new::<[u64; 49]>());
         let first = allocate(small);
         // SAFETY: allocated above with this layout.
         unsafe { free(first, small) };
         let second = allocate(large);
-        assert_eq!(first, second, "72 and 128 bytes are of one class");
+        assert_eq!(first, second, "336 and 392 bytes are of one class");
         // SAFETY: as above.
         unsafe { free(second, large) };
+    }
+
+    #[test]
+    fn every_size_fits_its_class_closely() {
+        for size in 1..=CLASS_MAX {
+            let class = class_of(Layout::from_size_align(size, 8).unwrap()).expect("of a class");
+            let block = class_layout(class).size();
+            let waste_max = if size <= SMALL_MAX { SMALL_STEP } else { STEP };
+            assert!(class < CLASSES && block >= size, "{size} bytes in {block}");
+            assert!(block - size < waste_max || size < SMALL_STEP + CLASS_OFFSET, "{size} bytes in {block}");
+        }
+        assert_eq!(class_of(Layout::from_size_align(CLASS_MAX, 8).unwrap()), Some(CLASSES - 1));
+        assert_eq!(class_of(Layout::from_size_align(CLASS_MAX + 1, 8).unwrap()), None);
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //!                     Finished -- the handle takes the result or is dropped --> (free)
 //! ```
 //!
-//! `cell` is the memory of one task, `id` names it, `waits` notes what it waits for, `waker` packs shard, slot and generation into the waker's data word, `memory`
+//! `cell` is the memory of one task, `id` names it, `waits` notes what it waits for,
+//! `status` keeps that with the executor's marks, `waker` packs shard, slot and generation into the waker's data word, `memory`
 //! recycles blocks by size class, `join` is the user's handle, `finally` closes asynchronously, `live` and `dump` tell of all,
 //! `share` is fair among futures that one task polls together.
 
@@ -27,6 +28,7 @@ mod join;
 mod live;
 pub(crate) mod memory;
 pub(crate) mod share;
+pub(crate) mod status;
 pub(crate) mod waits;
 pub(crate) mod waker;
 
@@ -35,7 +37,7 @@ pub use dump::{Dump, State, TaskDump, dump, print_all};
 pub use error::JoinError;
 pub use finally::{Finally, finally, using};
 pub use id::Id;
-pub(crate) use id::TaskId;
+pub(crate) use id::{GENERATION_MASK, SLOT_MAX, TaskId};
 pub use join::JoinHandle;
 pub use live::{Task, all, current, try_current};
 pub use waits::WaitsFor;

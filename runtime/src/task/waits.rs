@@ -1,14 +1,19 @@
 //! What a task waits for: a note that a future leaves when it returns Pending, for the task dump.
 //!
-//! It costs a few plain stores a poll: a future that waits overwrites the thread's note, and after the poll the executor
-//! copies it into the task. It wakes nobody and owns nothing. Of several futures that one task awaits at a time (a
+//! It costs a few plain stores a poll: before it the executor says where the note is to go, and a future that waits writes
+//! it there. It wakes nobody and owns nothing. Of several futures that one task awaits at a time (a
 //! select, a gather) the one that was polled last is named.
+
+#![allow(unsafe_code)]
 
 use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::os::fd::RawFd;
+use std::ptr;
 
 use super::Id;
+use super::status::Status;
 
 /// What a task waits for, as its last poll left it; part of a [`Dump`](super::Dump).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,32 +67,47 @@ impl fmt::Display for WaitsFor {
 }
 
 thread_local! {
-    /// The note of the poll that runs on this thread.
-    static NOTED: Cell<WaitsFor> = const { Cell::new(WaitsFor::Other) };
+    /// Where the note of the poll that runs on this thread goes. Null where there is none.
+    ///
+    /// INVARIANT: null, or set by a [`Noting`] that lives, to a status that it borrows.
+    static STATUS: Cell<*const Status> = const { Cell::new(ptr::null()) };
 }
 
 /// Leaves a note of what the task that is being polled waits for. Called by a future that returns Pending; outside of a
-/// poll it does nothing of use and no harm.
+/// poll it does nothing.
 #[inline]
 pub(crate) fn note(what: WaitsFor) {
-    NOTED.set(what);
+    // SAFETY: the invariant; statuses are only shared, their fields are cells.
+    if let Some(status) = unsafe { STATUS.get().as_ref() } {
+        status.note(what);
+    }
 }
 
-/// Before a poll: nothing is noted.
-#[inline]
-pub(crate) fn clear() {
-    NOTED.set(WaitsFor::Other);
+/// The time of a poll, in which notes go to a status.
+#[derive(Debug)]
+pub(crate) struct Noting<'a>(PhantomData<&'a Status>);
+
+impl<'a> Noting<'a> {
+    /// Nothing is noted yet.
+    #[inline]
+    pub(crate) fn to(status: &'a Status) -> Self {
+        status.clear_note();
+        STATUS.set(status);
+        Noting(PhantomData)
+    }
 }
 
-/// After a poll: what was noted.
-#[inline]
-pub(crate) fn noted() -> WaitsFor {
-    NOTED.get()
+impl Drop for Noting<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        STATUS.set(ptr::null());
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::{ShardId, ShardKey};
 
     #[test]
     fn a_note_has_words() {
@@ -104,11 +124,18 @@ mod tests {
     }
 
     #[test]
-    fn the_last_note_counts_until_it_is_cleared() {
+    fn the_last_note_of_a_poll_counts() {
+        let shard = ShardKey::new(ShardId(0), 0);
+        let status = Status::new(0);
+        note(WaitsFor::Lock("nobody is polled"));
+        assert_eq!(status.waits(shard), WaitsFor::Other);
+        let noting = Noting::to(&status);
         note(WaitsFor::Lock("Mutex"));
         note(WaitsFor::Blocking);
-        assert_eq!(noted(), WaitsFor::Blocking);
-        clear();
-        assert_eq!(noted(), WaitsFor::Other);
+        drop(noting);
+        note(WaitsFor::Lock("the poll is over"));
+        assert_eq!(status.waits(shard), WaitsFor::Blocking);
+        drop(Noting::to(&status));
+        assert_eq!(status.waits(shard), WaitsFor::Other);
     }
 }

@@ -10,18 +10,13 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 use super::TaskId;
 use crate::shard::{self, ShardId};
 
-/// Tasks per shard: 16 million.
-pub(crate) const SLOT_BITS: u32 = 24;
-/// Generations of a task slot count modulo this mask.
-pub(crate) const TASK_GENERATION_MASK: u32 = (1 << 24) - 1;
-
 static VTABLE: RawWakerVTable = RawWakerVTable::new(|data| RawWaker::new(data, &VTABLE), wake, wake, |_| {});
 
 /// The waker of a task.
 #[inline]
 pub(crate) fn waker(shard: ShardId, task: TaskId) -> Waker {
-    debug_assert!(task.slot < 1 << SLOT_BITS && task.generation <= TASK_GENERATION_MASK);
-    let word = u64::from(shard.0) << 48 | u64::from(task.generation) << 24 | u64::from(task.slot);
+    debug_assert!(task.word() >> TaskId::BITS == 0);
+    let word = u64::from(shard.0) << TaskId::BITS | task.word();
     let data = std::ptr::without_provenance::<()>(word as usize);
     // SAFETY: the vtable's functions take the word as a number and never as an address; they may be called on any
     // thread, in any order, after anything was dropped.
@@ -29,13 +24,38 @@ pub(crate) fn waker(shard: ShardId, task: TaskId) -> Waker {
 }
 
 #[inline]
+fn parts(data: *const ()) -> (ShardId, TaskId) {
+    let word = data.addr() as u64;
+    (ShardId((word >> TaskId::BITS) as u16), TaskId::from_word(word))
+}
+
+/// Whether a waker is one of these, and not of another crate.
+#[inline]
+fn is_ours(waker: &Waker) -> bool {
+    std::ptr::eq(waker.vtable(), &VTABLE)
+}
+
+/// The task of `shard` that a waker wakes, if it is one: waking it is then a matter of this thread.
+#[inline]
+pub(crate) fn task_of(waker: &Waker, shard: ShardId) -> Option<TaskId> {
+    let (its_shard, task) = parts(waker.data());
+    (is_ours(waker) && its_shard == shard).then_some(task)
+}
+
+/// `waker.clone()`, without the call through its table where it is one of these.
+#[inline]
+pub(crate) fn clone(waker: &Waker) -> Waker {
+    if !is_ours(waker) {
+        return waker.clone();
+    }
+    // SAFETY: as in `waker`: the data is a number, and copying it is what `clone` of the table does.
+    unsafe { Waker::from_raw(RawWaker::new(waker.data(), &VTABLE)) }
+}
+
+#[inline]
 fn wake(data: *const ()) {
-    let word = data as usize as u64;
-    let task = TaskId {
-        slot: word as u32 & ((1 << SLOT_BITS) - 1),
-        generation: (word >> 24) as u32 & TASK_GENERATION_MASK,
-    };
-    shard::wake(ShardId((word >> 48) as u16), task);
+    let (shard, task) = parts(data);
+    shard::wake(shard, task);
 }
 
 #[cfg(not(target_pointer_width = "64"))]
