@@ -153,11 +153,12 @@ fn a_rate_that_cannot_be_met() {
     let report = ran.json();
     assert_eq!(ran.code, 5, "{}", report["verdict"]);
     assert!(report["unsent"].as_u64() > Some(100), "{}", report["unsent"]);
-    assert!(
-        report["verdict"]["reasons"].to_string().contains("of 1000 requests a second"),
-        "{}",
-        report["verdict"]
-    );
+    // Where another thread had the load's core, that is the finding, and it says so.
+    let words = match report["verdict"]["finding"].as_str() {
+        Some("client-bound") => "another thread had its core",
+        _ => "of 1000 requests a second",
+    };
+    assert!(report["verdict"]["reasons"].to_string().contains(words), "{}", report["verdict"]);
 }
 
 #[test]
