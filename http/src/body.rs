@@ -19,6 +19,8 @@ pub struct Chunk(pub(crate) Piece);
 pub(crate) enum Piece {
     Leased(Lease),
     Copied(Buffer),
+    #[cfg(feature = "tls")]
+    Decrypted(annulet_tls::Plaintext),
 }
 
 impl Deref for Chunk {
@@ -28,6 +30,20 @@ impl Deref for Chunk {
         match &self.0 {
             Piece::Leased(lease) => lease,
             Piece::Copied(buffer) => buffer,
+            #[cfg(feature = "tls")]
+            Piece::Decrypted(plaintext) => plaintext,
+        }
+    }
+}
+
+impl Chunk {
+    /// Drops the first `count` bytes from view.
+    pub(crate) fn advance(&mut self, count: usize) {
+        match &mut self.0 {
+            Piece::Leased(lease) => lease.advance(count),
+            Piece::Copied(buffer) => drop(buffer.drain(..count)),
+            #[cfg(feature = "tls")]
+            Piece::Decrypted(plaintext) => plaintext.advance(count),
         }
     }
 }

@@ -23,8 +23,14 @@ mod response;
 mod router;
 mod server;
 mod service;
+mod socket;
 mod stream;
+mod trace;
+mod transport;
 mod upgrade;
+
+#[cfg(feature = "tls")]
+pub use annulet_tls as tls;
 
 pub use access_log::{AccessLog, LogFormat};
 pub use body::Chunk;
@@ -45,6 +51,7 @@ pub use request::{Chunks, Request};
 pub use response::{Escape, IntoResponse, Page, Response, escape};
 pub use router::Router;
 pub use server::{Drain, Server, serve};
+pub use socket::Socket;
 pub use stream::Data;
 pub use upgrade::Upgraded;
 

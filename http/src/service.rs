@@ -18,6 +18,7 @@ use crate::request::Request;
 use crate::response::{Body, IntoResponse, Response, Special};
 use crate::router::{Miss, Router, Target};
 use crate::stream::{Data, Streamed};
+use crate::trace;
 use crate::upgrade::Upgrade;
 
 /// Longer content is not copied into the send buffer at once but in pieces of this length, as the client takes them. In bytes.
@@ -136,7 +137,8 @@ impl Service {
     ) -> Result<Response, PendingCall> {
         let mut answer = None;
         // See `serve`.
-        match catch_unwind(AssertUnwindSafe(|| self.router.call(target, request, cx, &mut answer))) {
+        let called = AssertUnwindSafe(|| trace::call(&self.router, target, request, cx, &mut answer));
+        match catch_unwind(called) {
             Ok(Some(call)) => Err(call),
             Ok(None) => Ok(answer.expect("who does not wait has answered")),
             Err(_) => Ok(panic_answer()),
@@ -246,13 +248,13 @@ impl Service {
             match target {
                 Ok(target) => {
                     batch.at_work = Some(facts);
-                    let waits = self.router.call(target, request, cx, &mut answer);
+                    let waits = trace::call(&self.router, target, request, cx, &mut answer);
                     batch.at_work = None;
                     if let Some(call) = waits {
                         return Stop::Wait(call, facts);
                     }
                 }
-                Err(miss) => answer = Some(self.router.answer(miss)),
+                Err(miss) => answer = Some(trace::miss(&self.router, miss, &request)),
             }
             let answer = answer.as_mut().expect("who does not wait has answered");
             match self.write_dated(answer, facts, &batch.date, sink) {

@@ -2,18 +2,18 @@
 use std::fmt;
 use std::pin::Pin;
 
-use annulet::net::TcpStream;
 use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::request::Request;
 use crate::response::Response;
+use crate::socket::Socket;
 
 /// A connection after its upgrade.
 #[derive(Debug)]
 pub struct Upgraded {
-    /// The socket. What is written first leaves behind the 101.
-    pub stream: TcpStream,
+    /// The stream. What is written first leaves behind the 101.
+    pub stream: Socket,
     /// What the client had sent behind its request: the first bytes of the new protocol.
     pub buffered: Bytes,
 }

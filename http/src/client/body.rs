@@ -4,10 +4,10 @@ use std::io::{self, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use annulet::net::TcpStream;
 use bytes::Bytes;
 use futures_core::Stream;
 
+use crate::socket::Socket;
 use crate::stream::Data;
 
 /// What is copied into the send buffer at a time, in bytes: its high-water mark.
@@ -152,7 +152,7 @@ impl Upload {
     }
 
     /// Hands content over until the socket has enough of it. After an error it is not to be polled again.
-    pub(super) fn poll(&mut self, stream: &TcpStream, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+    pub(super) fn poll(&mut self, stream: &Socket, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
         while !self.is_done {
             ready!(stream.poll_write_ready(cx)).map_err(UploadError::Io)?;
             match self.piece.take() {
@@ -179,7 +179,7 @@ impl Upload {
     }
 
     /// A piece of the stream. An empty one says nothing: as a chunk it would end the body.
-    fn take(&mut self, piece: Data, is_chunked: bool, stream: &TcpStream) -> Result<(), UploadError> {
+    fn take(&mut self, piece: Data, is_chunked: bool, stream: &Socket) -> Result<(), UploadError> {
         let len = piece.rest().len();
         if let Some(left) = &mut self.left {
             *left = left.checked_sub(len as u64).ok_or_else(|| mismatch("more"))?;
@@ -193,7 +193,7 @@ impl Upload {
         Ok(())
     }
 
-    fn write(&mut self, mut piece: Data, stream: &TcpStream) {
+    fn write(&mut self, mut piece: Data, stream: &Socket) {
         let count = piece.rest().len().min(PIECE_BYTES_MAX);
         stream.with_send_buffer(|buffer| buffer.extend_from_slice(&piece.rest()[..count]));
         self.sent += count as u64;
@@ -205,7 +205,7 @@ impl Upload {
         }
     }
 
-    fn end(&mut self, is_chunked: bool, stream: &TcpStream) -> Result<(), UploadError> {
+    fn end(&mut self, is_chunked: bool, stream: &Socket) -> Result<(), UploadError> {
         if self.left.is_some_and(|left| left > 0) {
             return Err(mismatch("fewer"));
         }

@@ -5,6 +5,7 @@ use http::HeaderValue;
 
 use super::Client;
 use super::pool::Bounds;
+use super::secure::Trust;
 use crate::Limits;
 
 /// Nobody means more, and instants stay representable.
@@ -39,6 +40,7 @@ pub(super) struct Settings {
     pub(super) redirects: usize,
     pub(super) cookies: bool,
     pub(super) agent: HeaderValue,
+    pub(super) trust: Trust,
 }
 
 impl Settings {
@@ -65,6 +67,7 @@ impl Default for ClientBuilder {
             redirects: 10,
             cookies: false,
             agent: HeaderValue::from_static(concat!("annulet/", env!("CARGO_PKG_VERSION"))),
+            trust: Trust::default(),
         })
     }
 }
@@ -147,6 +150,30 @@ impl ClientBuilder {
     /// When it holds control characters.
     pub fn user_agent(mut self, agent: &str) -> ClientBuilder {
         self.0.agent = HeaderValue::try_from(agent).expect("a user agent without control characters");
+        self
+    }
+
+    /// Believes servers whose certificates these authorities signed (PEM), beside those that the system trusts. A self-signed
+    /// certificate is its own authority. What is wrong with it, the first request with `https` tells.
+    #[cfg(feature = "tls")]
+    pub fn add_root_pem(mut self, pem: &[u8]) -> ClientBuilder {
+        self.0.trust.add_root_pem(pem);
+        self
+    }
+
+    /// Believes **any** server, so that anybody on the way can read and change everything. For tests against servers with
+    /// self-signed certificates, and for nothing else.
+    #[cfg(feature = "tls")]
+    pub fn danger_accept_invalid_certificates(mut self) -> ClientBuilder {
+        self.0.trust = Trust::anybody();
+        self
+    }
+
+    /// Uses this connector for `https`, with a client's certificate for example, in place of what the other methods say. It should
+    /// offer `http/1.1` by ALPN, or nothing.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, connector: annulet_tls::TlsConnector) -> ClientBuilder {
+        self.0.trust = Trust::of(connector);
         self
     }
 

@@ -5,25 +5,25 @@ use std::io;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use annulet::Lease;
-use annulet::net::TcpStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::body::{Upload, UploadError};
 use super::error::{Error, Kind, Phase};
 use super::pool::Reuse;
+use crate::body::Chunk;
 use crate::h1::Refusal;
 use crate::h1::head::Parse;
 use crate::h1::response::{Head, Parser};
+use crate::socket::Socket;
 
 /// Interim answers to one request. More is a server that plays for time.
 const INTERIM_MAX: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Socket,
     /// Received and not yet looked at.
-    pub(super) rest: Option<Lease>,
+    pub(super) rest: Option<Chunk>,
 }
 
 /// When waiting is over.
@@ -42,7 +42,7 @@ pub(super) enum NoHead {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream) -> Connection {
+    pub(super) fn new(stream: Socket) -> Connection {
         Connection { stream, rest: None }
     }
 
@@ -119,7 +119,7 @@ impl Connection {
     /// Looks for a head in what was gathered and `lease` behind it. What follows the head stays in `rest`.
     fn parse(
         &mut self,
-        mut lease: Lease,
+        mut lease: Chunk,
         gathered: &mut Vec<u8>,
         parser: &RefCell<Parser>,
         to_head: bool,

@@ -25,6 +25,8 @@ pub(super) enum Kind {
     /// The request was never one.
     Request,
     Connect,
+    /// There is a connection, and no TLS on it.
+    Tls,
     Timeout(Phase),
     /// Too many, or one that cannot be followed.
     Redirect,
@@ -82,10 +84,16 @@ impl Error {
         self.kind == Kind::Request
     }
 
-    /// Whether no connection could be made: no such name, nobody listens, no time left for it.
+    /// Whether no connection could be made: no such name, nobody listens, no TLS, no time left for it.
     #[must_use]
     pub fn is_connect(&self) -> bool {
-        matches!(self.kind, Kind::Connect | Kind::Timeout(Phase::Connect))
+        matches!(self.kind, Kind::Connect | Kind::Tls | Kind::Timeout(Phase::Connect))
+    }
+
+    /// Whether TLS failed before the request was sent: a certificate that is not believed, for example.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.kind == Kind::Tls
     }
 
     /// Whether one of the three times was up.
@@ -155,6 +163,7 @@ impl fmt::Display for Error {
         f.write_str(match self.kind {
             Kind::Request => "the request is wrong",
             Kind::Connect => "cannot connect",
+            Kind::Tls => "cannot connect safely",
             Kind::Timeout(Phase::Connect) => {
                 "no connection in time; is the host up? connect_timeout gives it more"
             }

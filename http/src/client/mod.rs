@@ -4,11 +4,11 @@
 //! Answers are read as strictly as the server reads requests (`h1::response`): one that two parties could cut in different
 //! places is refused, and a connection on which anything was wrong is never used again.
 //!
-//! What it does not do: proxies, HTTP/2, content codings (`gzip`), TLS, names beyond ASCII, several addresses of a host at a time
+//! What it does not do: proxies, HTTP/2, content codings (`gzip`), names beyond ASCII, several addresses of a host at a time
 //! (they are tried one after the other), `Expect: 100-continue`.
 //!
 //! Where to start: `mod.rs` has the way of a request through the others; `pool` and `jar` and `url` know no I/O, `connection` is one
-//! request on one connection.
+//! request on one connection, `secure` what TLS adds to it.
 mod body;
 mod builder;
 mod connection;
@@ -17,6 +17,7 @@ mod jar;
 mod pool;
 mod request;
 mod response;
+mod secure;
 mod url;
 
 use std::cell::RefCell;
@@ -43,6 +44,7 @@ use jar::Jar;
 use pool::{Place, Pool, Reuse};
 use request::Request;
 use response::Incoming;
+use secure::Secure;
 use url::Url;
 
 /// Sends requests, and keeps their connections for the next ones.
@@ -86,6 +88,7 @@ struct Shared {
     pool: Rc<Pool<Connection>>,
     parser: RefCell<Parser>,
     jar: Option<RefCell<Jar>>,
+    secure: Secure,
     sweeper: RefCell<Option<annulet::JoinHandle<()>>>,
 }
 
@@ -119,7 +122,8 @@ impl Client {
         let pool = Pool::new(settings.bounds);
         let parser = RefCell::new(Parser::new(settings.limits.clone()));
         let jar = settings.cookies.then(RefCell::default);
-        Client(Rc::new(Shared { settings, pool, parser, jar, sweeper: RefCell::default() }))
+        let secure = Secure::new(settings.trust.clone());
+        Client(Rc::new(Shared { settings, pool, parser, jar, secure, sweeper: RefCell::default() }))
     }
 
     /// A GET of this URL.
@@ -185,9 +189,7 @@ impl Client {
 
     /// One request and the head of its answer, on whatever connection there is.
     async fn exchange(&self, request: &mut Request, total: Option<Instant>) -> Result<Response, Error> {
-        if request.url.is_secure {
-            return Err(Error::request("https is not spoken by this client: it has no TLS"));
-        }
+        secure::check(&request.url)?;
         let settings = &self.0.settings;
         let key: Rc<str> = request.url.origin().into();
         let place = by(total, Phase::Total, self.0.pool.acquire(&key)).await?;
@@ -269,7 +271,10 @@ impl Client {
         let stream = connecting.await?.map_err(failed)?;
         // A streamed request goes in small pieces; sends are gathered once a turn anyway.
         stream.set_nodelay(true).map_err(failed)?;
-        Ok(Connection::new(stream))
+        if !url.is_secure {
+            return Ok(Connection::new(stream.into()));
+        }
+        Ok(Connection::new(by(until, phase, self.0.secure.shake(stream, url.name())).await??))
     }
 
     /// A task that closes connections which have been idle for too long. It is there while there are connections.

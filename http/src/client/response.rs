@@ -133,7 +133,7 @@ impl Incoming {
 
     /// The first piece of content in `lease`; the rest goes back to the connection. What is content and nothing else is not
     /// copied.
-    fn take(&mut self, mut lease: annulet::Lease) -> Result<Option<Chunk>, Refusal> {
+    fn take(&mut self, mut lease: Chunk) -> Result<Option<Chunk>, Refusal> {
         let decoded = self.decoder.decode(&lease)?;
         self.is_over = decoded.is_end;
         let chunk = if decoded.data.is_empty() {
@@ -141,7 +141,7 @@ impl Incoming {
         } else if decoded.data.end == lease.len() {
             lease.advance(decoded.data.start);
             self.finish_if_over();
-            return Ok(Some(Chunk(Piece::Leased(lease))));
+            return Ok(Some(lease));
         } else {
             let mut content = Buffer::take();
             content.extend_from_slice(&lease[decoded.data]);

@@ -8,14 +8,11 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::net::Shutdown;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use annulet::Lease;
-use annulet::net::TcpStream;
 use bytes::Bytes;
 
 use super::Shared;
@@ -33,6 +30,8 @@ use crate::recycle::Buffer;
 use crate::response::Response;
 use crate::service::{Facts, Leaving, PIECE_BYTES_MAX, Sink, Source as Content, Stop, WithBody, Written};
 use crate::stream::{Data, Failed};
+use crate::trace;
+use crate::transport::{Received, Transport};
 use crate::upgrade::{Upgrade, Upgraded};
 
 /// No further answer is made while so many bytes of answers are gathered behind a send. As many as [`TcpStream::write_ready`]
@@ -46,8 +45,8 @@ const EXPECT_BYTES_MIN: u64 = 32 * 1024;
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// One connection. Shared between its task and the request at work, for its body.
-pub(super) struct Connection {
-    stream: TcpStream,
+pub(super) struct Connection<S> {
+    stream: S,
     shared: Seat,
     /// Received bytes that outlived their receive buffer.
     rest: RefCell<Rest>,
@@ -86,7 +85,7 @@ enum Progress {
 }
 
 /// Ready when enough of what was written has left.
-type PollWritten = fn(&TcpStream, &mut Context<'_>) -> Poll<io::Result<()>>;
+type PollWritten<S> = fn(&S, &mut Context<'_>) -> Poll<io::Result<()>>;
 
 /// Why a connection is over.
 enum End {
@@ -111,35 +110,40 @@ enum Turn {
     End(End),
 }
 
-impl Connection {
-    /// The connection's task.
-    pub(super) fn run(
-        stream: TcpStream,
-        shared: Rc<Shared>,
-        place: Option<Box<Place>>,
-    ) -> impl Future<Output = ()> {
-        // Outside of the future, which would keep room for the arguments all its life.
-        let connection = Rc::new(Connection {
+impl<S: Transport> Connection<S> {
+    pub(super) fn new(stream: S, seat: Seat) -> Rc<Self> {
+        Rc::new(Connection {
             stream,
-            requests_left: Cell::new(shared.limits.requests_per_connection),
-            shared: Seat::new(shared, place),
+            requests_left: Cell::new(seat.limits.requests_per_connection),
+            shared: seat,
             entry: RefCell::default(),
             rest: RefCell::default(),
             progress: Cell::new(Progress::New),
             reading: RefCell::default(),
             claim: Cell::new(0),
-        });
+        })
+    }
+
+    /// The connection's task.
+    pub(super) fn run(stream: S, shared: Rc<Shared>, place: Option<Box<Place>>) -> impl Future<Output = ()> {
+        // Outside of the future, which would keep room for the arguments all its life.
+        let connection = Connection::new(stream, Seat::new(shared, place));
         async move {
             let _member = poll_fn(|cx| Poll::Ready(Member::join(connection.shared.shared(), true, cx))).await;
-            connection.wait_at_most(connection.shared.limits.keep_alive_timeout);
-            let end = connection.pump().await;
-            connection.log_answer();
-            // In memory of their own, as bodies are: the idle connection does not make room for them.
-            match end {
-                End::Finished => Box::pin(finish(connection)).await,
-                End::Upgraded(upgrade) => Box::pin(pass_on(connection, upgrade)).await,
-                End::Gone => {}
-            }
+            connection.serve_all().await;
+        }
+    }
+
+    /// From the first request to the end.
+    pub(super) async fn serve_all(self: Rc<Self>) {
+        self.wait_at_most(self.shared.limits.keep_alive_timeout);
+        let end = self.pump().await;
+        self.log_answer();
+        // In memory of their own, as bodies are: the idle connection does not make room for them.
+        match end {
+            End::Finished => Box::pin(finish(self)).await,
+            End::Upgraded(upgrade) => Box::pin(pass_on(self, upgrade)).await,
+            End::Gone => {}
         }
     }
 
@@ -159,12 +163,12 @@ impl Connection {
                     Some(end) => return end,
                 },
                 Turn::Full => {
-                    if !Box::pin(self.wait_written(TcpStream::poll_write_ready)).await {
+                    if !Box::pin(self.wait_written(S::poll_write_ready)).await {
                         return End::Gone;
                     }
                 }
                 Turn::Flush => {
-                    if !Box::pin(self.wait_written(TcpStream::poll_flush)).await {
+                    if !Box::pin(self.wait_written(S::poll_flush)).await {
                         return End::Gone;
                     }
                     self.wait_for_next();
@@ -213,7 +217,7 @@ impl Connection {
 
     /// Waits for bytes between requests or in a head.
     #[inline]
-    fn poll_input(&self, cx: &mut Context<'_>) -> Poll<Result<Lease, Turn>> {
+    fn poll_input(&self, cx: &mut Context<'_>) -> Poll<Result<S::Received, Turn>> {
         Poll::Ready(match self.stream.poll_recv(cx) {
             Poll::Ready(Ok(Some(lease))) => Ok(lease),
             Poll::Pending if self.shared.service.drains() && self.progress.get() != Progress::HeadBegun => {
@@ -262,8 +266,10 @@ impl Connection {
         let (used, stop) = match &self.shared.log {
             None => {
                 let mut requests_left = self.requests_left.get();
+                let bytes_max = self.answer_bytes_max();
                 let served = self.stream.with_send_buffer(|out| {
-                    self.shared.service.serve(&input, now, &mut requests_left, cx, &mut Gather(out))
+                    let mut sink = Gather { out, bytes_max };
+                    self.shared.service.serve(&input, now, &mut requests_left, cx, &mut sink)
                 });
                 self.requests_left.set(requests_left);
                 served
@@ -304,6 +310,12 @@ impl Connection {
         None
     }
 
+    /// How long the send buffer may be for one more answer.
+    #[inline]
+    fn answer_bytes_max(&self) -> usize {
+        ANSWER_BYTES_MAX.saturating_sub(self.stream.unsent_beside())
+    }
+
     /// As the service does it, one request at a time, with a line for each answer.
     #[cold]
     fn serve_logged(
@@ -317,13 +329,14 @@ impl Connection {
         let mut used = 0;
         loop {
             let mut entry = Entry::new(&input[used..], now);
+            let bytes_max = self.answer_bytes_max();
             let (count, stop, has_answer, is_full) = self.stream.with_send_buffer(|out| {
                 let before = out.len();
-                let mut sink = OneAnswer { out, before };
+                let mut sink = OneAnswer { out, before, bytes_max };
                 let (count, stop) =
                     self.shared.service.serve(&input[used..], now, &mut requests_left, cx, &mut sink);
                 entry.note(&out[before..]);
-                (count, stop, out.len() > before, out.len() >= ANSWER_BYTES_MAX)
+                (count, stop, out.len() > before, out.len() >= bytes_max)
             });
             used += count;
             self.requests_left.set(requests_left);
@@ -390,7 +403,7 @@ impl Connection {
                     Err(mut call) => self.wait_for(&mut call).await,
                 }
             }
-            Err(miss) => Some(shared.service.router().answer(miss)),
+            Err(miss) => Some(trace::miss(shared.service.router(), miss, &request)),
         };
         let outcome = match answer {
             Some(answer) => {
@@ -484,7 +497,7 @@ impl Connection {
         let now = annulet::time::now();
         let written = self.stream.with_send_buffer(|out| {
             let before = out.len();
-            let written = self.shared.service.write(&mut answer, facts, now, &mut Gather(out));
+            let written = self.shared.service.write(&mut answer, facts, now, &mut Gather::all(out));
             if let Some(entry) = &mut *self.entry.borrow_mut() {
                 entry.note(&out[before..]);
             }
@@ -518,7 +531,7 @@ impl Connection {
             while !piece.rest().is_empty() {
                 // The first wait is the rule where content comes faster than the client takes it.
                 if self.stream.send_buffered() >= ANSWER_BYTES_MAX
-                    && !self.wait_written(TcpStream::poll_write_ready).await
+                    && !self.wait_written(S::poll_write_ready).await
                 {
                     return Some(End::Gone);
                 }
@@ -551,7 +564,7 @@ impl Connection {
         }
         self.stream.with_send_buffer(|out| {
             let before = out.len();
-            self.shared.service.refuse(why, is_head, now, &mut Gather(out));
+            self.shared.service.refuse(why, is_head, now, &mut Gather::all(out));
             if let Some(entry) = &mut *self.entry.borrow_mut() {
                 entry.note(&out[before..]);
             }
@@ -561,7 +574,7 @@ impl Connection {
 
     /// Waits until what was written has left, as far as `poll` says. `false` if the client does not take it: nothing left for the
     /// length of the write timeout, or of the linger time once the server drains.
-    async fn wait_written(&self, poll: PollWritten) -> bool {
+    async fn wait_written(&self, poll: PollWritten<S>) -> bool {
         let Shared { service, limits, .. } = &*self.shared;
         loop {
             let drains = service.drains();
@@ -612,11 +625,15 @@ impl Connection {
     }
 
     /// As `take_content`, of bytes that have just come. What is content and nothing else is not copied.
-    fn take_received(&self, exchange: &mut Exchange, mut lease: Lease) -> Result<Option<Chunk>, Refusal> {
+    fn take_received(
+        &self,
+        exchange: &mut Exchange,
+        mut lease: S::Received,
+    ) -> Result<Option<Chunk>, Refusal> {
         let decoded = exchange.decode(&lease)?;
         if decoded.data.end == lease.len() && !decoded.data.is_empty() {
             lease.advance(decoded.data.start);
-            return Ok(Some(Chunk(Piece::Leased(lease))));
+            return Ok(Some(lease.into_chunk()));
         }
         let mut content = Buffer::take();
         content.extend_from_slice(&lease[decoded.data]);
@@ -677,7 +694,7 @@ impl Reading {
     }
 }
 
-impl Source for Connection {
+impl<S: Transport> Source for Connection<S> {
     fn hold(&self, bytes: usize) -> Result<(), Error> {
         Ok(self.shared.hold(bytes)?)
     }
@@ -719,28 +736,28 @@ impl Leaving {
 }
 
 /// Hands the connection over to whoever answered 101.
-async fn pass_on(connection: Rc<Connection>, upgrade: Box<Upgrade>) {
+async fn pass_on<S: Transport>(connection: Rc<Connection<S>>, upgrade: Box<Upgrade>) {
     // Fails only if a request with a body before this one is kept beyond its answer: then the socket is not ours alone to give.
     let Ok(connection) = Rc::try_unwrap(connection) else { return };
     let Connection { stream, rest, .. } = connection;
     stream.set_recv_deadline(None);
     let buffered = Bytes::copy_from_slice(&rest.into_inner());
-    (upgrade.run)(Upgraded { stream, buffered }).await;
+    (upgrade.run)(Upgraded { stream: stream.into_socket(), buffered }).await;
 }
 
 /// What was written leaves, and the peer gets time to read it.
-async fn finish(connection: Rc<Connection>) {
+async fn finish<S: Transport>(connection: Rc<Connection<S>>) {
     // What comes now is thrown away.
     connection.shared.hold_anyway(0);
     let linger = connection.shared.limits.linger;
-    if !connection.wait_written(TcpStream::poll_flush).await {
+    if !connection.wait_written(S::poll_flush).await {
         return;
     }
     // Errors end the connection, which is what happens next anyway.
     let _ = match Rc::try_unwrap(connection) {
         Ok(connection) => connection.stream.close(linger).await,
         // Someone keeps a request beyond its answer. The socket closes with the last of them, but the client learns of the end now.
-        Err(connection) => connection.stream.shutdown(Shutdown::Write),
+        Err(connection) => poll_fn(|cx| connection.stream.poll_shutdown(cx)).await,
     };
 }
 
@@ -749,7 +766,7 @@ trait Input: Deref<Target = [u8]> {
     fn into_rest(self, used: usize) -> Rest;
 }
 
-impl Input for Lease {
+impl<R: Received> Input for R {
     fn into_rest(self, used: usize) -> Rest {
         let mut rest = Rest::default();
         rest.push(&self[used..]);
@@ -800,18 +817,28 @@ impl Deref for Rest {
     }
 }
 
-/// Answers go into the socket's send buffer.
-pub(super) struct Gather<'a>(pub(super) &'a mut Vec<u8>);
+/// Answers go into the stream's send buffer.
+pub(super) struct Gather<'a> {
+    out: &'a mut Vec<u8>,
+    bytes_max: usize,
+}
+
+impl<'a> Gather<'a> {
+    /// For one answer, which is written in any case.
+    pub(super) fn all(out: &'a mut Vec<u8>) -> Gather<'a> {
+        Gather { out, bytes_max: usize::MAX }
+    }
+}
 
 impl Sink for Gather<'_> {
     #[inline]
     fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(self.0);
+        write(self.out);
     }
 
     #[inline]
     fn is_full(&self) -> bool {
-        self.0.len() >= ANSWER_BYTES_MAX
+        self.out.len() >= self.bytes_max
     }
 }
 
@@ -819,6 +846,7 @@ impl Sink for Gather<'_> {
 struct OneAnswer<'a> {
     out: &'a mut Vec<u8>,
     before: usize,
+    bytes_max: usize,
 }
 
 impl Sink for OneAnswer<'_> {
@@ -827,12 +855,14 @@ impl Sink for OneAnswer<'_> {
     }
 
     fn is_full(&self) -> bool {
-        self.out.len() > self.before || self.out.len() >= ANSWER_BYTES_MAX
+        self.out.len() > self.before || self.out.len() >= self.bytes_max
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use annulet::net::TcpStream;
+
     use super::*;
 
     #[test]
@@ -841,7 +871,7 @@ mod tests {
             size_of::<F>()
         }
         assert!(future_size(Connection::run) <= 136, "{} bytes", future_size(Connection::run));
-        assert!(size_of::<Connection>() <= 136, "{} bytes", size_of::<Connection>());
+        assert!(size_of::<Connection<TcpStream>>() <= 136, "{} bytes", size_of::<Connection<TcpStream>>());
     }
 
     #[test]

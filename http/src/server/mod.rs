@@ -1,10 +1,12 @@
 //! The server of one core: accepts connections and runs each as a task of its own.
 //!
-//! [`connection`] is the pump between a socket and the protocol, [`drain`] the way to end. Nothing here is shared between cores:
+//! [`connection`] is the pump between a stream and the protocol, `secure` what comes before it where TLS is spoken, [`drain`] the way to end. Nothing here is shared between cores:
 //! start one `Server` on each.
 mod admission;
 mod connection;
 mod drain;
+#[cfg(feature = "tls")]
+mod secure;
 
 use std::future::poll_fn;
 use std::io;
@@ -12,6 +14,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use annulet::net::{TcpListener, TcpStream};
+#[cfg(feature = "tls")]
+use annulet_tls::TlsAcceptor;
 
 use crate::access_log::AccessLog;
 use crate::h1::{Limits, Refusal};
@@ -139,6 +143,57 @@ impl Server {
         }
     }
 
+    /// As [`serve`](Server::serve), over TLS. The same server may serve without TLS elsewhere.
+    ///
+    /// A connection counts from its handshake on, which has the time of a head ([`Limits::head_timeout`]); one too many is closed
+    /// without a word, because to say why would take the handshake. A client that agreed upon another protocol than `http/1.1`
+    /// is closed too: give the acceptor [`alpn`](crate::tls::AcceptorBuilder::alpn).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(server: annulet_http::Server) -> std::io::Result<()> {
+    /// use annulet::net::TcpListener;
+    /// use annulet_http::tls::TlsAcceptor;
+    ///
+    /// let acceptor = TlsAcceptor::builder().certificate_files("chain.pem", "key.pem").alpn(["http/1.1"]).build()?;
+    /// server.serve_tls(TcpListener::bind("0.0.0.0:443")?, &acceptor).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What accept(2) says of the listener itself.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a loop.
+    #[cfg(feature = "tls")]
+    pub async fn serve_tls(&self, listener: TcpListener, acceptor: &TlsAcceptor) -> io::Result<()> {
+        let _member = poll_fn(|cx| Poll::Ready(Member::join(&self.shared, false, cx))).await;
+        while let Some(stream) = poll_fn(|cx| self.poll_accept(&listener, cx)).await? {
+            self.serve_tls_connection(stream, acceptor);
+        }
+        while let Some(stream) = listener.rest().await {
+            self.serve_tls_connection(stream, acceptor);
+        }
+        Ok(())
+    }
+
+    /// Serves one connection over TLS, handshake included, in a task of its own, or closes it when there are too many.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a loop.
+    #[cfg(feature = "tls")]
+    pub fn serve_tls_connection(&self, stream: TcpStream, acceptor: &TlsAcceptor) {
+        // Detached, as above.
+        if let Ok(place) = Place::take(&self.shared, &stream) {
+            self.shared.registry.count_connection();
+            drop(annulet::spawn(secure::run(stream, acceptor.clone(), self.shared.clone(), place)));
+        }
+    }
+
     /// Says why, and closes.
     #[cold]
     fn refuse(&self, stream: TcpStream, why: Refusal) {
@@ -146,8 +201,9 @@ impl Server {
         let shared = self.shared.clone();
         drop(annulet::spawn(async move {
             let now = annulet::time::now();
-            stream
-                .with_send_buffer(|out| shared.service.refuse(why, false, now, &mut connection::Gather(out)));
+            stream.with_send_buffer(|out| {
+                shared.service.refuse(why, false, now, &mut connection::Gather::all(out))
+            });
             // An error ends the connection, which is what happens next anyway.
             let _ = stream.close(shared.limits.linger).await;
             drop(telling);

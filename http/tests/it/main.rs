@@ -1,6 +1,9 @@
 //! Bytes in, bytes out, over real sockets on one loop.
 mod access_log;
 mod answers;
+#[cfg(feature = "tls")]
+#[path = "../common/authority.rs"]
+mod authority;
 mod bodies;
 mod client;
 mod endings;
@@ -8,4 +11,8 @@ mod extract;
 mod files;
 mod limits;
 mod requests;
+#[cfg(feature = "tracing")]
+mod spans;
 mod streaming;
+#[cfg(feature = "tls")]
+mod tls;

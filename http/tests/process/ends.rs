@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::served::{Served, answer, ask, command, first_core};
 
 /// Runs it with wrong arguments; gives what it says on stderr.
-fn refused(arguments: &[&str]) -> String {
+pub(crate) fn refused(arguments: &[&str]) -> String {
     let output = command(arguments).output().unwrap();
     assert!(!output.status.success(), "{arguments:?} was taken");
     assert!(output.stdout.is_empty(), "{:?}", String::from_utf8_lossy(&output.stdout));

@@ -1,5 +1,10 @@
 //! annulet-serve as a process: what it holds and how it ends.
 
+#[cfg(feature = "tls")]
+#[path = "../common/authority.rs"]
+mod authority;
 mod capacity;
 mod ends;
 mod served;
+#[cfg(feature = "tls")]
+mod tls;

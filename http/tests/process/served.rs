@@ -34,7 +34,7 @@ impl Served {
         while !greeting.contains("ring ") {
             assert_ne!(lines.read_line(&mut greeting).unwrap(), 0, "it ended after saying {greeting:?}");
         }
-        let address = greeting.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+        let address = greeting.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
         Served { child, address: address.parse().unwrap(), greeting }
     }
 
@@ -50,6 +50,26 @@ impl Served {
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Waits until it says a line on stderr with these words; `said` gives what follows.
+    #[cfg(feature = "tls")]
+    pub(crate) fn wait_for_line(&mut self, words: &str) {
+        use rustix::event::{PollFd, PollFlags, Timespec};
+        let mut line = String::new();
+        let stderr = self.child.stderr.as_mut().expect("piped");
+        // Byte by byte: nothing behind the line is taken.
+        while !(line.ends_with('\n') && line.contains(words)) {
+            if line.ends_with('\n') {
+                line.clear();
+            }
+            let mut waits = [PollFd::new(stderr, PollFlags::IN)];
+            let ready = rustix::event::poll(&mut waits, Some(&Timespec { tv_sec: 30, tv_nsec: 0 })).unwrap();
+            assert_ne!(ready, 0, "it does not say {words:?}, but {line:?}");
+            let mut byte = [0];
+            stderr.read_exact(&mut byte).expect("it goes on");
+            line.push(char::from(byte[0]));
+        }
     }
 
     /// What it said on stderr, once it has ended.

@@ -64,6 +64,19 @@ macro_rules! byte_stream {
                 self.0.poll_read(cx, buffer)
             }
 
+            /// Gives the next received bytes, at most `count_max`, to `take`, where the kernel put them; the others stay for the
+            /// next call. The count is 0 at the end of the stream (or for a `count_max` of 0). For readers into memory that need not
+            /// be initialised.
+            #[inline]
+            pub fn poll_read_with(
+                &self,
+                cx: &mut Context<'_>,
+                count_max: usize,
+                take: impl FnOnce(&[u8]),
+            ) -> Poll<io::Result<usize>> {
+                self.0.poll_read_with(cx, count_max, take)
+            }
+
             /// Fills `buffer`.
             ///
             /// # Errors

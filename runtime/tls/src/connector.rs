@@ -94,7 +94,8 @@ impl TlsConnector {
 }
 
 impl ConnectorBuilder {
-    /// Trusts the authorities that the system trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` tell of others.
+    /// Trusts the authorities that the system trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` tell of others. A system without any
+    /// is an error only where no other authority was given.
     #[cfg(feature = "native-roots")]
     #[must_use]
     pub fn native_roots(mut self) -> Self {
@@ -163,10 +164,11 @@ impl ConnectorBuilder {
             }
             Trust::Authorities { with_native } => {
                 let mut roots = RootCertStore::empty();
-                if with_native {
-                    add_native(&mut roots)?;
-                }
+                let native = if with_native { add_native(&mut roots) } else { Ok(()) };
                 pem::roots(&self.roots, &mut roots)?;
+                if roots.is_empty() {
+                    native?;
+                }
                 if roots.is_empty() {
                     return Err(invalid(
                         "this connector would trust nobody; add `native_roots`, `root_file` or `root_pem`",

@@ -113,6 +113,24 @@ impl<S: Transport> TlsStream<S> {
         Poll::Ready(Plaintext::filled(|buffer| session.read(buffer)).map(Some))
     }
 
+    /// Decrypted bytes that have been received already, without waiting; `None` also at the end. An error ends the connection,
+    /// as in [`recv`](Self::recv), which tells it again.
+    pub fn try_recv(&self) -> Option<io::Result<Plaintext>> {
+        let mut session = self.session.borrow_mut();
+        loop {
+            match session.progress(&self.stream) {
+                Ok(Progress::Plaintext) => return Some(Plaintext::filled(|buffer| session.read(buffer))),
+                Ok(Progress::End) => return None,
+                Ok(Progress::NeedsBytes) => {}
+                Err(error) => return Some(Err(error)),
+            }
+            let lease = self.stream.try_recv()?;
+            if let Err(error) = session.receive(Some(lease)) {
+                return Some(Err(error));
+            }
+        }
+    }
+
     /// Waits until there are decrypted bytes (true) or the end (false).
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         loop {
@@ -151,6 +169,26 @@ impl<S: Transport> TlsStream<S> {
             return Poll::Ready(Ok(0));
         }
         Poll::Ready(self.session.borrow_mut().read(buffer))
+    }
+
+    /// Gives the next decrypted bytes, at most `count_max`, to `take`, where they are; the others stay for the next call. The
+    /// count is 0 at the end of the stream (or for a `count_max` of 0). For readers into memory that need not be initialised.
+    pub fn poll_read_with(
+        &self,
+        cx: &mut Context<'_>,
+        count_max: usize,
+        take: impl FnOnce(&[u8]),
+    ) -> Poll<io::Result<usize>> {
+        if count_max == 0 || !ready!(self.poll_readable(cx))? {
+            return Poll::Ready(Ok(0));
+        }
+        // Out of the session first: `take` is the caller's code and may use this very stream.
+        let plaintext = Plaintext::filled(|buffer| {
+            let count_max = count_max.min(buffer.len());
+            self.session.borrow_mut().read(&mut buffer[..count_max])
+        })?;
+        take(&plaintext);
+        Poll::Ready(Ok(plaintext.len()))
     }
 
     /// Fills `buffer`.

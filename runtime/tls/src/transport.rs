@@ -18,6 +18,8 @@ pub trait Transport: sealed::Sealed {
     #[doc(hidden)]
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Lease>>>;
     #[doc(hidden)]
+    fn try_recv(&self) -> Option<Lease>;
+    #[doc(hidden)]
     fn start_recv(&self);
     #[doc(hidden)]
     fn with_send_buffer<R>(&self, f: impl FnOnce(&mut Vec<u8>) -> R) -> R;
@@ -43,6 +45,10 @@ macro_rules! transport {
             #[inline]
             fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Lease>>> {
                 $type::poll_recv(self, cx)
+            }
+
+            fn try_recv(&self) -> Option<Lease> {
+                $type::try_recv(self)
             }
 
             fn start_recv(&self) {

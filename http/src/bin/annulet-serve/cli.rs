@@ -55,6 +55,10 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     pub(crate) limits: LimitOptions,
+
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    pub(crate) tls: crate::tls::TlsOptions,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -62,6 +66,7 @@ const EXAMPLES: &str = "Examples:
   annulet-serve --listen 0.0.0.0:80 --listen [::]:80
   annulet-serve --cores 0-3 --spin 50us           four cores, lowest latency
   annulet-serve --dir site                        the files below ./site, its index.html as /
+  annulet-serve --tls-cert chain.pem --tls-key key.pem
   annulet-serve --delay 500ms                     as if every answer had to be fetched";
 
 impl Options {

@@ -4,6 +4,8 @@
 mod cli;
 mod limits;
 mod pages;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::fs::File;
 use std::io;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use annulet::net::TcpListener;
 use annulet::signal::Termination;
 use annulet::{Builder, Core};
 use annulet_http::{AccessLog, ServeDir, Server};
@@ -48,15 +51,20 @@ fn run(options: &Options) -> io::Result<()> {
     let files = options.dir.as_deref().map(open_dir).transpose()?;
     let log = options.access_log.as_deref().map(open_log).transpose()?;
     let format = options.access_log_format;
+    #[cfg(feature = "tls")]
+    let acceptor = options.tls.acceptor()?;
+    #[cfg(not(feature = "tls"))]
+    let acceptor = None;
+    let scheme = if acceptor.is_some() { "https" } else { "http" };
     let loops = builder.start(move |core| {
         let mut server = Server::with_limits(pages::site(delay, files.clone()), limits.clone());
         if let Some(file) = &log {
             server = server.with_access_log(AccessLog::new(file.clone(), format));
         }
-        serve(core, server, drain, cut_here.clone())
+        serve(core, server, acceptor.clone(), drain, cut_here.clone())
     })?;
     for address in loops.addresses() {
-        println!("listening on http://{address}/");
+        println!("listening on {scheme}://{address}/");
     }
     let cores: Vec<String> = loops.cores().iter().map(ToString::to_string).collect();
     println!("cores {}", cores.join(","));
@@ -87,14 +95,40 @@ fn open_log(path: &Path) -> io::Result<Arc<File>> {
         .map_err(|error| io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display())))
 }
 
+#[cfg(feature = "tls")]
+type Acceptor = annulet_http::tls::TlsAcceptor;
+/// There is none.
+#[cfg(not(feature = "tls"))]
+type Acceptor = std::convert::Infallible;
+
+/// With or without TLS.
+async fn accept(server: &Server, listener: TcpListener, acceptor: Option<Acceptor>) -> io::Result<()> {
+    match acceptor {
+        None => server.serve(listener).await,
+        #[cfg(feature = "tls")]
+        Some(acceptor) => server.serve_tls(listener, &acceptor).await,
+    }
+}
+
 /// One core: serves until it is asked to stop, then answers what is in flight. Connections that are still open after `at_most` are
 /// added to `cut`.
-async fn serve(mut core: Core, server: Server, at_most: Duration, cut: Arc<AtomicUsize>) {
+async fn serve(
+    mut core: Core,
+    server: Server,
+    acceptor: Option<Acceptor>,
+    at_most: Duration,
+    cut: Arc<AtomicUsize>,
+) {
+    #[cfg(feature = "tls")]
+    if let Some(acceptor) = acceptor.as_ref().filter(|_| core.index() == 0) {
+        // Detached: it ends with the loop.
+        drop(annulet::spawn(tls::reload_on_hangup(acceptor.clone())));
+    }
     for listener in core.take_listeners() {
-        let server = server.clone();
+        let (server, acceptor) = (server.clone(), acceptor.clone());
         // Detached: it ends when the server drains.
         drop(annulet::spawn(async move {
-            if let Err(error) = server.serve(listener).await {
+            if let Err(error) = accept(&server, listener, acceptor).await {
                 eprintln!("annulet-serve: accepting has ended: {error}");
             }
         }));

@@ -1,0 +1,48 @@
+//! What comes before the pump where TLS is spoken: the handshake, within the limits of a connection.
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+
+use annulet::net::TcpStream;
+use annulet_tls::{TlsAcceptor, TlsStream};
+
+use super::Shared;
+use super::admission::{Place, Seat};
+use super::connection::Connection;
+use super::drain::Member;
+
+/// The one protocol that is spoken here (RFC 7301 section 6).
+const ALPN: &[u8] = b"http/1.1";
+
+/// A connection's task, from the first byte of the handshake.
+pub(super) async fn run(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    shared: Rc<Shared>,
+    place: Option<Box<Place>>,
+) {
+    let _member = poll_fn(|cx| Poll::Ready(Member::join(&shared, true, cx))).await;
+    // In memory of its own, which goes back with the handshake's end. Whoever failed has been told why by an alert.
+    let Some(Ok(stream)) = Box::pin(shake(stream, &acceptor, &shared)).await else { return };
+    drop(acceptor);
+    if stream.alpn().is_none_or(|protocol| protocol == ALPN) {
+        Connection::new(stream, Seat::new(shared, place)).serve_all().await;
+    }
+}
+
+/// `None` when the time of a head is up, or the server drains: nothing was asked yet.
+async fn shake(
+    stream: TcpStream,
+    acceptor: &TlsAcceptor,
+    shared: &Rc<Shared>,
+) -> Option<io::Result<TlsStream>> {
+    let mut handshake =
+        std::pin::pin!(annulet::time::timeout(shared.limits.head_timeout, acceptor.accept(stream)));
+    poll_fn(|cx| match handshake.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(done.ok()),
+        Poll::Pending if shared.service.drains() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}

@@ -1,0 +1,180 @@
+//! What the server's pump needs of a connected stream: the methods that [`TcpStream`] and [`TlsStream`] have in common, as a
+//! trait, so that the pump is compiled once for each and the plain one knows nothing of TLS.
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::ops::Deref;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use annulet::Lease;
+use annulet::net::TcpStream;
+#[cfg(feature = "tls")]
+use annulet_tls::{Plaintext, TlsStream};
+
+use crate::body::{Chunk, Piece};
+use crate::socket::Socket;
+
+/// Received bytes, taken from the front.
+pub(crate) trait Received: Deref<Target = [u8]> {
+    fn advance(&mut self, count: usize);
+    fn into_chunk(self) -> Chunk;
+}
+
+/// See the module. The methods are those of [`TcpStream`].
+pub(crate) trait Transport: 'static {
+    type Received: Received;
+
+    fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Self::Received>>>;
+    fn expect_recv(&self, bytes: u64);
+    fn set_recv_deadline(&self, deadline: Option<Instant>);
+    fn with_send_buffer<R>(&self, f: impl FnOnce(&mut Vec<u8>) -> R) -> R;
+    fn send_buffered(&self) -> usize;
+    /// Bytes that wait to leave beside those in the buffer that `with_send_buffer` lends, where that buffer does not tell.
+    fn unsent_beside(&self) -> usize;
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// Ends this side, after a flush.
+    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn close(self, linger: Duration) -> impl Future<Output = io::Result<()>>;
+    fn peer_addr(&self) -> io::Result<SocketAddr>;
+    fn into_socket(self) -> Socket;
+}
+
+impl Received for Lease {
+    #[inline]
+    fn advance(&mut self, count: usize) {
+        Lease::advance(self, count);
+    }
+
+    #[inline]
+    fn into_chunk(self) -> Chunk {
+        Chunk(Piece::Leased(self))
+    }
+}
+
+impl Transport for TcpStream {
+    type Received = Lease;
+
+    #[inline]
+    fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Lease>>> {
+        TcpStream::poll_recv(self, cx)
+    }
+
+    #[inline]
+    fn expect_recv(&self, bytes: u64) {
+        TcpStream::expect_recv(self, bytes);
+    }
+
+    #[inline]
+    fn set_recv_deadline(&self, deadline: Option<Instant>) {
+        TcpStream::set_recv_deadline(self, deadline);
+    }
+
+    #[inline]
+    fn with_send_buffer<R>(&self, f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        TcpStream::with_send_buffer(self, f)
+    }
+
+    #[inline]
+    fn send_buffered(&self) -> usize {
+        TcpStream::send_buffered(self)
+    }
+
+    #[inline]
+    fn unsent_beside(&self) -> usize {
+        // The lent buffer is the one that leaves next.
+        0
+    }
+
+    #[inline]
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        TcpStream::poll_write_ready(self, cx)
+    }
+
+    #[inline]
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        TcpStream::poll_flush(self, cx)
+    }
+
+    fn poll_shutdown(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shutdown(Shutdown::Write))
+    }
+
+    fn close(self, linger: Duration) -> impl Future<Output = io::Result<()>> {
+        TcpStream::close(self, linger)
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        TcpStream::peer_addr(self)
+    }
+
+    fn into_socket(self) -> Socket {
+        self.into()
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Received for Plaintext {
+    fn advance(&mut self, count: usize) {
+        Plaintext::advance(self, count);
+    }
+
+    fn into_chunk(self) -> Chunk {
+        Chunk(Piece::Decrypted(self))
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Transport for TlsStream {
+    type Received = Plaintext;
+
+    fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Plaintext>>> {
+        TlsStream::poll_recv(self, cx)
+    }
+
+    fn expect_recv(&self, bytes: u64) {
+        // Encrypted it is a little more; it is a hint.
+        self.get_ref().expect_recv(bytes);
+    }
+
+    fn set_recv_deadline(&self, deadline: Option<Instant>) {
+        TlsStream::set_recv_deadline(self, deadline);
+    }
+
+    fn with_send_buffer<R>(&self, f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        TlsStream::with_send_buffer(self, f)
+    }
+
+    fn send_buffered(&self) -> usize {
+        TlsStream::send_buffered(self)
+    }
+
+    fn unsent_beside(&self) -> usize {
+        // What was encrypted; the lent buffer is empty each time.
+        TlsStream::send_buffered(self)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        TlsStream::poll_write_ready(self, cx)
+    }
+
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        TlsStream::poll_flush(self, cx)
+    }
+
+    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        TlsStream::poll_shutdown(self, cx)
+    }
+
+    fn close(self, linger: Duration) -> impl Future<Output = io::Result<()>> {
+        TlsStream::close(self, linger)
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.get_ref().peer_addr()
+    }
+
+    fn into_socket(self) -> Socket {
+        self.into()
+    }
+}

@@ -1,0 +1,407 @@
+//! The same over TLS: the server, the client, and others on either side.
+use std::cell::Cell;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+
+use annulet::net::{TcpListener, TcpStream};
+use annulet_http::tls::{ClientAuth, TlsAcceptor, TlsConnector, TlsStream};
+use annulet_http::{Client, Limits, Request, Router, Server, StatusCode};
+
+use crate::authority::Authority;
+use crate::client::{limits, router, summary, unhurried};
+
+/// Bounds whatever waits for another process or for the other side.
+const TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A server that speaks TLS, and whom to believe.
+struct Secure {
+    authority: Authority,
+    server: Server,
+    address: SocketAddr,
+}
+
+impl Secure {
+    /// Connects with a handshake.
+    async fn connect(&self) -> TlsStream {
+        let connector = TlsConnector::builder().root_pem(self.authority.root.as_bytes()).build().unwrap();
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        connector.connect("localhost", stream).await.unwrap()
+    }
+
+    /// A client that believes it.
+    fn client(&self) -> Client {
+        Client::builder().add_root_pem(self.authority.root.as_bytes()).build()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.address.port())
+    }
+}
+
+/// Runs `test` beside a server that speaks TLS.
+fn with_tls<F: Future<Output = ()>>(router: Router, limits: Limits, test: impl FnOnce(Secure) -> F) {
+    with_acceptor(router, limits, |_, acceptor| acceptor, test);
+}
+
+fn with_acceptor<F: Future<Output = ()>>(
+    router: Router,
+    limits: Limits,
+    change: impl FnOnce(&Authority, annulet_http::tls::AcceptorBuilder) -> annulet_http::tls::AcceptorBuilder,
+    test: impl FnOnce(Secure) -> F,
+) {
+    annulet::run(async {
+        let authority = Authority::new("tests of TLS");
+        let identity = authority.sign(&["localhost"]);
+        let acceptor = TlsAcceptor::builder().certificate(identity.chain.as_bytes(), identity.key.as_bytes());
+        let acceptor = change(&authority, acceptor.alpn(["http/1.1"])).build().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::with_limits(router, limits);
+        let serving = server.clone();
+        annulet::spawn(async move { serving.serve_tls(listener, &acceptor).await.unwrap() });
+        let test = test(Secure { authority, server, address });
+        annulet::time::timeout(TIME_MAX, test).await.expect("the test takes too long");
+    });
+}
+
+/// Everything up to the end, orderly or not.
+async fn read_all(stream: &TlsStream) -> String {
+    let mut bytes = Vec::new();
+    while let Ok(Some(plaintext)) = stream.recv().await {
+        bytes.extend_from_slice(&plaintext);
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+/// One record for all requests, and one for each byte of them.
+fn check(input: &str, expected: &str) {
+    for piece_bytes in [input.len(), 1] {
+        with_tls(router(), unhurried(), async |secure| {
+            let stream = secure.connect().await;
+            for piece in input.as_bytes().chunks(piece_bytes) {
+                stream.write_all(piece).await.unwrap();
+            }
+            assert_eq!(summary(&read_all(&stream).await, false), expected, "{piece_bytes}");
+        });
+    }
+}
+
+#[test]
+fn requests_are_answered() {
+    check(
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        "200 [<h1>Index</h1>] 200 close [slow]",
+    );
+    check(
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\
+         POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        "200 [hello] 200 close [abc]",
+    );
+    check("nonsense\r\n\r\n", "400 close [Bad Request]");
+}
+
+#[test]
+fn the_end_is_told_with_close_notify() {
+    with_tls(router(), unhurried(), async |secure| {
+        let stream = secure.connect().await;
+        stream.write_all(b"GET /close HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        while let Some(_answer) = stream.recv().await.unwrap() {}
+    });
+}
+
+#[test]
+fn only_http_1_1_is_agreed_upon() {
+    with_tls(router(), unhurried(), async |secure| {
+        let root = secure.authority.root.as_bytes();
+        for (offered, expected) in [(&["h2", "http/1.1"][..], Some(&b"http/1.1"[..])), (&[], None)] {
+            let connector = TlsConnector::builder().root_pem(root).alpn(offered).build().unwrap();
+            let stream = TcpStream::connect(secure.address).await.unwrap();
+            let stream = connector.connect("localhost", stream).await.unwrap();
+            assert_eq!(stream.alpn(), expected);
+        }
+        let connector = TlsConnector::builder().root_pem(root).alpn(["h2"]).build().unwrap();
+        let stream = TcpStream::connect(secure.address).await.unwrap();
+        let error = connector.connect("localhost", stream).await.unwrap_err();
+        assert!(error.to_string().contains("ALPN"), "{error}");
+    });
+}
+
+#[test]
+fn another_protocol_is_not_served() {
+    with_acceptor(
+        router(),
+        unhurried(),
+        |_, acceptor| acceptor.alpn(["h2"]),
+        async |secure| {
+            let root = secure.authority.root.as_bytes();
+            let connector = TlsConnector::builder().root_pem(root).alpn(["h2"]).build().unwrap();
+            let stream = TcpStream::connect(secure.address).await.unwrap();
+            let stream = connector.connect("localhost", stream).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            assert_eq!(read_all(&stream).await, "");
+        },
+    );
+}
+
+#[test]
+fn a_client_that_says_nothing_has_the_time_of_a_head() {
+    with_tls(router(), limits(), async |secure| {
+        let stream = TcpStream::connect(secure.address).await.unwrap();
+        assert!(stream.recv().await.unwrap().is_none());
+        assert_eq!(secure.server.drain_handle().connections(), 0);
+    });
+}
+
+#[test]
+fn handshakes_count_as_connections() {
+    with_tls(router(), Limits { connections: 1, ..unhurried() }, async |secure| {
+        let first = TcpStream::connect(secure.address).await.unwrap();
+        let drain = secure.server.drain_handle();
+        while drain.connections() == 0 {
+            annulet::time::sleep(Duration::from_millis(1)).await;
+        }
+        let second = TcpStream::connect(secure.address).await.unwrap();
+        assert!(second.recv().await.unwrap().is_none());
+        drop(first);
+        while drain.connections() > 0 {
+            annulet::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(secure.client().get(secure.url("/")).send().await.is_ok());
+    });
+}
+
+#[test]
+fn a_handshake_does_not_hold_the_drain_up() {
+    with_tls(router(), unhurried(), async |secure| {
+        let stream = TcpStream::connect(secure.address).await.unwrap();
+        let drain = secure.server.drain_handle();
+        while drain.connections() == 0 {
+            annulet::time::sleep(Duration::from_millis(1)).await;
+        }
+        drain.start();
+        drain.finished().await;
+        assert!(stream.recv().await.unwrap().is_none());
+    });
+}
+
+/// What was encrypted and not taken counts for what a connection may have waiting.
+#[test]
+fn a_client_that_does_not_read_gets_no_further_answers_made() {
+    // Of 40 kB each: more than the kernel takes for both sides.
+    const REQUESTS: usize = 600;
+    let called = Rc::new(Cell::new(0));
+    let calls = called.clone();
+    let router = Router::new().get("/large", move |_: Request| {
+        calls.set(calls.get() + 1);
+        async { "x".repeat(40_000) }
+    });
+    with_tls(router, unhurried(), async |secure| {
+        let stream = secure.connect().await;
+        let all = "GET /large HTTP/1.1\r\nHost: a\r\n\r\n".repeat(REQUESTS - 1)
+            + "GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        stream.write_all(all.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        // Time for all of them, if nothing held them back: a slow machine makes fewer.
+        annulet::time::sleep(Duration::from_millis(200)).await;
+        assert!(called.get() < REQUESTS, "all {REQUESTS} answers were made");
+        let answers = read_all(&stream).await;
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), REQUESTS);
+    });
+}
+
+#[test]
+fn a_client_keeps_its_connection() {
+    with_tls(router(), unhurried(), async |secure| {
+        let client = secure.client();
+        for round in 0..3 {
+            let answer = client.get(secure.url("/hello/you")).send().await.unwrap();
+            assert_eq!(answer.text().await.unwrap(), "<h1>hello, you!</h1>");
+            assert_eq!((client.stats().opened, client.stats().reused), (1, round));
+        }
+        let answer = client.post(secure.url("/count")).body("x".repeat(90_000)).send().await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), "90000");
+        let answer = client.get(secure.url("/huge")).send().await.unwrap();
+        assert_eq!(answer.bytes().await.unwrap().len(), crate::client::HUGE_BYTES);
+        assert_eq!((client.stats().opened, client.stats().idle), (1, 1));
+    });
+}
+
+#[test]
+fn schemes_do_not_share_connections() {
+    with_tls(router(), unhurried(), async |secure| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let plain = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
+        let server = secure.server.clone();
+        annulet::spawn(async move { server.serve(listener).await.unwrap() });
+        let client = secure.client();
+        for url in [secure.url("/"), plain] {
+            let answer = client.get(&url).send().await.unwrap();
+            assert_eq!(answer.text().await.unwrap(), "<h1>Index</h1>", "{url}");
+        }
+        assert_eq!((client.stats().opened, client.stats().idle), (2, 2));
+        // The port of one with the scheme of the other.
+        let error = client.get(secure.url("/").replace("https", "http")).send().await.unwrap_err();
+        assert!(error.is_io() || error.is_protocol(), "{error}");
+    });
+}
+
+#[test]
+fn whom_a_client_does_not_believe() {
+    with_tls(router(), unhurried(), async |secure| {
+        let check = async |client: Client, url: String, expected: &str| {
+            let error = client.get(url).send().await.unwrap_err();
+            assert!(error.is_tls() && error.is_connect(), "{error}");
+            let text = std::io::Error::from(error).to_string();
+            assert!(text.contains(expected), "{text}");
+        };
+        let other = Authority::new("another");
+        let believes_other = Client::builder().add_root_pem(other.root.as_bytes()).build();
+        check(believes_other, secure.url("/"), "root_pem").await;
+        let by_address = secure.url("/").replace("localhost", "127.0.0.1");
+        check(secure.client(), by_address.clone(), "not for 127.0.0.1, but for localhost").await;
+        check(Client::builder().add_root_pem(b"nothing").build(), secure.url("/"), "BEGIN CERTIFICATE").await;
+        let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}/", plain.local_addr().unwrap());
+        let server = secure.server.clone();
+        annulet::spawn(async move { server.serve(plain).await.unwrap() });
+        check(secure.client(), url, "not TLS").await;
+        let client = Client::builder().danger_accept_invalid_certificates().build();
+        assert_eq!(client.get(by_address).send().await.unwrap().status(), StatusCode::OK);
+    });
+}
+
+#[test]
+fn clients_show_certificates() {
+    with_acceptor(
+        router(),
+        unhurried(),
+        |authority, acceptor| acceptor.client_roots(authority.root.as_bytes(), ClientAuth::Required),
+        async |secure| {
+            let root = secure.authority.root.as_bytes();
+            let nobody = secure.client().get(secure.url("/")).send().await.unwrap_err();
+            let text = std::io::Error::from(nobody).to_string();
+            assert!(text.contains("client certificate"), "{text}");
+            let identity = secure.authority.sign(&["somebody"]);
+            let connector = TlsConnector::builder()
+                .root_pem(root)
+                .certificate(identity.chain.as_bytes(), identity.key.as_bytes());
+            let client = Client::builder().tls(connector.build().unwrap()).build();
+            assert_eq!(client.get(secure.url("/")).send().await.unwrap().status(), StatusCode::OK);
+        },
+    );
+}
+
+#[test]
+fn a_connection_leaves_http_and_stays_safe() {
+    let router = Router::new().get("/shout", async |request: Request| {
+        let answer = request.upgrade("shout", async |connection| {
+            assert!(connection.stream.is_secure() && connection.stream.tls().is_some());
+            while let Ok(Some(heard)) = connection.stream.recv().await {
+                connection.stream.write_all(&heard.to_ascii_uppercase()).await.unwrap();
+            }
+            connection.stream.close(TIME_MAX).await.unwrap();
+        });
+        answer.ok_or(StatusCode::UPGRADE_REQUIRED)
+    });
+    with_tls(router, unhurried(), async |secure| {
+        let answer = secure.client().get(secure.url("/shout")).upgrade("shout").send().await.unwrap();
+        let connection = answer.upgraded().unwrap();
+        assert!(connection.stream.into_tcp().is_err());
+        let answer = secure.client().get(secure.url("/shout")).upgrade("shout").send().await.unwrap();
+        let connection = answer.upgraded().unwrap();
+        connection.stream.write_all(b"hello").await.unwrap();
+        let mut heard = Vec::new();
+        while heard.len() < 5 {
+            heard.extend_from_slice(&connection.stream.recv().await.unwrap().unwrap());
+        }
+        assert_eq!(heard, b"HELLO");
+        connection.stream.shutdown().await.unwrap();
+        assert!(connection.stream.recv().await.unwrap().is_none());
+    });
+}
+
+/// Whether a program is there; says so if it is not.
+fn is_there(program: &str, argument: &str) -> bool {
+    let found = Command::new(program).arg(argument).output().is_ok_and(|output| output.status.success());
+    if !found {
+        eprintln!("skipped: there is no `{program}` on this machine");
+    }
+    found
+}
+
+#[test]
+fn curl_talks_to_our_server() {
+    if !is_there("curl", "--version") {
+        return;
+    }
+    with_tls(router(), unhurried(), async |secure| {
+        let root = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(root.path(), &secure.authority.root).unwrap();
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--max-time", "20", "--noproxy", "*", "--http1.1", "--cacert"]).arg(root.path());
+        command.args(["--resolve", &format!("localhost:{}:127.0.0.1", secure.address.port())]);
+        // Two on one connection.
+        command.args([secure.url("/hello/curl"), secure.url("/")]);
+        let output = annulet::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "<h1>hello, curl!</h1><h1>Index</h1>", "{said}");
+    });
+}
+
+#[test]
+fn s_client_talks_to_our_server() {
+    if !is_there("openssl", "version") {
+        return;
+    }
+    for version in ["-tls1_3", "-tls1_2"] {
+        with_tls(router(), unhurried(), async |secure| {
+            let root = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(root.path(), &secure.authority.root).unwrap();
+            let mut command = Command::new("openssl");
+            command.args(["s_client", "-connect", &secure.address.to_string(), "-servername", "localhost"]);
+            command
+                .args(["-alpn", "http/1.1", "-verify_return_error", "-quiet", version, "-CAfile"])
+                .arg(root.path());
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+            let output = annulet::spawn_blocking(move || {
+                let mut child = command.spawn().unwrap();
+                let request = b"GET /hello/openssl HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+                let mut stdin = child.stdin.take().unwrap();
+                stdin.write_all(request).unwrap();
+                let output = child.wait_with_output().unwrap();
+                drop(stdin);
+                output
+            });
+            let said = String::from_utf8(output.await.unwrap().stdout).unwrap();
+            assert!(
+                said.starts_with("HTTP/1.1 200 OK\r\n") && said.ends_with("<h1>hello, openssl!</h1>"),
+                "{said}"
+            );
+        });
+    }
+}
+
+/// One certificate for each of two names.
+#[test]
+fn the_name_chooses_the_certificate() {
+    let second = Authority::new("the second");
+    let root = second.root.clone();
+    with_acceptor(
+        router(),
+        unhurried(),
+        |_, acceptor| {
+            let identity = second.sign(&["second.localhost"]);
+            acceptor.certificate(identity.chain.as_bytes(), identity.key.as_bytes())
+        },
+        async |secure| {
+            let connector = TlsConnector::builder().root_pem(root.as_bytes()).build().unwrap();
+            let stream = TcpStream::connect(secure.address).await.unwrap();
+            assert!(connector.connect("second.localhost", stream).await.is_ok());
+            assert!(secure.client().get(secure.url("/")).send().await.is_ok());
+        },
+    );
+}
