@@ -202,7 +202,7 @@ impl Server {
         drop(annulet::spawn(async move {
             let now = annulet::time::now();
             stream.with_send_buffer(|out| {
-                shared.service.refuse(why, false, now, &mut connection::Gather::all(out))
+                shared.service.refuse(why, false, now, &mut connection::Gather::all(out));
             });
             // An error ends the connection, which is what happens next anyway.
             let _ = stream.close(shared.limits.linger).await;
