@@ -66,12 +66,12 @@ impl<T: ?Sized> Locked<T> {
     }
 
     #[inline]
-    pub(super) fn shared(&self, dump: WaitsFor) -> Acquire<'_> {
+    pub(super) fn shared(&self, dump: &'static WaitsFor) -> Acquire<'_> {
         self.permits.acquire(1, dump)
     }
 
     #[inline]
-    pub(super) fn unique(&self, dump: WaitsFor) -> Acquire<'_> {
+    pub(super) fn unique(&self, dump: &'static WaitsFor) -> Acquire<'_> {
         self.permits.acquire(self.all, dump)
     }
 }
@@ -86,14 +86,14 @@ pub(super) struct Hold<L: Lock> {
 
 impl<L: Lock> Hold<L> {
     /// Waits to share the value.
-    pub(super) async fn shared(lock: L, dump: WaitsFor) -> Hold<L> {
+    pub(super) async fn shared(lock: L, dump: &'static WaitsFor) -> Hold<L> {
         let acquired = lock.locked().shared(dump).await;
         debug_assert!(acquired.is_ok(), "locks are never closed");
         Hold { lock, permits: 1 }
     }
 
     /// Waits to have the value alone.
-    pub(super) async fn unique(lock: L, dump: WaitsFor) -> Hold<L> {
+    pub(super) async fn unique(lock: L, dump: &'static WaitsFor) -> Hold<L> {
         let acquired = lock.locked().unique(dump).await;
         debug_assert!(acquired.is_ok(), "locks are never closed");
         let permits = lock.locked().all;

@@ -59,7 +59,7 @@ impl<T: ?Sized> Mutex<T> {
     /// A dropped wait loses its place in the queue; the lock goes to the next.
     #[inline]
     pub async fn lock(&self) -> MutexGuard<'_, T> {
-        MutexGuard(Hold::unique(self, WaitsFor::Lock("Mutex")).await)
+        MutexGuard(Hold::unique(self, &WaitsFor::Lock("Mutex")).await)
     }
 
     /// [`lock`](Self::lock) with a guard that owns the mutex, so that it can be kept anywhere.
@@ -84,7 +84,7 @@ impl<T: ?Sized> Mutex<T> {
     /// ```
     #[inline]
     pub async fn lock_owned(self: Rc<Self>) -> OwnedMutexGuard<T> {
-        OwnedMutexGuard(Hold::unique(self, WaitsFor::Lock("Mutex")).await)
+        OwnedMutexGuard(Hold::unique(self, &WaitsFor::Lock("Mutex")).await)
     }
 
     /// The value, if it is free and nobody waits for it.

@@ -4,13 +4,14 @@
 //! First come, first served: while somebody waits nobody else takes a permit, also if there would be enough. So a writer,
 //! which asks for all of them, cannot be starved by readers, which ask for one each.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use super::waiters::{OldWakers, Removed, WaiterId, Waiters, wake_due};
+use super::waiters::{OldWakers, Removed, WaiterId, Waiters, wake_first_and_due};
 use crate::task::waits::{WaitsFor, note};
+use crate::task::waker;
 
 /// The most permits that there can be; the rest of the range is room for sums.
 pub(super) const PERMITS_MAX: usize = usize::MAX >> 3;
@@ -58,14 +59,21 @@ impl State {
         Ok(())
     }
 
-    /// Gives what there is to those who wait, as long as it is enough for the first of them.
-    fn hand_out(&mut self) {
+    /// Gives what there is to those who wait, as long as it is enough for the first of them. The first waker is given out,
+    /// to be woken by [`Permits::wake`]; most often there is no other.
+    fn hand_out(&mut self) -> Option<Waker> {
+        let mut first = None;
         while let Some(count) = self.waiters.front().copied()
             && count <= self.available
         {
             self.available -= count;
-            self.waiters.grant_front(Grant::Permits(count));
+            let grant = Grant::Permits(count);
+            match first {
+                None => first = self.waiters.grant_front_now(grant),
+                Some(_) => _ = self.waiters.grant_front(grant),
+            }
         }
+        first
     }
 }
 
@@ -90,7 +98,7 @@ impl Permits {
 
     /// Waits its turn for `count` permits. `dump` is what a task dump says of the wait.
     #[inline]
-    pub(super) fn acquire(&self, count: usize, dump: WaitsFor) -> Acquire<'_> {
+    pub(super) fn acquire(&self, count: usize, dump: &'static WaitsFor) -> Acquire<'_> {
         Acquire { permits: self, count, id: None, dump }
     }
 
@@ -108,9 +116,8 @@ impl Permits {
         );
         state.available += count;
         if state.waiters.waiting() > 0 {
-            state.hand_out();
-            drop(state);
-            self.wake();
+            let first = state.hand_out();
+            self.wake(state, first);
         }
     }
 
@@ -127,12 +134,19 @@ impl Permits {
         let mut state = self.state.borrow_mut();
         state.is_closed = true;
         state.waiters.grant_all(Grant::Closed);
-        drop(state);
-        self.wake();
+        self.wake(state, None);
     }
 
-    fn wake(&self) {
-        wake_due(|| self.state.borrow_mut().waiters.take_due());
+    /// Wakes those who were given something: `first`, and whose grant is due.
+    #[inline]
+    fn wake(&self, state: RefMut<'_, State>, first: Option<Waker>) {
+        let has_due = state.waiters.has_due();
+        drop(state);
+        if has_due {
+            wake_first_and_due(first, || self.state.borrow_mut().waiters.take_due());
+        } else if let Some(first) = first {
+            first.wake();
+        }
     }
 
     /// Waits that are under way.
@@ -159,12 +173,21 @@ pub(super) struct Acquire<'a> {
     permits: &'a Permits,
     count: usize,
     id: Option<WaiterId>,
-    dump: WaitsFor,
+    dump: &'static WaitsFor,
 }
 
 /// There will be no more permits.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Closed;
+
+impl From<Grant> for Result<(), Closed> {
+    fn from(grant: Grant) -> Self {
+        match grant {
+            Grant::Permits(_) => Ok(()),
+            Grant::Closed => Err(Closed),
+        }
+    }
+}
 
 impl Future for Acquire<'_> {
     type Output = Result<(), Closed>;
@@ -185,24 +208,28 @@ impl Future for Acquire<'_> {
 
 impl Acquire<'_> {
     fn poll_in_queue(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        let (waker, mut old) = (cx.waker().clone(), OldWakers::default());
+        if self.id.is_some() {
+            let granted = self.permits.state.borrow_mut().waiters.take_granted(&mut self.id);
+            if let Some((grant, unwoken)) = granted {
+                drop(unwoken);
+                return Poll::Ready(grant.into());
+            }
+        }
+        let (waker, mut old) = (waker::clone(cx.waker()), OldWakers::default());
         let mut state = self.permits.state.borrow_mut();
-        let granted = if self.id.is_some() {
-            state.waiters.poll(&mut self.id, waker, &mut old)
+        // Cloning the waker, which is anybody's code, may have made room, or given this one its turn.
+        let (granted, first) = if self.id.is_some() {
+            (state.waiters.poll(&mut self.id, waker, &mut old), None)
         } else {
-            // In its turn at once if cloning the waker, which is anybody's code, has made room.
             self.id = Some(state.waiters.push(self.count, waker));
-            state.hand_out();
-            Poll::Pending
+            (Poll::Pending, state.hand_out())
         };
-        drop(state);
+        self.permits.wake(state, first);
         drop(old);
         match granted {
-            Poll::Ready(Grant::Permits(_)) => Poll::Ready(Ok(())),
-            Poll::Ready(Grant::Closed) => Poll::Ready(Err(Closed)),
+            Poll::Ready(grant) => Poll::Ready(grant.into()),
             Poll::Pending => {
-                self.permits.wake();
-                note(self.dump);
+                note(*self.dump);
                 Poll::Pending
             }
         }
@@ -220,9 +247,8 @@ impl Drop for Acquire<'_> {
             state.available += count;
         }
         // Not only after a grant: who waited behind a large request may be in its turn now.
-        state.hand_out();
-        drop(state);
+        let first = state.hand_out();
+        self.permits.wake(state, first);
         drop(waker);
-        self.permits.wake();
     }
 }

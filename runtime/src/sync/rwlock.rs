@@ -52,7 +52,7 @@ impl<T: ?Sized> RwLock<T> {
     /// A dropped wait loses its place in the queue.
     #[inline]
     pub async fn read(&self) -> RwLockReadGuard<'_, T> {
-        RwLockReadGuard(Hold::shared(self, WaitsFor::Lock("RwLock (read)")).await)
+        RwLockReadGuard(Hold::shared(self, &WaitsFor::Lock("RwLock (read)")).await)
     }
 
     /// Waits to have the value alone.
@@ -62,19 +62,19 @@ impl<T: ?Sized> RwLock<T> {
     /// A dropped wait loses its place in the queue; readers behind it go on.
     #[inline]
     pub async fn write(&self) -> RwLockWriteGuard<'_, T> {
-        RwLockWriteGuard(Hold::unique(self, WaitsFor::Lock("RwLock (write)")).await)
+        RwLockWriteGuard(Hold::unique(self, &WaitsFor::Lock("RwLock (write)")).await)
     }
 
     /// [`read`](Self::read) with a guard that owns the lock.
     #[inline]
     pub async fn read_owned(self: Rc<Self>) -> OwnedRwLockReadGuard<T> {
-        OwnedRwLockReadGuard(Hold::shared(self, WaitsFor::Lock("RwLock (read)")).await)
+        OwnedRwLockReadGuard(Hold::shared(self, &WaitsFor::Lock("RwLock (read)")).await)
     }
 
     /// [`write`](Self::write) with a guard that owns the lock.
     #[inline]
     pub async fn write_owned(self: Rc<Self>) -> OwnedRwLockWriteGuard<T> {
-        OwnedRwLockWriteGuard(Hold::unique(self, WaitsFor::Lock("RwLock (write)")).await)
+        OwnedRwLockWriteGuard(Hold::unique(self, &WaitsFor::Lock("RwLock (write)")).await)
     }
 
     /// The value to read, if nobody changes it or waits for it.

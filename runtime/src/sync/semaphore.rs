@@ -83,7 +83,7 @@ impl Semaphore {
     /// As [`acquire`](Self::acquire).
     pub async fn acquire_many(&self, count: u32) -> Result<SemaphorePermit<'_>, AcquireError> {
         let permits = count as usize;
-        self.0.acquire(permits, WaitsFor::Lock("Semaphore")).await.map_err(|_| AcquireError(()))?;
+        self.0.acquire(permits, &WaitsFor::Lock("Semaphore")).await.map_err(|_| AcquireError(()))?;
         Ok(SemaphorePermit { semaphore: self, permits })
     }
 
@@ -134,7 +134,7 @@ impl Semaphore {
         count: u32,
     ) -> Result<OwnedSemaphorePermit, AcquireError> {
         let permits = count as usize;
-        self.0.acquire(permits, WaitsFor::Lock("Semaphore")).await.map_err(|_| AcquireError(()))?;
+        self.0.acquire(permits, &WaitsFor::Lock("Semaphore")).await.map_err(|_| AcquireError(()))?;
         Ok(OwnedSemaphorePermit { semaphore: self, permits })
     }
 

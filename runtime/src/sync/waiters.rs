@@ -111,15 +111,17 @@ impl<R, G> Waiters<R, G> {
 
     /// Joins the end of the queue.
     pub(super) fn push(&mut self, request: R, waker: Waker) -> WaiterId {
-        let entry = Entry { state: State::Waiting(request), waker: Some(waker), previous: NONE, next: NONE };
-        let index = if self.free == NONE {
+        let index = self.free;
+        let index = if index == NONE {
             let index = u32::try_from(self.entries.len()).ok().filter(|index| *index != NONE);
-            self.entries.push(entry);
+            let (state, waker) = (State::Waiting(request), Some(waker));
+            self.entries.push(Entry { state, waker, previous: NONE, next: NONE });
             index.expect("fewer than four thousand million waiters")
         } else {
-            let index = self.free;
-            self.free = self.entries[index as usize].next;
-            self.entries[index as usize] = entry;
+            let entry = &mut self.entries[index as usize];
+            self.free = entry.next;
+            entry.state = State::Waiting(request);
+            entry.waker = Some(waker);
             index
         };
         self.used += 1;
@@ -137,6 +139,24 @@ impl<R, G> Waiters<R, G> {
         self.entries[index as usize].state = State::Granted(grant);
         link(&mut self.entries, &mut self.due, index);
         true
+    }
+
+    /// Gives `grant` to the first in the queue. Its waker is not due: it is given out, to be woken when nothing is borrowed,
+    /// before those that are due.
+    pub(super) fn grant_front_now(&mut self, grant: G) -> Option<Waker> {
+        let index = self.waiting.head;
+        if index == NONE {
+            return None;
+        }
+        unlink(&mut self.entries, &mut self.waiting, index);
+        let entry = &mut self.entries[index as usize];
+        entry.state = State::Granted(grant);
+        entry.waker.take()
+    }
+
+    /// Whether somebody's grant is due.
+    pub(super) fn has_due(&self) -> bool {
+        self.due.head != NONE
     }
 
     /// Gives `grant` to everybody who waits now.
@@ -157,6 +177,19 @@ impl<R, G> Waiters<R, G> {
         self.entries[index as usize].waker.take()
     }
 
+    /// Takes the grant and ends the wait, if there is one. With it comes a waker that was not woken yet, to be dropped when
+    /// nothing is borrowed.
+    pub(super) fn take_granted(&mut self, id: &mut Option<WaiterId>) -> Option<(G, Option<Waker>)> {
+        let index = id.as_ref().expect("a waiter is not polled after it was done").0;
+        if let State::Waiting(_) = self.entries[index as usize].state {
+            return None;
+        }
+        match self.remove(id) {
+            Some((Removed::Granted(grant), unwoken)) => Some((grant, unwoken)),
+            _ => unreachable!("seen to be granted above"),
+        }
+    }
+
     /// Takes the grant and ends the wait, or keeps `waker`.
     pub(super) fn poll(&mut self, id: &mut Option<WaiterId>, waker: Waker, old: &mut OldWakers) -> Poll<G> {
         let index = id.as_ref().expect("a waiter is not polled after it was done").0;
@@ -166,13 +199,9 @@ impl<R, G> Waiters<R, G> {
             return Poll::Pending;
         }
         old.0 = Some(waker);
-        match self.remove(id) {
-            Some((Removed::Granted(grant), unwoken)) => {
-                old.1 = unwoken;
-                Poll::Ready(grant)
-            }
-            _ => unreachable!("seen to be granted above"),
-        }
+        let (grant, unwoken) = self.take_granted(id).expect("seen to be granted above");
+        old.1 = unwoken;
+        Poll::Ready(grant)
     }
 
     /// Waits with `waker`, whether `id` is new, waits already, or was granted something that is of no use.
@@ -250,6 +279,11 @@ fn unlink<R, G>(entries: &mut [Entry<R, G>], list: &mut List, index: u32) {
 /// Wakes everybody whose grant is due; `take` borrows the table for one step. A waker that panics does not keep the
 /// others from being woken.
 pub(super) fn wake_due(take: impl Fn() -> Option<Waker>) {
+    wake_first_and_due(None, take);
+}
+
+/// Wakes `first`, then everybody whose grant is due, as [`wake_due`] does.
+pub(super) fn wake_first_and_due(first: Option<Waker>, take: impl Fn() -> Option<Waker>) {
     struct Rest<F: Fn() -> Option<Waker>>(F);
     impl<F: Fn() -> Option<Waker>> Drop for Rest<F> {
         fn drop(&mut self) {
@@ -259,6 +293,9 @@ pub(super) fn wake_due(take: impl Fn() -> Option<Waker>) {
         }
     }
     let rest = Rest(take);
+    if let Some(first) = first {
+        first.wake();
+    }
     while let Some(waker) = (rest.0)() {
         waker.wake();
     }

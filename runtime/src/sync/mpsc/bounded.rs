@@ -82,7 +82,7 @@ impl<T> Sender<T> {
     ///
     /// A dropped wait loses its place in the queue; room that it may have got goes to the next.
     pub async fn reserve(&self) -> Result<Permit<'_, T>, SendError<()>> {
-        self.0.acquire(SEND).await?;
+        self.0.acquire(&SEND).await?;
         Ok(Permit(self))
     }
 
@@ -96,7 +96,7 @@ impl<T> Sender<T> {
     ///
     /// As there; the sender is dropped with the wait.
     pub async fn reserve_owned(self) -> Result<OwnedPermit<T>, SendError<()>> {
-        self.0.acquire(SEND).await?;
+        self.0.acquire(&SEND).await?;
         Ok(OwnedPermit(Some(self)))
     }
 

@@ -54,7 +54,7 @@ impl<T> Queue<T> {
     }
 
     /// Waits for room.
-    pub(super) async fn acquire(&self, dump: WaitsFor) -> Result<(), SendError<()>> {
+    pub(super) async fn acquire(&self, dump: &'static WaitsFor) -> Result<(), SendError<()>> {
         // Room that was granted to a wait which is dropped comes back, after which a closed channel may wait for nothing.
         struct Dropped<'a, T>(&'a Queue<T>);
         impl<T> Drop for Dropped<'_, T> {

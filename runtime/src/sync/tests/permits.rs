@@ -71,7 +71,7 @@ impl PermitsModel {
 fn permits_against_model(choose: &mut Choose, wakers: &Wakers, total: usize, sizes: &[usize], close: bool) {
     let permits = Permits::new(total);
     let mut waits: Vec<Option<Acquire<'_>>> =
-        sizes.iter().map(|size| Some(permits.acquire(*size, WaitsFor::Lock("test")))).collect();
+        sizes.iter().map(|size| Some(permits.acquire(*size, &WaitsFor::Lock("test")))).collect();
     let mut model = PermitsModel {
         available: total,
         closed: false,
