@@ -4,6 +4,8 @@ use std::fmt;
 use std::fs::File;
 use std::future::poll_fn;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -12,13 +14,15 @@ use std::time::{Duration, Instant};
 pub enum Row {
     /// Spawn a task and await its handle.
     Spawn,
+    /// The same with a task that yields once, so that it goes through the queue also where `spawn` polls it at once.
+    SpawnYield,
     /// Two tasks that yield to each other: one yield.
     Yield,
     /// There and back through two oneshot channels that are made for it.
     Oneshot,
     /// One message of a producer to a consumer through a bounded channel of 64.
     Mpsc,
-    /// A contended mutex goes from one task to another.
+    /// A contended mutex goes from one task to another, with two yields.
     Mutex,
     /// A sleep is started and dropped.
     Timer,
@@ -38,6 +42,7 @@ pub enum Row {
 
 const ROWS: &[(&str, Row)] = &[
     ("spawn", Row::Spawn),
+    ("spawn-yield", Row::SpawnYield),
     ("yield", Row::Yield),
     ("oneshot", Row::Oneshot),
     ("mpsc", Row::Mpsc),
@@ -98,6 +103,33 @@ pub const READ_DEPTH: u64 = 32;
 pub const CHANNELS: u64 = 256;
 /// How long the sleepers sleep.
 pub const SLEEP: Duration = Duration::from_millis(500);
+
+/// Who held the lock last: a lock that goes to whoever asks first, and not to who waits, may hand nothing over.
+#[derive(Debug)]
+pub struct Turns {
+    last: AtomicU8,
+    repeated: AtomicU64,
+}
+
+pub static TURNS: Turns = Turns { last: AtomicU8::new(0), repeated: AtomicU64::new(0) };
+
+impl Turns {
+    /// Plain loads and stores: there is one thread.
+    pub fn take(&self, task: u8) {
+        if self.last.load(Relaxed) == task {
+            self.repeated.store(self.repeated.load(Relaxed) + 1, Relaxed);
+        }
+        self.last.store(task, Relaxed);
+    }
+
+    /// # Panics
+    ///
+    /// When the lock was not handed over each time, but for the ends.
+    pub fn check(&self) {
+        let repeated = self.repeated.load(Relaxed);
+        assert!(repeated <= 4, "the same task took the lock again {repeated} times: that is no hand-over");
+    }
+}
 
 /// Gives way once, for runtimes that bring nothing of their own for it.
 pub async fn give_way() {
@@ -161,6 +193,17 @@ macro_rules! common_rows {
                     }
                     assert_eq!(sum, count * (count - 1) / 2);
                 }
+                Row::SpawnYield => {
+                    let mut sum = 0;
+                    for i in 0..count {
+                        let task = p::spawn(async move {
+                            p::yield_now().await;
+                            i
+                        });
+                        sum += p::join(task).await;
+                    }
+                    assert_eq!(sum, count * (count - 1) / 2);
+                }
                 Row::Yield => {
                     let half = count / 2;
                     let other = p::spawn(async move {
@@ -201,24 +244,24 @@ macro_rules! common_rows {
                 }
                 Row::Mutex => {
                     let mutex = p::mutex::new();
-                    let hand_over = async |mutex: &p::mutex::Shared| {
-                        for _ in 0..count / 2 {
-                            let guard = mutex.lock().await;
-                            // The other one comes to wait meanwhile, so that the lock is handed over.
-                            p::yield_now().await;
-                            drop(guard);
-                        }
-                    };
-                    let same = mutex.clone();
-                    let other = p::spawn(async move {
-                        for _ in 0..count / 2 {
-                            let guard = same.lock().await;
-                            p::yield_now().await;
-                            drop(guard);
-                        }
+                    let tasks = [1, 2].map(|me| {
+                        let mutex = mutex.clone();
+                        p::spawn(async move {
+                            for _ in 0..count / 2 {
+                                let guard = mutex.lock().await;
+                                rows::TURNS.take(me);
+                                // The other one comes to wait meanwhile, so that the lock is handed over,
+                                p::yield_now().await;
+                                drop(guard);
+                                // and has its turn also where a lock is for whoever asks first.
+                                p::yield_now().await;
+                            }
+                        })
                     });
-                    hand_over(&mutex).await;
-                    p::join(other).await;
+                    for task in tasks {
+                        p::join(task).await;
+                    }
+                    rows::TURNS.check();
                 }
                 Row::Timer => {
                     for _ in 0..count {
