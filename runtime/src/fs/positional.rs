@@ -33,6 +33,12 @@ impl Alignment {
         }
     }
 
+    /// Whether a read that brought `done` bytes may be followed by one behind it: a count that is no multiple is the rest of
+    /// a file, which ends there.
+    fn goes_on(self, done: usize) -> bool {
+        done.is_multiple_of(self.offset as usize)
+    }
+
     /// Refuses what the kernel would refuse with a bare EINVAL.
     pub(super) fn check(self, address: usize, len: usize, offset: u64) -> io::Result<()> {
         let Alignment { memory, offset: step } = self;
@@ -154,6 +160,9 @@ impl File {
                 Ok(0) => return (Err(io::ErrorKind::UnexpectedEof.into()), B::take_back(memory)),
                 Ok(count) => done += count as usize,
                 Err(error) => return (Err(error), B::take_back(memory)),
+            }
+            if done < len && self.alignment.is_some_and(|alignment| !alignment.goes_on(done)) {
+                return (Err(io::ErrorKind::UnexpectedEof.into()), B::take_back(memory));
             }
         }
         (Ok(()), B::take_back(memory))

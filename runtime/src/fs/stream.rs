@@ -20,6 +20,8 @@ use crate::shard::Shard;
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     place: Place,
+    /// Whether the kernel writes at the end of the file, wherever the cursor is.
+    appends: bool,
     reading: Option<Operation>,
     /// Bytes that were read and not taken yet: `spare[taken..filled]`.
     taken: usize,
@@ -37,7 +39,7 @@ enum Place {
     Unknown,
     /// Here; the kernel's own position is not used.
     At(u64),
-    /// Where the kernel says: pipes have no places, and files that are appended to have theirs at the end.
+    /// Where the kernel says: pipes have no places.
     Kernel,
 }
 
@@ -51,12 +53,7 @@ struct Writing {
 
 impl Place {
     fn of(file: &OwnedFd) -> Self {
-        let appends =
-            rustix::fs::fcntl_getfl(file).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::APPEND));
-        match rustix::fs::tell(file) {
-            Ok(place) if !appends => Place::At(place),
-            _ => Place::Kernel,
-        }
+        rustix::fs::tell(file).map_or(Place::Kernel, Place::At)
     }
 
     fn offset(self) -> u64 {
@@ -156,7 +153,9 @@ impl Stream {
         let offset = self.place.offset();
         let operation = request::write(shard, Rc::clone(file), Memory::Bytes(copy), 0, offset);
         self.writing = Some(Writing { operation, done: 0, len });
-        self.place.advance(len);
+        if !self.appends {
+            self.place.advance(len);
+        }
         Poll::Ready(Ok(len))
     }
 
@@ -171,6 +170,7 @@ impl Stream {
             let outcome = ready!(Pin::new(&mut writing.operation).poll(cx));
             let (done, len) = (writing.done, writing.len);
             self.writing = None;
+            self.follow_append(file);
             let result = match outcome.result {
                 Ok(0) => Err(io::ErrorKind::WriteZero.into()),
                 result => result,
@@ -178,14 +178,16 @@ impl Stream {
             let done = match result {
                 Ok(count) => done + count as usize,
                 Err(error) => {
-                    self.place.retreat(len - done);
+                    if !self.appends {
+                        self.place.retreat(len - done);
+                    }
                     return Poll::Ready(Err(error));
                 }
             };
             if done < len {
                 let offset = match self.place {
-                    Place::At(place) => place - (len - done) as u64,
-                    Place::Unknown | Place::Kernel => CURRENT_POSITION,
+                    Place::At(place) if !self.appends => place - (len - done) as u64,
+                    place => place.offset(),
                 };
                 let operation = request::write(shard, Rc::clone(file), outcome.payload.memory, done, offset);
                 self.writing = Some(Writing { operation, done, len });
@@ -201,6 +203,19 @@ impl Stream {
     fn find_place(&mut self, file: &OwnedFd) {
         if self.place == Place::Unknown {
             self.place = Place::of(file);
+            self.appends =
+                rustix::fs::fcntl_getfl(file).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::APPEND));
+        }
+    }
+
+    /// After an appending write the cursor is at the end of the file, as write(2) leaves it. (An offset is ignored for the
+    /// write itself, see the bugs of pwrite(2).)
+    fn follow_append(&mut self, file: &OwnedFd) {
+        if self.appends
+            && let Place::At(place) = &mut self.place
+            && let Ok(end) = rustix::fs::seek(file, rustix::fs::SeekFrom::End(0))
+        {
+            *place = end;
         }
     }
 

@@ -183,6 +183,50 @@ async fn a_cursor_reads_writes_and_seeks() {
 }
 
 #[annulet::test]
+async fn a_file_that_is_appended_to_is_read_as_std_reads_it() {
+    let scratch = Scratch::new("append");
+    let path = scratch.path("file");
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).append(true);
+    std::fs::write(&path, "abcdef").unwrap();
+    let expected = {
+        let mut file = options.open(&path).unwrap();
+        let mut taken = Vec::new();
+        let mut two = [0; 2];
+        for step in 0..3 {
+            taken.push((file.read(&mut two).unwrap(), two));
+            file.write_all(&[b'0' + step]).unwrap();
+        }
+        io::Seek::seek(&mut file, SeekFrom::Start(5)).unwrap();
+        taken.push((file.read(&mut two).unwrap(), two));
+        taken.push((file.read(&mut two).unwrap(), two));
+        taken
+    };
+    let whole = std::fs::read(&path).unwrap();
+
+    std::fs::write(&path, "abcdef").unwrap();
+    let mut file = File::from_std(options.open(&path).unwrap());
+    let mut taken = Vec::new();
+    let mut two = [0; 2];
+    for step in 0..3 {
+        taken.push((file.read(&mut two).await.unwrap(), two));
+        file.write_all(&[b'0' + step]).await.unwrap();
+    }
+    file.seek(SeekFrom::Start(5)).await.unwrap();
+    taken.push((file.read(&mut two).await.unwrap(), two));
+    taken.push((file.read(&mut two).await.unwrap(), two));
+    assert_eq!(taken, expected);
+    assert_eq!(std::fs::read(&path).unwrap(), whole);
+
+    // What a dropped read has fetched is not what stands at another place.
+    file.seek(SeekFrom::Start(0)).await.unwrap();
+    assert!(poll_once(file.read(&mut two)).is_none());
+    file.seek(SeekFrom::Start(2)).await.unwrap();
+    file.read_exact(&mut two).await.unwrap();
+    assert_eq!(&two, b"cd");
+}
+
+#[annulet::test]
 async fn a_write_that_was_dropped_is_finished_first() {
     let scratch = Scratch::new("dropped-write");
     let path = scratch.path("file");
@@ -356,6 +400,11 @@ async fn direct_files_want_aligned_memory_and_say_so() {
     let (result, buffer) = file.read_exact_at(buffer, 8192).await;
     result.unwrap();
     assert!(buffer.iter().all(|byte| *byte == 6));
+
+    // The end of a file need not be aligned, and nothing can be read behind it.
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(12_288 + 1000).unwrap();
+    let (result, _) = file.read_exact_at(buffer, 8192).await;
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::UnexpectedEof);
 
     let check = |result: io::Result<usize>, words: &str| {
         let error = result.unwrap_err();
