@@ -79,7 +79,8 @@ fn by_copy(ring: &mut One, from: RawFd, to: RawFd) -> io::Result<u64> {
         let mut sent = 0;
         while sent < count {
             let rest = &piece[sent..count];
-            sent += ring.result(&opcode::Send::new(types::Fd(to), rest.as_ptr(), rest.len() as u32).build())?;
+            sent +=
+                ring.result(&opcode::Send::new(types::Fd(to), rest.as_ptr(), rest.len() as u32).build())?;
         }
         sum += count as u64;
     }
@@ -160,7 +161,10 @@ fn run(way: Way, megabytes: usize, message: usize) -> io::Result<Cost> {
     let others = feeder.join().expect("the feeder does not panic")?;
     let (sum, sinks) = sink.join().expect("the sink does not panic")?;
     assert_eq!(sum, bytes / message * message, "every byte arrives");
-    Ok(Cost { elapsed: start.elapsed(), cpu: (cpu(libc::RUSAGE_SELF) - before).saturating_sub(others + sinks) })
+    Ok(Cost {
+        elapsed: start.elapsed(),
+        cpu: (cpu(libc::RUSAGE_SELF) - before).saturating_sub(others + sinks),
+    })
 }
 
 fn median(values: &mut [f64]) -> f64 {
@@ -169,7 +173,8 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 fn main() -> ExitCode {
-    let numbers: Option<Vec<usize>> = std::env::args().skip(1).map(|argument| argument.parse().ok()).collect();
+    let numbers: Option<Vec<usize>> =
+        std::env::args().skip(1).map(|argument| argument.parse().ok()).collect();
     let (rounds, megabytes) = match numbers.as_deref() {
         Some([]) => (9, 512),
         Some(&[rounds, megabytes]) if rounds > 0 && megabytes > 0 => (rounds, megabytes),
