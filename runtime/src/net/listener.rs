@@ -35,7 +35,9 @@ pub struct TcpListener(Acceptor);
 impl TcpListener {
     /// Binds to the first address that can be had, and listens.
     ///
-    /// A host name is resolved on this thread, which blocks; addresses do not.
+    /// Addresses are bound at once. A host name is looked up on this thread, and the loop stands still meanwhile; what
+    /// [`lookup_host`](super::lookup_host) gives, which looks beside the loop, can be bound instead:
+    /// `TcpListener::bind(&lookup_host("localhost", 0).await?[..])`.
     ///
     /// # Errors
     ///

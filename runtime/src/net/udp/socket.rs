@@ -59,7 +59,9 @@ pub struct UdpSocket {
 impl UdpSocket {
     /// Binds to the first address that can be had; port 0 lets the kernel choose.
     ///
-    /// A host name is resolved on this thread, which blocks; addresses do not.
+    /// Addresses are bound at once. A host name is looked up on this thread, and the loop stands still meanwhile; what
+    /// [`lookup_host`](crate::net::lookup_host) gives, which looks beside the loop, can be bound instead:
+    /// `UdpSocket::bind(&lookup_host("localhost", 0).await?[..])`.
     ///
     /// # Errors
     ///
