@@ -7,6 +7,7 @@ use annulet::net::{TcpListener, TcpStream};
 use annulet_http::Server;
 use annulet_http::offline::{Offline, Outcome};
 
+use crate::mutate::{Random, cut};
 use crate::site::{TIME_MAX, limits, router};
 use crate::table::{Case, Expected, State, cases};
 
@@ -84,31 +85,13 @@ impl Delivery {
             Delivery::Whole => vec![input],
             Delivery::PerLine => input.split_inclusive(|&b| b == b'\n').collect(),
             Delivery::PerByte => input.chunks(1).collect(),
-            Delivery::Random(seed) => {
-                // splitmix64.
-                let mut state = seed;
-                let mut random = move || {
-                    state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                    let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-                    mixed ^ mixed >> 31
-                };
-                let longest = 1 + random() % (1 + input.len() as u64);
-                let mut rest = input;
-                let mut pieces = Vec::new();
-                while !rest.is_empty() {
-                    let (piece, after) = rest.split_at(rest.len().min(1 + (random() % longest) as usize));
-                    pieces.push(piece);
-                    rest = after;
-                }
-                pieces
-            }
+            Delivery::Random(seed) => cut(input, &mut Random::new(seed)),
         }
     }
 }
 
 /// Sends the pieces, each on its own way, and reads to the end of the stream.
-async fn converse(address: SocketAddr, pieces: &[&[u8]]) -> Vec<u8> {
+pub(crate) async fn converse(address: SocketAddr, pieces: &[&[u8]]) -> Vec<u8> {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     for piece in pieces {
@@ -212,6 +195,6 @@ fn compare_one<'a>(expected: &Expected, input: &'a [u8]) -> Result<(String, &'a 
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(2000)]).into_owned()
 }
