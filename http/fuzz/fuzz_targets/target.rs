@@ -67,6 +67,10 @@ fn site() -> Site {
 
 fuzz_target!(|input: &[u8]| {
     let Ok(path) = str::from_utf8(input) else { return };
+    // What ends a target is another target's matter.
+    if path.contains([' ', '\r', '\n']) {
+        return;
+    }
     SITE.with(|site| {
         check_parameters(site, path);
         check_file(site, path);

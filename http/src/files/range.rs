@@ -29,9 +29,9 @@ pub(super) fn parse(value: &[u8], len: u64) -> Asked {
         // RFC 9110 section 14.2: a malformed field is ignored.
         let Some(range) = parse_one(spec, len) else { return Asked::Whole };
         // Many ranges, or such that overlap, are how servers are made to send much for little (section 17.15).
-        sum = sum.saturating_add(range.end - range.start);
-        if nth == RANGES_MAX || sum > len {
-            return Asked::Whole;
+        match sum.checked_add(range.end - range.start) {
+            Some(more) if nth < RANGES_MAX && more <= len => sum = more,
+            _ => return Asked::Whole,
         }
         if !range.is_empty() {
             ranges.push(range);
@@ -98,6 +98,8 @@ mod tests {
             Asked::Ranges((0..10).map(|at| at..at + 1).collect())
         });
         assert_eq!(parse(format!("bytes={}", "0-0,".repeat(17)).as_bytes(), 100), Asked::Whole);
+        // More in sum than 64 bits hold.
+        assert_eq!(parse(b"bytes=8-94,50-", u64::MAX), Asked::Whole);
         assert_eq!(parse(b"bytes=0-", 0), Asked::Nothing);
         assert_eq!(parse(b"bytes=\xff", 10), Asked::Whole);
     }
