@@ -1,0 +1,128 @@
+//! WebSockets by async-tungstenite, over a connection that HTTP has left: an echo that counts.
+//!
+//! annulet-http does the part of HTTP (RFC 6455 section 4), the crate that of the frames. The stream has the traits of
+//! `futures-io`, with TLS or without, so any crate over these will do.
+//!
+//! ```text
+//! cargo run --release --example websocket -- 127.0.0.1:8000
+//! ```
+use annulet::net::TcpListener;
+use annulet_http::{
+    HeaderValue, IntoResponse, Request, Response, Router, Server, StatusCode, Upgraded, header,
+};
+use async_tungstenite::WebSocketStream;
+use async_tungstenite::tungstenite::handshake::derive_accept_key;
+use async_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use async_tungstenite::tungstenite::{Error, Message};
+use futures_util::StreamExt;
+
+/// The one version there is (RFC 6455 section 4.4).
+const VERSION: &[u8] = b"13";
+
+/// A client that wants to send more at once is closed. In bytes.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Answers 101 to a client that asks for a WebSocket as it should.
+async fn echo(request: Request) -> Response {
+    let version = HeaderValue::from_static("13");
+    let wrong =
+        StatusCode::UPGRADE_REQUIRED.into_response().with_header(header::SEC_WEBSOCKET_VERSION, version);
+    let Some(key) = request.header("sec-websocket-key").map(derive_accept_key) else { return wrong };
+    if request.header("sec-websocket-version") != Some(VERSION) {
+        return wrong;
+    }
+    let Some(answer) = request.upgrade("websocket", serve) else { return wrong };
+    let key = HeaderValue::try_from(key).expect("base64 is visible ASCII");
+    answer.with_header(header::SEC_WEBSOCKET_ACCEPT, key)
+}
+
+/// Has the connection from the 101 on.
+async fn serve(connection: Upgraded) {
+    if let Err(error) = talk(connection).await
+        && !matches!(error, Error::ConnectionClosed)
+    {
+        eprintln!("a WebSocket ended: {error}");
+    }
+}
+
+async fn talk(connection: Upgraded) -> Result<(), Error> {
+    let Upgraded { stream, buffered } = connection;
+    let limits = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX));
+    let mut socket =
+        WebSocketStream::from_partially_read(stream, buffered.to_vec(), Role::Server, Some(limits)).await;
+    let mut count = 0;
+    // Pings are answered, and a close with a close, while the next message is waited for.
+    while let Some(message) = socket.next().await {
+        if let Message::Text(text) = message? {
+            count += 1;
+            socket.send(Message::text(format!("{count}: {text}"))).await?;
+        }
+    }
+    Ok(())
+}
+
+fn router() -> Router {
+    Router::new().get("/echo", echo)
+}
+
+fn main() -> std::io::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8000".to_owned());
+    annulet::run(async {
+        let listener = TcpListener::bind(&address)?;
+        println!("listening on ws://{}/echo", listener.local_addr()?);
+        Server::new(router()).serve(listener).await
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use annulet_http::Client;
+    use annulet_http::client;
+
+    use super::*;
+
+    /// A server, and the beginning of a request for a WebSocket.
+    fn request() -> client::RequestBuilder {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/echo", listener.local_addr().unwrap());
+        drop(annulet::spawn(async move { Server::new(router()).serve(listener).await }));
+        Client::new().get(url).upgrade("websocket")
+    }
+
+    #[test]
+    fn the_echo_counts() {
+        annulet::run(async {
+            // The key and its answer are those of RFC 6455 section 1.3.
+            let asked = request().header("sec-websocket-version", "13");
+            let answer = asked.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").send().await.unwrap();
+            assert_eq!(answer.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+            let Upgraded { stream, buffered } = answer.upgraded().unwrap();
+            assert!(buffered.is_empty());
+            let mut socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
+            let long = "x".repeat(20_000);
+            for (said, expected) in [("hello", "1: hello".to_owned()), (&long, format!("2: {long}"))] {
+                socket.send(Message::text(said)).await.unwrap();
+                assert!(socket.next().await.unwrap().unwrap() == Message::text(expected));
+            }
+            socket.send(Message::Ping("there?".into())).await.unwrap();
+            assert_eq!(socket.next().await.unwrap().unwrap(), Message::Pong("there?".into()));
+            socket.close(None).await.unwrap();
+            assert!(socket.next().await.unwrap().unwrap().is_close());
+            assert!(socket.next().await.is_none());
+        });
+    }
+
+    #[test]
+    fn who_asks_wrongly_is_told() {
+        annulet::run(async {
+            for asked in [
+                request().header("sec-websocket-version", "13"),
+                request().header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ] {
+                let answer = asked.send().await.unwrap();
+                assert_eq!(answer.status(), StatusCode::UPGRADE_REQUIRED);
+                assert_eq!(answer.headers()["sec-websocket-version"], "13");
+            }
+        });
+    }
+}

@@ -1,0 +1,69 @@
+//! tower services within a router of annulet-http.
+use annulet::net::{TcpListener, TcpStream};
+use annulet_http::{Client, Request, Router, Server, StatusCode};
+use axum::body::{Body, Bytes};
+use axum::routing::get;
+use futures_util::stream;
+
+use crate::support::{app, read_all, run};
+
+fn start() -> String {
+    let pieces =
+        || stream::iter(["a", "b", "c"].map(|piece| Ok::<_, std::convert::Infallible>(Bytes::from(piece))));
+    let app = app()
+        .route("/pieces", get(async move || Body::from_stream(pieces())))
+        .route(
+            "/never",
+            get(async || Body::from_stream(stream::pending::<Result<Bytes, std::convert::Infallible>>())),
+        )
+        .route("/twice", get(async || ([("x-a", "1"), ("x-a", "2")], StatusCode::ACCEPTED.to_string())));
+    let router = Router::new().get("/ours", async |_: Request| "ours").fallback(annulet_hyper::handler(app));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let site = format!("http://{}", listener.local_addr().unwrap());
+    drop(annulet::spawn(async move { Server::new(router).serve(listener).await }));
+    site
+}
+
+#[test]
+fn an_axum_router_answers_within_ours() {
+    run(async {
+        let (site, client) = (start(), Client::new());
+        for (path, expected) in
+            [("/ours", "ours"), ("/", "index"), ("/hello/a%20b?q", "hello, a b!"), ("/pieces", "abc")]
+        {
+            let answer = client.get(format!("{site}{path}")).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK, "{path}");
+            assert_eq!(answer.text().await.unwrap(), expected, "{path}");
+        }
+        let answer = client.post(format!("{site}/json")).json(&[1, 2, 3]).send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/json");
+        assert_eq!(answer.text().await.unwrap(), "6");
+        let long = "x".repeat(300_000);
+        let answer = client.post(format!("{site}/echo")).body(long.clone()).send().await.unwrap();
+        assert!(answer.text().await.unwrap() == long);
+        let answer = client.get(format!("{site}/nowhere")).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+        assert_eq!((client.stats().opened, client.stats().open), (1, 1));
+    });
+}
+
+#[test]
+fn heads_are_whole_and_come_at_once() {
+    run(async {
+        let (site, client) = (start(), Client::new());
+        let answer = client.request(http::Method::HEAD, format!("{site}/hello/you")).send().await.unwrap();
+        assert_eq!(answer.headers()["content-length"], "11");
+        drop(answer);
+        // Its first piece never comes.
+        let answer = client.get(format!("{site}/never")).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        drop(answer);
+        let stream = TcpStream::connect(site.strip_prefix("http://").unwrap()).await.unwrap();
+        stream.write_all(b"GET /twice HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        let answer = read_all(&stream).await;
+        for field in ["x-a: ", "content-length: ", "date: "] {
+            assert!(answer.contains(field), "{answer}");
+        }
+        assert_eq!(answer.matches("content-length").count(), 1, "{answer}");
+    });
+}
