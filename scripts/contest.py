@@ -1,0 +1,177 @@
+"""What scripts/axum and scripts/tls share: a few servers loaded in turn by annulet-bench, round after round, and what each
+unit of work costs them in CPU.
+
+One core for the servers, another for the load; all servers are up, one at a time is loaded, and the order turns around
+every round, as in scripts/peers. Which servers and which loads is the caller's to say.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import socket
+import ssl
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import measuring
+from measuring import ROOT, Failure, progress
+
+PEERS = ROOT / "bench" / "peers"
+
+
+def arguments(description):
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, help="[5]")
+    parser.add_argument("--seconds", type=float, help="length of one load [1]")
+    parser.add_argument("--no-build", action="store_true", help="take the binaries that are there")
+    parser.add_argument("--short", action="store_true", help="does it run at all: 1 round, a fifth of a second")
+    parser.add_argument("--server-core", type=int, help="[the first core this process may use]")
+    parser.add_argument("--load-core", type=int, help="[the last core this process may use]")
+    options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    options.server_core = cores[0] if options.server_core is None else options.server_core
+    options.load_core = cores[-1] if options.load_core is None else options.load_core
+    options.rounds = options.rounds or (1 if options.short else 5)
+    options.seconds = options.seconds or (0.2 if options.short else 1)
+    return options
+
+
+def peers_target():
+    base = os.environ.get("CARGO_TARGET_DIR")
+    return Path(base) / "peers" if base else PEERS / "target"
+
+
+def peer(name):
+    return peers_target() / "release" / f"peer-{name}"
+
+
+def build_peers(names):
+    """Builds servers of bench/peers, a workspace of their own."""
+    environment = os.environ | {"CARGO_TARGET_DIR": str(peers_target())}
+    for name in names:
+        progress(f"building peer-{name}")
+        command = ["cargo", "build", "--release", "--locked", "-p", f"peer-{name}"]
+        if subprocess.run(command, cwd=PEERS, env=environment).returncode != 0:
+            raise Failure(f"peer-{name} does not build")
+
+
+def nginx_binary():
+    """Where nginx is; installed if it is not. None if that fails."""
+    path = os.environ["PATH"] + ":/usr/sbin"
+    if not shutil.which("nginx", path=path):
+        progress("installing nginx with apt-get")
+        sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+        install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "nginx-light"]
+        subprocess.run([*sudo, *install], check=False)
+    return shutil.which("nginx", path=path)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """A started server with all its processes. {listen} and {core} are filled into its command."""
+
+    def __init__(self, name, command, core, is_tls, port=None):
+        self.name, self.is_tls = name, is_tls
+        self.port = port or free_port()
+        words = shlex.split(command.replace("{listen}", f"127.0.0.1:{self.port}").replace("{core}", str(core)))
+        self.errors = tempfile.TemporaryFile()
+        self.child = measuring.spawn(words, stdout=subprocess.DEVNULL, stderr=self.errors, stdin=subprocess.DEVNULL,
+                                     preexec_fn=lambda: os.sched_setaffinity(0, {core}))
+        deadline = time.monotonic() + measuring.READY_SECONDS_MAX
+        while True:
+            try:
+                return self.ask_once()
+            except OSError as error:
+                if self.child.poll() is not None or time.monotonic() > deadline:
+                    measuring.end(self.child)
+                    self.errors.seek(0)
+                    said = self.errors.read().decode(errors="replace").strip() or error
+                    raise Failure(f"{name} does not serve: {said}") from error
+                time.sleep(0.02)
+
+    def ask_once(self):
+        with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
+            if self.is_tls:
+                context = ssl.create_default_context()
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+                connection = context.wrap_socket(connection)
+            connection.sendall(b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            answer = connection.recv(4096)
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise Failure(f"{self.name} answers {answer[:60]!r}")
+
+    def cpu_seconds(self):
+        """CPU time of it and its children, exact to the nanosecond (clock_getcpuclockid(3))."""
+        children = Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text().split()
+        return sum(time.clock_gettime((~int(pid) << 3) | 2) for pid in [self.child.pid, *children])
+
+
+def load(server, options, words):
+    """One load: (the report of annulet-bench, CPU seconds of the server)."""
+    scheme = "https" if server.is_tls else "http"
+    command = [str(measuring.target_directory() / "annulet-bench"), "load", f"{scheme}://127.0.0.1:{server.port}/",
+               "-t", "1", "-d", f"{int(options.seconds * 1000)}ms", "--cores", str(options.load_core), "--json", "-",
+               *words]
+    before = server.cpu_seconds()
+    child = measuring.spawn(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        text, said = child.communicate(timeout=options.seconds + 20)
+    except subprocess.TimeoutExpired as error:
+        raise Failure(f"the load on {server.name} did not end") from error
+    finally:
+        measuring.end(child)
+    cpu = server.cpu_seconds() - before
+    try:
+        report = json.loads(text)
+    except ValueError as error:
+        raise Failure(f"the load on {server.name} reports nothing: {said.strip() or error}") from error
+    if report["errors"]:
+        progress(f"FAULT: {server.name}: {report['error_counts']}")
+    return report, cpu
+
+
+def contest(servers, options, cases):
+    """Loads all in turn. cases: name -> (arguments, unit, count of units in a report). Prints a table for each case."""
+    for name, (words, unit, count) in cases.items():
+        rounds = []
+        for number in range(options.rounds):
+            samples = {}
+            for server in servers if number % 2 == 0 else servers[::-1]:
+                report, cpu = load(server, options, words)
+                units = max(count(report), 1)
+                samples[server.name] = (cpu / units * 1e6, units / max(report["duration_s"], 1e-3))
+            rounds.append(samples)
+        first = servers[0].name
+        print(f"\n{name}\n")
+        print(f"| server | CPU µs a {unit} | {unit}s per CPU second | of {first} | {unit}s/s |")
+        print("|---|---:|---:|---:|---:|")
+        for server in servers:
+            costs = [samples[server.name][0] for samples in rounds]
+            ratios = [samples[server.name][0] / samples[first][0] for samples in rounds]
+            rates = [samples[server.name][1] for samples in rounds]
+            cost = statistics.median(costs)
+            print(f"| {server.name} | {cost:.2f} ({min(costs):.2f}–{max(costs):.2f}) | {1e6 / cost:.0f} | "
+                  f"{statistics.median(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f}) | "
+                  f"{statistics.median(rates):.0f} |", flush=True)
+
+
+def run(main):
+    measuring.on_signals_end_children()
+    try:
+        main()
+    except Failure as failure:
+        progress(f"{failure}")
+        raise SystemExit(1) from failure
+    finally:
+        measuring.end_all()
