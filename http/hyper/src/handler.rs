@@ -166,7 +166,8 @@ impl<B: Body> Stream for Content<B> {
 #[derive(Debug)]
 pub struct RequestBody {
     chunks: SendWrapper<Chunks<Request>>,
-    hint: SizeHint,
+    /// What is still to come, in bytes, if that is known.
+    left: Option<u64>,
     is_done: bool,
 }
 
@@ -174,13 +175,11 @@ impl RequestBody {
     fn new(request: Request, headers: &HeaderMap) -> RequestBody {
         let length =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let hint = match length {
-            Some(length) => SizeHint::with_exact(length),
-            None if headers.contains_key(header::TRANSFER_ENCODING) => SizeHint::default(),
-            None => SizeHint::with_exact(0),
+        let left = match length {
+            None if headers.contains_key(header::TRANSFER_ENCODING) => None,
+            length => Some(length.unwrap_or(0)),
         };
-        let is_done = hint.exact() == Some(0);
-        RequestBody { chunks: SendWrapper::new(request.into_chunks()), hint, is_done }
+        RequestBody { chunks: SendWrapper::new(request.into_chunks()), left, is_done: left == Some(0) }
     }
 }
 
@@ -197,6 +196,9 @@ impl Body for RequestBody {
         }
         let next = ready!(Pin::new(&mut *self.chunks).poll_next(cx));
         self.is_done = !matches!(next, Some(Ok(_)));
+        if let (Some(left), Some(Ok(chunk))) = (&mut self.left, &next) {
+            *left = left.saturating_sub(chunk.len() as u64);
+        }
         // Copied: a chunk may be a receive buffer of the core's, and nobody knows how long a service keeps it.
         Poll::Ready(next.map(|chunk| chunk.map(|chunk| Frame::data(Bytes::copy_from_slice(&chunk)))))
     }
@@ -206,6 +208,6 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.hint.clone()
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
