@@ -112,6 +112,9 @@ pub(crate) struct Options {
     /// A line every second on stderr [default: if that is a terminal]
     #[arg(long)]
     pub(crate) live: bool,
+    /// A full screen instead of that line
+    #[arg(long, conflicts_with = "live")]
+    pub(crate) tui: bool,
     /// Write the report as JSON; - for stdout, instead of the table
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -121,6 +124,9 @@ pub(crate) struct Options {
     /// Write a histogram a second, as an HdrHistogram log
     #[arg(long, value_name = "FILE")]
     pub(crate) hlog: Option<PathBuf>,
+    /// Write a line for each answered request: when it was planned, sent, answered (nanoseconds of CLOCK_MONOTONIC)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) samples: Option<PathBuf>,
     /// Write a page with pictures that a browser shows without a network
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
@@ -177,7 +183,7 @@ fn parse_count(text: &str) -> Result<u64, String> {
     }
 }
 
-fn parse_rate(text: &str) -> Result<f64, String> {
+pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
     match parse_scaled(text) {
         Some(rate) if (0.001..=1e9).contains(&rate) => Ok(rate),
         _ => Err(format!("{text:?} is no rate; write a number per second above zero, such as 500 or 10k")),

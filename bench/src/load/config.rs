@@ -62,6 +62,8 @@ pub(crate) struct Config {
     pub(crate) close_after: Option<u64>,
     pub(crate) spin: bool,
     pub(crate) seed: u64,
+    /// Whether each request is kept by itself.
+    pub(crate) samples: bool,
     /// What the user should know before it starts.
     pub(crate) notes: Vec<String>,
 }
@@ -130,6 +132,7 @@ impl Config {
             close_after: options.close_after,
             spin: options.spin,
             seed: options.seed,
+            samples: options.samples.is_some(),
             notes,
         })
     }

@@ -27,8 +27,10 @@ use super::latency::record;
 use super::link::{self, Link};
 use super::plan::Schedule;
 use super::reader;
+use super::samples::Samples;
+use super::stalls::Stalls;
 use super::stats::Stats;
-use super::usage::Usage;
+use super::usage::{RunQueue, Usage};
 use super::wire::Cursor;
 use crate::report::histogram;
 
@@ -44,6 +46,8 @@ pub(crate) struct Control {
     pub(crate) start_ns: AtomicU64,
     /// End now, and report what there is.
     pub(crate) stop: AtomicBool,
+    /// The same, asked for from outside of this load.
+    pub(crate) interrupt: Arc<AtomicBool>,
     /// What all times count from.
     pub(crate) origin: Instant,
 }
@@ -88,6 +92,9 @@ pub(crate) struct Outcome {
     /// Closed loop: requests in flight at the end, which are in no figure, and the age of the oldest.
     pub(crate) abandoned: usize,
     pub(crate) abandoned_age_ns: u64,
+    /// Spinning in open loop: what the machine took.
+    pub(crate) stalls: Option<Stalls>,
+    pub(crate) samples: Option<Samples>,
 }
 
 /// What changes with every request.
@@ -103,6 +110,12 @@ pub(super) struct Hot {
     pacer: Option<Waker>,
     /// Requests that may still be sent.
     left: u64,
+    /// Spinning in open loop.
+    stalls: Option<Stalls>,
+    /// Changes with everything that takes time: requests, answers, what the loop does for itself.
+    deeds: u64,
+    /// With `--samples`.
+    samples: Option<Samples>,
 }
 
 /// See the module.
@@ -127,6 +140,7 @@ pub(super) struct Engine {
     next_connect: Cell<Option<Instant>>,
     /// The next interval's number, and when it began.
     interval: Cell<(usize, u64)>,
+    run_queue: RunQueue,
 }
 
 /// What becomes of a connection after received bytes were taken in.
@@ -154,6 +168,15 @@ impl Engine {
             schedule: None,
             available: VecDeque::with_capacity(connections),
             pacer: None,
+            stalls: (config.spin && matches!(config.mode, Mode::Open { .. })).then(Stalls::new),
+            deeds: 0,
+            samples: config.samples.then(|| {
+                let rate = match config.mode {
+                    Mode::Open { rate, .. } => Some(rate / config.cores.len() as f64),
+                    Mode::Closed => None,
+                };
+                Samples::new(rate, config.duration)
+            }),
             left: config.requests.map_or(u64::MAX, |requests| config.share(requests, index)),
         };
         Engine {
@@ -169,6 +192,7 @@ impl Engine {
             tried: Cell::new(0),
             next_connect: Cell::new(None),
             interval: Cell::new((0, 0)),
+            run_queue: RunQueue::of_this_thread(),
         }
     }
 
@@ -192,7 +216,7 @@ impl Engine {
     }
 
     fn is_stopped(&self) -> bool {
-        self.control.stop.load(Ordering::Relaxed)
+        self.control.stop.load(Ordering::Relaxed) || self.control.interrupt.load(Ordering::Relaxed)
     }
 
     /// Takes received bytes in and writes the next requests.
@@ -201,6 +225,7 @@ impl Engine {
         let now_ns = self.now_ns();
         let hot = &mut *self.hot.borrow_mut();
         let state = &mut *link.state.borrow_mut();
+        hot.deeds += 1;
         if now_ns >= hot.stats.from_ns {
             hot.stats.bytes_received += bytes.len() as u64;
         }
@@ -214,6 +239,11 @@ impl Engine {
             let Some(answer) = answer else { break };
             state.in_flight.pop();
             hot.stats.take_answer(sent, now_ns, answer.status);
+            if let Some(samples) = &mut hot.samples
+                && sent.planned_ns >= hot.stats.from_ns
+            {
+                samples.take_answer(sent, now_ns);
+            }
             if !answer.keep_alive {
                 next = Next::Close;
                 break;
@@ -284,6 +314,7 @@ impl Engine {
         if sent_ns >= stats.from_ns {
             stats.bytes_sent += bytes as u64;
         }
+        hot.deeds += 1;
         hot.left -= count as u64;
         state.unsent -= count as u64;
         self.in_flight.set(self.in_flight.get() + count);
@@ -364,6 +395,7 @@ async fn watch(engine: Rc<Engine>) {
         let late = Instant::now().saturating_duration_since(at);
         {
             let hot = &mut *engine.hot.borrow_mut();
+            hot.deeds += 1;
             if hot.stats.from_ns != u64::MAX {
                 record(&mut hot.stats.loop_lag, late.as_nanos() as u64);
             }
@@ -387,7 +419,8 @@ async fn report(engine: Rc<Engine>, from_ns: u64, sender: Sender<Message>) {
 impl Engine {
     /// The interval that ends at `now_ns`. Ticks that were missed follow as intervals without length.
     fn take_part(&self, from_ns: u64, now_ns: u64) -> Part {
-        let stats = &mut self.hot.borrow_mut().stats;
+        let Hot { stats, deeds, .. } = &mut *self.hot.borrow_mut();
+        *deeds += 1;
         let (number, began_ns) = self.interval.get();
         let start_ns = began_ns.max(from_ns) - from_ns;
         let end_ns = now_ns.saturating_sub(from_ns).max(start_ns);
@@ -427,6 +460,7 @@ impl Engine {
         while !self.is_stopped() && self.fresh_ns() < end_ns && self.hot.borrow().left > 0 {
             let next_ns = self.dispatch();
             if self.config.spin {
+                self.look_at_the_clock();
                 annulet::yield_now().await;
                 continue;
             }
@@ -438,6 +472,19 @@ impl Engine {
                 // What is overdue is taken by the first connection that becomes free. What is due after that is ours again.
                 self.wait_for_free_connection(latest_ns).await;
             }
+        }
+    }
+
+    /// Spinning: has anybody taken time of this core since the last look?
+    fn look_at_the_clock(&self) {
+        let now_ns = self.fresh_ns();
+        let Hot { stats, stalls, samples, deeds, .. } = &mut *self.hot.borrow_mut();
+        if let Some(stalls) = stalls
+            && now_ns >= stats.from_ns
+            && let Some(gap) = stalls.look(now_ns, *deeds, || self.run_queue.waited_ns())
+            && let Some(samples) = samples
+        {
+            samples.take_gap(gap);
         }
     }
 
@@ -482,6 +529,8 @@ impl Engine {
             used_in_ns: 0,
             measured_ns,
             unsent,
+            stalls: hot.stalls.take(),
+            samples: hot.samples.take(),
             abandoned: self.in_flight.get(),
             abandoned_age_ns: oldest_ns.map_or(0, |oldest_ns| ended_ns.saturating_sub(oldest_ns)),
         }

@@ -36,6 +36,12 @@ pub(crate) fn percentile(histogram: &Histogram<u64>, percentile: f64) -> Option<
     Some(Percentile { percentile, value_us, low_us: at(low).min(value_us), high_us: at(high).max(value_us) })
 }
 
+/// How many samples a percentile needs, about, until it can be bounded from above.
+pub(crate) fn samples_needed(percentile: f64) -> f64 {
+    // Where the upper rank meets the last sample: n(1-p) = 1.96 √(np(1-p)).
+    3.85 * percentile / (100.0 - percentile)
+}
+
 /// The few that stand at the top of a report.
 pub(crate) fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
     let at = |p| percentile(histogram, p).map(|percentile| percentile.value_us);
@@ -102,6 +108,10 @@ mod tests {
         check(400, 99.0, true);
         check(3000, 99.9, false);
         check(4000, 99.9, true);
+        for p in [90.0, 99.0, 99.9] {
+            check((samples_needed(p) * 1.01) as u64 + 2, p, true);
+            check((samples_needed(p) * 0.95) as u64, p, false);
+        }
     }
 
     #[test]

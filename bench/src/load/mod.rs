@@ -13,11 +13,13 @@ pub(crate) mod latency;
 mod link;
 mod plan;
 mod reader;
+mod samples;
+pub(crate) mod stalls;
 mod stats;
 mod stream;
 mod summary;
 mod target;
-mod usage;
+pub(crate) mod usage;
 mod verdict;
 mod wire;
 
@@ -30,7 +32,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use annulet::signal::Termination;
 use annulet::{Builder, LoopPolicy};
 
-pub(crate) use cli::{Options, parse_time};
+pub(crate) use cli::{Options, parse_rate, parse_time};
 use config::Config;
 use engine::{Control, Message};
 use summary::Gathered;
@@ -39,6 +41,7 @@ use crate::exit::{Exit, Failure};
 use crate::report::live::Live;
 use crate::report::outputs::Outputs;
 use crate::report::schema::Report;
+use crate::report::screen;
 use crate::target::monotonic_ns;
 
 /// From the word to the first request: every loop has woken up by then.
@@ -59,10 +62,25 @@ pub(crate) fn main(options: &Options) -> Result<Exit, Failure> {
         eprintln!("annulet-bench: {note}");
     }
     let mut outputs = Outputs::create(options)?;
-    let live = Live::new(options.live);
-    let (report, exit) = run(options, config, live, &mut outputs, termination)?;
+    let live = match options.tui {
+        true => Live::on_screen(options.urls.join(" "), options.duration.as_secs_f64()),
+        false => Live::new(options.live),
+    };
+    let interrupt = Arc::new(AtomicBool::new(false));
+    stop_on_signals(termination, Arc::clone(&interrupt));
+    let (report, exit) = run(options, config, live, &mut outputs, &interrupt)?;
     outputs.write(&report, options)?;
     Ok(exit)
+}
+
+/// Runs the load for another room: the report, and no files. Ends early when `interrupt` is set.
+///
+/// # Errors
+///
+/// One line for the user.
+pub(crate) fn measure(options: &Options, interrupt: &Arc<AtomicBool>) -> Result<Report, Failure> {
+    run(options, Config::new(options)?, Live::off(), &mut Outputs::default(), interrupt)
+        .map(|(report, _)| report)
 }
 
 /// Runs the load, and nothing else.
@@ -71,14 +89,15 @@ fn run(
     config: Config,
     live: Live,
     outputs: &mut Outputs,
-    termination: Termination,
+    interrupt: &Arc<AtomicBool>,
 ) -> Result<(Report, Exit), Failure> {
     let control = Arc::new(Control {
         start_ns: AtomicU64::new(0),
         stop: AtomicBool::new(false),
+        interrupt: Arc::clone(interrupt),
         origin: Instant::now(),
     });
-    stop_on_signals(termination, Arc::clone(&control));
+    let origin_ns = monotonic_ns();
     let config = Arc::new(config);
     let (sender, receiver) = mpsc::channel();
     let loops = {
@@ -105,16 +124,18 @@ fn run(
     let joined = loops.join().map_err(|error| Failure::new(Exit::Failed, error.to_string()));
     let gathered = gathered?;
     joined?;
+    outputs.samples(|out| gathered.write_samples(out, origin_ns));
     Ok(gathered.into_report(options, &config))
 }
 
 /// The first signal ends the load early and reports; the second ends the process.
-fn stop_on_signals(termination: Termination, control: Arc<Control>) {
+pub(crate) fn stop_on_signals(termination: Termination, interrupt: Arc<AtomicBool>) {
     thread::spawn(move || {
         if termination.wait().is_ok() {
-            control.stop.store(true, Ordering::Relaxed);
+            interrupt.store(true, Ordering::Relaxed);
         }
         if termination.wait().is_ok() {
+            screen::restore();
             // As the shell counts SIGINT.
             std::process::exit(130);
         }

@@ -1,6 +1,7 @@
 //! From what the loops counted to the report of the run.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -64,6 +65,12 @@ impl Gathered {
 
     pub(crate) fn take_outcome(&mut self, outcome: Outcome) {
         self.outcomes.push(outcome);
+    }
+
+    /// What `--samples` asks for.
+    pub(crate) fn write_samples(&self, out: &mut impl Write, origin_ns: u64) -> io::Result<()> {
+        let samples = self.outcomes.iter().filter_map(|outcome| outcome.samples.as_ref());
+        samples.into_iter().try_for_each(|samples| samples.write(out, origin_ns))
     }
 
     /// Takes a loop's part of an interval, and gives the intervals that are whole now.
@@ -148,6 +155,7 @@ impl Gathered {
             used_in_ns,
             measured_ns,
             unsent,
+            stalls,
             ..
         } in &self.outcomes
         {
@@ -166,6 +174,7 @@ impl Gathered {
             {
                 sum.add(one).expect("all histograms are alike");
             }
+            let stalls = stalls.as_ref().map(|stalls| stalls.to_report(*used_in_ns));
             let share = |ns: u64| ns as f64 / (*used_in_ns).max(1) as f64;
             report.loops.push(LoopReport {
                 core: *core,
@@ -175,11 +184,13 @@ impl Gathered {
                 cpu_share: share(usage.cpu_ns),
                 starved_share: share(usage.waited_ns),
                 lag_p99_us: percentile(&stats.loop_lag, 99.0).map(|lag| lag.value_us),
+                stalls,
             });
             evidence.loops.push(LoopEvidence {
                 core: *core,
                 cpu_share: share(usage.cpu_ns),
                 starved_share: share(usage.waited_ns),
+                stalls_p99_us: stalls.map_or(0.0, |of| of.late_p99_us),
             });
         }
         report.errors = report.error_counts.sum();

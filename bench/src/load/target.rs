@@ -1,5 +1,6 @@
 //! Where requests go: URLs taken apart, the host's address.
 
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc;
 use std::thread;
@@ -77,16 +78,25 @@ pub(crate) fn resolve(host: &str, port: u16, timeout: Duration) -> Result<Socket
     if let Ok(address) = host.parse() {
         return Ok(SocketAddr::new(address, port));
     }
+    let name = host.to_owned();
+    look_up(host, timeout, move || (name.as_str(), port).to_socket_addrs().map(Iterator::collect))
+}
+
+/// The same with any resolver.
+fn look_up(
+    host: &str,
+    timeout: Duration,
+    resolver: impl FnOnce() -> io::Result<Vec<SocketAddr>> + Send + 'static,
+) -> Result<SocketAddr, Failure> {
     let unreachable = |why: String| Failure::new(Exit::Unreachable, format!("cannot look up {host}: {why}"));
     let (sender, receiver) = mpsc::channel();
-    let name = host.to_owned();
     thread::spawn(move || {
         // Nobody listens any more when it was too late.
-        let _ = sender.send((name.as_str(), port).to_socket_addrs());
+        let _ = sender.send(resolver());
     });
     match receiver.recv_timeout(timeout) {
-        Ok(Ok(mut addresses)) => {
-            addresses.next().ok_or_else(|| unreachable("the name has no address".into()))
+        Ok(Ok(addresses)) => {
+            addresses.first().copied().ok_or_else(|| unreachable("the name has no address".into()))
         }
         Ok(Err(error)) => Err(unreachable(error.to_string())),
         Err(_) => Err(unreachable(format!("no answer from the resolver within {timeout:?} (--timeout)"))),
@@ -134,5 +144,24 @@ mod tests {
         let second = Duration::from_secs(2);
         assert_eq!(resolve("::1", 80, second).unwrap().to_string(), "[::1]:80");
         assert!(resolve("localhost", 80, second).unwrap().ip().is_loopback());
+    }
+
+    #[test]
+    fn resolvers_that_are_slow_or_have_nothing() {
+        let (hold, held) = mpsc::channel::<()>();
+        // Ends when the test has.
+        let slow = move || {
+            let _ = held.recv();
+            Ok(Vec::new())
+        };
+        let failure = look_up("a.example", Duration::from_millis(20), slow).unwrap_err();
+        assert_eq!(failure.code, Exit::Unreachable);
+        assert!(failure.to_string().contains("no answer from the resolver within 20ms"), "{failure}");
+        drop(hold);
+        let minute = Duration::from_secs(60);
+        let failure = look_up("a.example", minute, || Ok(Vec::new())).unwrap_err();
+        assert!(failure.to_string().contains("the name has no address"), "{failure}");
+        let failure = look_up("a.example", minute, || Err(io::Error::other("no such name"))).unwrap_err();
+        assert!(failure.to_string().contains("cannot look up a.example: no such name"), "{failure}");
     }
 }

@@ -1,6 +1,7 @@
 //! What a loop's thread used of its core, by the scheduler's own books.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -13,14 +14,39 @@ pub(crate) struct Usage {
     pub(crate) waited_ns: u64,
 }
 
+/// How long a thread waited for its core so far, read often: the file stays open.
+#[derive(Debug)]
+pub(crate) struct RunQueue(Option<File>);
+
+impl RunQueue {
+    /// Of the calling thread, whoever reads it later.
+    pub(crate) fn of_this_thread() -> RunQueue {
+        RunQueue(File::open("/proc/thread-self/schedstat").ok())
+    }
+
+    /// Zero where the kernel does not tell.
+    pub(crate) fn waited_ns(&self) -> u64 {
+        let mut bytes = [0; 64];
+        let read = self.0.as_ref().and_then(|file| file.read_at(&mut bytes, 0).ok());
+        let text = str::from_utf8(&bytes[..read.unwrap_or(0)]).unwrap_or_default();
+        waited_in(text)
+    }
+}
+
+/// The second number of schedstat (Documentation/scheduler/sched-stats.rst). Absent without CONFIG_SCHED_INFO.
+fn waited_in(text: &str) -> u64 {
+    text.split_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
 impl Usage {
     /// Of the calling thread.
     pub(crate) fn of_this_thread() -> Usage {
         let cpu = clock_gettime(ClockId::ThreadCPUTime);
-        // The second number of schedstat (Documentation/scheduler/sched-stats.rst). Absent without CONFIG_SCHED_INFO.
         let schedstat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-        let waited_ns = schedstat.split_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
-        Usage { cpu_ns: cpu.tv_sec as u64 * 1_000_000_000 + cpu.tv_nsec as u64, waited_ns }
+        Usage {
+            cpu_ns: cpu.tv_sec as u64 * 1_000_000_000 + cpu.tv_nsec as u64,
+            waited_ns: waited_in(&schedstat),
+        }
     }
 
     /// What was used since `earlier`.

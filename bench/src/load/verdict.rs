@@ -1,5 +1,6 @@
 //! Who was the bottleneck, and whether the figures may be used: a pure function of what was counted.
 
+use super::latency::samples_needed;
 use crate::report::schema::{Finding, Verdict};
 
 /// Errors and answers other than 2xx and 3xx, of all requests: beyond this share the figures are about failing.
@@ -54,6 +55,8 @@ pub(crate) struct LoopEvidence {
     pub(crate) cpu_share: f64,
     /// How long it was ready and another thread had its core.
     pub(crate) starved_share: f64,
+    /// Spinning in open loop: by how much the machine would have made an ideal sender late, at p99.
+    pub(crate) stalls_p99_us: f64,
 }
 
 /// Judges a run.
@@ -112,7 +115,7 @@ fn reasons_for_invalid(evidence: &Evidence) -> Vec<String> {
         *reason += &format!("; the first: {error}");
     }
     for percentile in &evidence.unknown_percentiles {
-        let needed = 3.85 * percentile / (100.0 - percentile);
+        let needed = samples_needed(*percentile);
         reasons.push(format!(
             "{} samples are too few for p{percentile}, which needs about {needed:.0}",
             evidence.requests
@@ -125,7 +128,7 @@ fn reasons_for_client(evidence: &Evidence) -> Vec<String> {
     let mut reasons = Vec::new();
     // The narrow bounds are about latency. They do not explain a rate that was missed.
     let is_met = evidence.is_open && rate_is_met(evidence);
-    for &LoopEvidence { core, cpu_share, starved_share } in &evidence.loops {
+    for &LoopEvidence { core, cpu_share, starved_share, .. } in &evidence.loops {
         let starved_max = if is_met { OPEN_STARVED_SHARE_MAX } else { STARVED_SHARE_MAX };
         if starved_share > starved_max {
             reasons.push(format!(
@@ -184,6 +187,14 @@ fn notes(evidence: &Evidence) -> Vec<String> {
                 .to_owned(),
         );
     }
+    for &LoopEvidence { core, stalls_p99_us, .. } in &evidence.loops {
+        if evidence.own_lag_p99_us.is_some_and(|lag_us| lag_us > OWN_LAG_US_FREE) && stalls_p99_us > 0.0 {
+            notes.push(format!(
+                "core {core} was taken from the loop while that had nothing to do but look at the clock: an ideal sender would have \
+                 been {stalls_p99_us:.0} µs late at p99 on it"
+            ));
+        }
+    }
     // What is in flight when the time is over was sent a moment ago, as a rule.
     if evidence.abandoned > 0 && evidence.abandoned_age_s > 0.1 {
         notes.push(format!(
@@ -199,7 +210,7 @@ mod tests {
     use super::*;
 
     fn good() -> Evidence {
-        let idle = LoopEvidence { core: 1, cpu_share: 0.5, starved_share: 0.0 };
+        let idle = LoopEvidence { core: 1, cpu_share: 0.5, ..LoopEvidence::default() };
         Evidence {
             is_open: true,
             rate_planned: 1000.0,
@@ -232,7 +243,7 @@ mod tests {
         check(&lag(99.0, 300.0), Finding::RateMet, "");
         check(&lag(400.0, 5000.0), Finding::RateMet, "");
         check(&lag(1001.0, 1e6), Finding::ClientBound, "1000 is the bound");
-        let starved = LoopEvidence { core: 3, cpu_share: 0.5, starved_share: 0.011 };
+        let starved = LoopEvidence { core: 3, cpu_share: 0.5, starved_share: 0.011, stalls_p99_us: 0.0 };
         check(&Evidence { loops: vec![starved], rate: 500.0, ..good() }, Finding::ServerBound, "500 of 1000");
         check(&Evidence { loops: vec![starved], ..good() }, Finding::ClientBound, "1.1 %");
     }
@@ -242,19 +253,62 @@ mod tests {
         let closed = Evidence { is_open: false, ..good() };
         check(&closed, Finding::ServerBound, "50 %");
         assert!(judge(&closed).notes[0].contains("not one that users would see"));
-        let busy = LoopEvidence { core: 3, cpu_share: 0.96, starved_share: 0.0 };
+        let busy = LoopEvidence { core: 3, cpu_share: 0.96, ..LoopEvidence::default() };
         check(&Evidence { loops: vec![busy], ..closed.clone() }, Finding::ClientBound, "core 3 used 96 %");
         check(
             &Evidence { loops: vec![busy], spins: true, ..closed.clone() },
             Finding::ServerBound,
             "own instants",
         );
-        let starved = LoopEvidence { core: 3, cpu_share: 0.5, starved_share: 0.49 };
+        let starved = LoopEvidence { core: 3, cpu_share: 0.5, starved_share: 0.49, stalls_p99_us: 0.0 };
         check(
             &Evidence { loops: vec![starved], spins: true, ..closed },
             Finding::ClientBound,
             "another thread",
         );
+    }
+
+    /// What `scripts/verdicts` stages with processes, with the numbers that it saw.
+    #[test]
+    fn the_three_staged_cases() {
+        let alone = LoopEvidence { core: 1, cpu_share: 0.26, starved_share: 0.004, stalls_p99_us: 0.0 };
+        let closed = Evidence {
+            is_open: false,
+            rate: 19_000.0,
+            requests: 57_000,
+            loops: vec![alone],
+            ..Evidence::default()
+        };
+        check(&closed, Finding::ServerBound, "answers set the pace: the generator's busiest loop used 26 %");
+        let open = Evidence {
+            is_open: true,
+            rate_planned: 40_000.0,
+            unsent: 60_000,
+            // What waited for a connection is the server's doing.
+            own_lag_p99_us: Some(45.0),
+            service_p99_us: Some(3600.0),
+            ..closed.clone()
+        };
+        check(&open, Finding::ServerBound, "19000 of 40000 requests a second were answered");
+
+        let beside = LoopEvidence { core: 1, cpu_share: 0.5, starved_share: 0.499, stalls_p99_us: 3900.0 };
+        let busy_loop = Evidence { rate: 80_000.0, loops: vec![beside], ..closed.clone() };
+        check(&busy_loop, Finding::ClientBound, "another thread had its core for 49.9 % of the time");
+        let at_a_rate = Evidence {
+            is_open: true,
+            spins: true,
+            rate_planned: 1000.0,
+            rate: 1000.0,
+            own_lag_p99_us: Some(3900.0),
+            service_p99_us: Some(4000.0),
+            ..busy_loop.clone()
+        };
+        check(&at_a_rate, Finding::ClientBound, "left 3900 µs late although a connection was free");
+
+        let failing = Evidence { bad_status: 570, ..closed };
+        check(&failing, Finding::Invalid, "570 of 57000 answers were not 2xx or 3xx (1.00 %");
+        // Whatever else is the matter: figures about failing are no use.
+        check(&Evidence { bad_status: 800, ..busy_loop }, Finding::Invalid, "(1.40 %");
     }
 
     #[test]
@@ -265,6 +319,18 @@ mod tests {
         let failing = Evidence { faults: 100, first_error: Some("reset".into()), ..good() };
         check(&failing, Finding::Invalid, "the first: reset");
         check(&Evidence { unknown_percentiles: vec![99.99], ..good() }, Finding::Invalid, "about 38496");
+    }
+
+    #[test]
+    fn what_the_machine_took() {
+        let stalled = LoopEvidence { core: 1, cpu_share: 1.0, starved_share: 0.0, stalls_p99_us: 1500.0 };
+        let notes = |lag_us| {
+            let evidence =
+                Evidence { own_lag_p99_us: Some(lag_us), spins: true, loops: vec![stalled], ..good() };
+            judge(&evidence).notes
+        };
+        assert!(notes(90.0).is_empty());
+        assert!(notes(1700.0)[0].contains("1500 µs late at p99"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a run leaves behind.
 //!
 //! [`schema`] is the versioned document that everything else reads and writes: tables, comparisons, merges and pages are made
-//! from it, never from the running load. While it runs, [`Slice`]s go to the live line and to the interval log.
+//! from it, never from the running load. While it runs, [`Slice`]s go to the live line or screen and to the interval log.
 
 pub(crate) mod hgrm;
 pub(crate) mod histogram;
@@ -11,6 +11,7 @@ pub(crate) mod html;
 pub(crate) mod live;
 pub(crate) mod outputs;
 pub(crate) mod schema;
+pub(crate) mod screen;
 pub(crate) mod table;
 
 use hdrhistogram::Histogram;

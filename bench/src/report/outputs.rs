@@ -10,13 +10,16 @@ use super::{Slice, hgrm, histogram, hlog, html, table};
 use crate::exit::{Exit, Failure};
 use crate::load::Options;
 
-/// See the module.
-#[derive(Debug)]
+/// See the module. By default there are none.
+#[derive(Debug, Default)]
 pub(crate) struct Outputs {
     json: Option<Output>,
     hgrm: Option<Output>,
     hlog: Option<Output>,
     html: Option<Output>,
+    samples: Option<Output>,
+    /// They could not be written; told when everything else is.
+    samples_lost: Option<Failure>,
 }
 
 #[derive(Debug)]
@@ -63,6 +66,8 @@ impl Outputs {
             hgrm: Output::create(options.hgrm.as_ref())?,
             hlog: Output::create(options.hlog.as_ref())?,
             html: Output::create(options.html.as_ref())?,
+            samples: Output::create(options.samples.as_ref())?,
+            samples_lost: None,
         })
     }
 
@@ -79,6 +84,13 @@ impl Outputs {
         match &mut self.hlog {
             Some(output) => output.write(|out| hlog::write_interval(out, slice)),
             None => Ok(()),
+        }
+    }
+
+    /// The load is over: its requests one by one.
+    pub(crate) fn samples(&mut self, f: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) {
+        if let Some(output) = self.samples.take() {
+            self.samples_lost = output.finish(f).err();
         }
     }
 
@@ -114,6 +126,6 @@ impl Outputs {
         let html = self
             .html
             .map_or(Ok(()), |output| output.finish(|out| out.write_all(html::run::html(report).as_bytes())));
-        said.and(json).and(hgrm).and(hlog).and(html)
+        said.and(json).and(hgrm).and(hlog).and(html).and(self.samples_lost.map_or(Ok(()), Err))
     }
 }

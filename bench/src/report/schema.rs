@@ -202,6 +202,22 @@ pub(crate) struct LoopReport {
     pub(crate) starved_share: f64,
     /// How late a timer of this loop was, at the 99th percentile.
     pub(crate) lag_p99_us: Option<f64>,
+    /// Open loop with `--spin`: what the machine took of its core.
+    pub(crate) stalls: Option<StallReport>,
+}
+
+/// Gaps of 20 µs and more between two looks at the clock, less what the loop did meanwhile: an interrupt, another thread or the
+/// hypervisor had its core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct StallReport {
+    pub(crate) count: u64,
+    /// Of the time.
+    pub(crate) share: f64,
+    pub(crate) longest_us: f64,
+    /// How late a sender would be that did nothing but wait for its instants on this core.
+    pub(crate) late_p99_us: f64,
+    pub(crate) late_p99_9_us: f64,
 }
 
 /// What was asked for.

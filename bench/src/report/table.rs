@@ -94,6 +94,15 @@ fn write(out: &mut String, report: &Report, is_detailed: bool) -> std::fmt::Resu
             of.requests as f64 / of.cpu_s.max(1e-9),
             of.lag_p99_us.map_or_else(|| "?".to_owned(), duration)
         )?;
+        if let Some(stalls) = &of.stalls {
+            writeln!(
+                out,
+                "    the machine took {:.2} % of that core, {} at a time at most: an ideal sender is {} late at p99",
+                stalls.share * 100.0,
+                duration(stalls.longest_us),
+                duration(stalls.late_p99_us)
+            )?;
+        }
     }
     write_errors(out, report)?;
     write_verdict(out, report)

@@ -1,8 +1,11 @@
 //! `target`: a server of known behaviour, against which the instrument itself is measured.
 //!
 //! It answers each request after a delay drawn from a seeded distribution, spinning so that the delay is kept to the
-//! microsecond, and logs when each request was seen and answered. It may freeze once, and answer a share of requests with 500.
+//! microsecond, and logs when each request was seen and answered. It may freeze once, answer a share of requests with 500, and work
+//! on each answer.
 //! It looks at nothing of a request but its end and the number in its path: it is no HTTP server.
+//!
+//! Spinning, it also logs the gaps in which it had nothing to do and did not get to look at the clock: what the machine took.
 //!
 //! What the log says is what the loop could see: from the turn that fetched a request to the hand-over of its answer. The
 //! kernel's way there and back is the client's to see alone.
@@ -29,11 +32,15 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::exit::{Exit, Failure};
 use crate::load::parse_time;
+use crate::load::stalls::Stalls;
+use crate::load::usage::RunQueue;
 
 const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const BAD: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\n\r\nno";
 /// Lines of the log; what comes after them is answered and not logged. 16 million are 384 MiB.
 const LOG_MAX: usize = 16 << 20;
+/// Arbitrary.
+const GAPS_MAX: usize = 1 << 16;
 
 /// A server of known behaviour, for tests of the instrument.
 #[derive(Clone, Debug, Args)]
@@ -59,10 +66,14 @@ pub(crate) struct Options {
     /// The share of requests that is answered with 500
     #[arg(long, default_value_t = 0.0)]
     fail: f64,
+    /// Keep the core busy for so long with each answer, which is a limit on their number
+    #[arg(long, value_name = "TIME", default_value = "0us", value_parser = parse_time)]
+    work: Duration,
     /// Sleep between events instead of spinning
     #[arg(long)]
     sleep: bool,
-    /// Where to write a line for each request: its number, when it was seen, when it was answered (nanoseconds of CLOCK_MONOTONIC)
+    /// Where to write a line for each request: its number, when it was seen, when it was answered (nanoseconds of
+    /// CLOCK_MONOTONIC); then the gaps of the loop, as `# gap START LENGTH`
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
 }
@@ -117,6 +128,12 @@ struct Server {
     options: Options,
     rng: RefCell<fastrand::Rng>,
     log: RefCell<Vec<Line>>,
+    /// Spinning: what the machine took of the core.
+    stalls: RefCell<Stalls>,
+    /// As (start, length). Bounded like the log.
+    gaps: RefCell<Vec<(u64, u64)>>,
+    answers: Cell<u64>,
+    run_queue: RunQueue,
     /// Spinning: what is to be answered. One look a turn, however many connections wait.
     due: RefCell<BinaryHeap<Reverse<Due>>>,
     /// When it is to freeze; set by the first request.
@@ -166,6 +183,10 @@ async fn run(mut core: annulet::Core, options: Options, is_over: Arc<AtomicBool>
     let server = Rc::new(Server {
         rng: RefCell::new(fastrand::Rng::with_seed(options.seed)),
         log: RefCell::new(Vec::with_capacity(capacity)),
+        stalls: RefCell::new(Stalls::new()),
+        gaps: RefCell::new(Vec::with_capacity(capacity.min(GAPS_MAX))),
+        answers: Cell::new(0),
+        run_queue: RunQueue::of_this_thread(),
         due: RefCell::new(BinaryHeap::new()),
         freeze_at: Cell::new(None),
         requests: Cell::new(0),
@@ -177,11 +198,12 @@ async fn run(mut core: annulet::Core, options: Options, is_over: Arc<AtomicBool>
             annulet::time::sleep(Duration::from_millis(20)).await;
         } else {
             server.answer_what_is_due();
+            server.look_at_the_clock();
             annulet::yield_now().await;
         }
     }
     if let Some(path) = &server.options.log
-        && let Err(error) = write_log(path, &server.log.borrow())
+        && let Err(error) = write_log(path, &server.log.borrow(), &server.gaps.borrow())
     {
         eprintln!("annulet-bench: cannot write the log to {}: {error}", path.display());
     }
@@ -239,9 +261,26 @@ impl Server {
     }
 
     fn answer(&self, due: &Due) {
+        self.answers.set(self.answers.get() + 1);
+        if !self.options.work.is_zero() {
+            let until = Instant::now() + self.options.work;
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
+        }
         let fails = self.options.fail > 0.0 && self.rng.borrow_mut().f64() < self.options.fail;
         due.stream.with_send_buffer(|out| out.extend_from_slice(if fails { BAD } else { GOOD }));
         self.note(Line { number: due.number, seen_ns: due.seen_ns, answered_ns: monotonic_ns() });
+    }
+
+    /// Spinning: has anybody taken time of this core since the last look?
+    fn look_at_the_clock(&self) {
+        let deeds = self.requests.get() + self.answers.get();
+        let gap = self.stalls.borrow_mut().look(monotonic_ns(), deeds, || self.run_queue.waited_ns());
+        let mut gaps = self.gaps.borrow_mut();
+        if gaps.len() < gaps.capacity() {
+            gaps.extend(gap);
+        }
     }
 
     fn note(&self, line: Line) {
@@ -272,10 +311,13 @@ fn number_in(head: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-fn write_log(path: &Path, log: &[Line]) -> io::Result<()> {
+fn write_log(path: &Path, log: &[Line], gaps: &[(u64, u64)]) -> io::Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
     for Line { number, seen_ns, answered_ns } in log {
         writeln!(out, "{number} {seen_ns} {answered_ns}")?;
+    }
+    for (start_ns, length_ns) in gaps {
+        writeln!(out, "# gap {start_ns} {length_ns}")?;
     }
     out.flush()
 }
