@@ -1,13 +1,17 @@
 //! Everything that goes wrong has its line, its count and its exit code, and nothing hangs.
 
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::support::{HELLO, answering, read_request, run, server};
+
+/// Longer than any test waits.
+const FOR_EVER: Duration = Duration::from_secs(600);
 
 /// Runs a short load against a misbehaving server: which error it counts, which words it says, and that it is in time.
 fn check(address: impl std::fmt::Display, kind: &str, words: &str) {
@@ -73,7 +77,7 @@ fn framing_that_cannot_be_believed() {
 fn a_server_that_does_not_answer() {
     let address = server(|mut stream| {
         let _ = read_request(&mut stream);
-        thread::sleep(Duration::from_secs(30));
+        thread::sleep(FOR_EVER);
     });
     check(address, "timeout", "did not come within 300ms");
 }
@@ -83,7 +87,7 @@ fn an_answer_that_stops_half_way() {
     let address = server(|mut stream| {
         let _ = read_request(&mut stream);
         let _ = stream.write_all(&HELLO[..HELLO.len() - 2]);
-        thread::sleep(Duration::from_secs(30));
+        thread::sleep(FOR_EVER);
     });
     check(address, "timeout", "did not come within 300ms");
 }
@@ -104,6 +108,38 @@ fn a_server_that_is_not_there() {
     assert!(ran.err.contains("is the server running?"), "{}", ran.err);
     assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
     ran.within(Duration::from_secs(1));
+}
+
+/// Nobody takes its connections, and its queue is full: the kernel drops what asks for one more.
+#[test]
+fn a_server_that_does_not_accept() {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    rustix::net::listen(&socket, 0).unwrap();
+    let listener = TcpListener::from(socket);
+    let address = listener.local_addr().unwrap();
+    let short = Duration::from_millis(200);
+    // Until one is not taken any more.
+    let queued: Vec<TcpStream> =
+        std::iter::from_fn(|| TcpStream::connect_timeout(&address, short).ok()).take(16).collect();
+    assert!(queued.len() < 16, "the queue is full");
+    let ran = run(&format!("load -c2 -t1 -d1s --timeout 300ms http://{address}/"));
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    assert!(ran.err.contains("no connection within 300ms (--timeout)"), "{}", ran.err);
+    ran.within(Duration::from_millis(300 + 1000));
+}
+
+/// It accepts, and says nothing to a handshake.
+#[test]
+fn a_handshake_that_is_not_answered() {
+    let address = server(|stream| {
+        thread::sleep(FOR_EVER);
+        drop(stream);
+    });
+    let ran = run(&format!("load -c2 -t1 -d1s --timeout 300ms --tls-insecure https://{address}/"));
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    assert!(ran.err.contains("no connection within 300ms (--timeout)"), "{}", ran.err);
+    ran.within(Duration::from_millis(300 + 1000));
 }
 
 #[test]

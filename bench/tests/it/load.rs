@@ -99,17 +99,18 @@ fn an_open_loop_counts_from_the_planned_instant() {
             }
         }
     });
-    let ran = run(&format!("load -c1 -t1 -R 100 -d1s --json - http://{address}/"));
+    let ran = run(&format!("load -c1 -t1 -R 100 -d2s --json - http://{address}/"));
     let report = ran.json();
     let p50 = |name: &str| {
         let all = report[name]["percentiles"].as_array().unwrap().clone();
         all.iter().find(|of| of["percentile"] == 50.0).unwrap()["value_us"].as_f64().unwrap()
     };
     assert_eq!(ran.code, 5, "{}", report["verdict"]);
-    // One in two planned requests can be sent: the backlog grows to half of the time.
-    assert!(p50("service_time") < 100_000.0, "{}", p50("service_time"));
-    assert!(p50("response_time") > 150_000.0, "{}", p50("response_time"));
-    assert!(p50("send_lag") > 100_000.0, "{}", p50("send_lag"));
+    // One in two planned requests can be sent: the backlog grows to half of the time. How much of that a busy machine lets happen is
+    // another matter, and so these bounds are far from it.
+    let (response, service, lag) = (p50("response_time"), p50("service_time"), p50("send_lag"));
+    assert!(service >= 20_000.0, "{service}");
+    assert!(response > 2.0 * service && lag > service, "{response} {service} {lag}");
 }
 
 #[test]
