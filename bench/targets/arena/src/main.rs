@@ -1,7 +1,7 @@
 //! The HTTP/1.1 endpoints of HttpArena (github.com/MDA2AV/HttpArena) on annulet-http.
 //!
 //! Written as a program of a user, not tuned for the contest. It listens on port 8080 on every core that the process may use
-//! and reads /data/dataset.json; `ARENA_LISTEN` and `DATASET_PATH` say otherwise.
+//! and reads /data/dataset.json and /data/static; `ARENA_LISTEN`, `DATASET_PATH` and `STATIC_PATH` say otherwise.
 #![forbid(unsafe_code)]
 
 mod dataset;
@@ -14,7 +14,7 @@ use std::{env, io};
 use annulet::Builder;
 use annulet::signal::Termination;
 use annulet_http::{
-    Error, HeaderValue, IntoResponse, Limits, Request, Response, Router, Server, StatusCode, header,
+    Error, HeaderValue, IntoResponse, Limits, Request, Response, Router, ServeDir, Server, StatusCode, header,
 };
 
 use crate::dataset::Dataset;
@@ -40,8 +40,9 @@ fn run() -> io::Result<()> {
         listen.parse().map_err(|_| io::Error::other(format!("ARENA_LISTEN: {listen:?} is no address")))?;
     let path = env::var("DATASET_PATH").unwrap_or_else(|_| "/data/dataset.json".to_owned());
     let dataset = Dataset::read(&path)?;
+    let files = files(&env::var("STATIC_PATH").unwrap_or_else(|_| "/data/static".to_owned()))?;
     let loops = Builder::new().listen(listen).start(move |mut core| {
-        let server = Server::with_limits(router(Rc::new(dataset.clone())), limits());
+        let server = Server::with_limits(router(Rc::new(dataset.clone()), files.clone()), limits());
         async move {
             for listener in core.take_listeners() {
                 let server = server.clone();
@@ -56,13 +57,25 @@ fn run() -> io::Result<()> {
     loops.join()
 }
 
+/// The directory of the files; without one there are none.
+fn files(path: &str) -> io::Result<Option<ServeDir>> {
+    match ServeDir::new(path) {
+        Ok(files) => Ok(Some(files.below("/static"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            eprintln!("annulet-arena: there is no {path}: /static has no files");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Uploads are as large as 20 MiB.
 fn limits() -> Limits {
     Limits { body_bytes: UPLOAD_BYTES_MAX, ..Limits::default() }
 }
 
-fn router(dataset: Rc<Dataset>) -> Router {
-    Router::new()
+fn router(dataset: Rc<Dataset>, files: Option<ServeDir>) -> Router {
+    let router = Router::new()
         .get("/baseline11", sum)
         .post("/baseline11", sum)
         .get("/pipeline", async |_: Request| "ok")
@@ -71,7 +84,11 @@ fn router(dataset: Rc<Dataset>) -> Router {
             async move { items(&dataset, &request) }
         })
         .post("/upload", upload)
-        .get("/delay/{milliseconds}", delay)
+        .get("/delay/{milliseconds}", delay);
+    match files {
+        Some(files) => router.fallback(files),
+        None => router,
+    }
 }
 
 /// `a` and `b` of the query, and the body if it is a number, added up.
@@ -114,4 +131,58 @@ async fn delay(request: Request) -> Response {
     };
     annulet::time::sleep(Duration::from_millis(milliseconds)).await;
     Response::text("ok")
+}
+
+#[cfg(test)]
+mod tests {
+    use annulet::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// The head and the content of the answer to a GET.
+    async fn get(router: Router, target: &str, headers: &str) -> (String, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        drop(annulet::spawn(async move { Server::new(router).serve(listener).await }));
+        let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while let Some(bytes) = client.recv().await.unwrap() {
+            answer.extend_from_slice(&bytes);
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a whole answer");
+        (head.to_ascii_lowercase(), body.to_owned())
+    }
+
+    /// What the contest checks, with the header that it sends.
+    #[annulet::test]
+    async fn files_as_they_are_and_compressed() {
+        let directory = env::temp_dir().join(format!("annulet-arena-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        for (name, content) in [("app.js", "plain"), ("app.js.br", "br"), ("logo.svg", "<svg/>")] {
+            std::fs::write(directory.join(name), content).unwrap();
+        }
+        let files = files(directory.to_str().unwrap()).unwrap();
+        let router = || router(Rc::new(Dataset::default()), files.clone());
+        let (head, body) = get(router(), "/static/app.js", "").await;
+        assert!(head.starts_with("http/1.1 200") && head.contains("content-type: text/javascript"), "{head}");
+        assert!(body == "plain" && !head.contains("content-encoding"), "{head}");
+        let (head, body) = get(router(), "/static/app.js", "Accept-Encoding: br;q=1, gzip;q=0.8\r\n").await;
+        assert!(
+            head.contains("content-type: text/javascript") && head.contains("content-encoding: br"),
+            "{head}"
+        );
+        assert_eq!(body, "br");
+        assert!(get(router(), "/static/logo.svg", "").await.0.contains("content-type: image/svg+xml"));
+        for missing in ["/static/nonexistent.txt", "/app.js", "/static/../arena"] {
+            let (head, _) = get(router(), missing, "").await;
+            assert!(
+                head.starts_with("http/1.1 404") || head.starts_with("http/1.1 400"),
+                "{missing}: {head}"
+            );
+        }
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert!(super::files("/no/such/directory").unwrap().is_none());
+    }
 }
