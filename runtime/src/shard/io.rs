@@ -169,7 +169,7 @@ impl Io {
     pub(crate) fn expire(&mut self, now: u64) {
         let mut due = self.timers.expire(now);
         for target in due.drain(..) {
-            match target {
+            match target.into() {
                 TimerTarget::Waker(waker) => self.wakes.push(&mut Some(waker)),
                 TimerTarget::Socket(id) => {
                     let (sockets, mut cx) = self.sockets(now);

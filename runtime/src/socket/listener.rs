@@ -41,6 +41,18 @@ pub(crate) struct ListenerId {
     generation: u32,
 }
 
+impl ListenerId {
+    /// The id as a number.
+    pub(crate) fn word(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
+    /// The id of [`word`](Self::word).
+    pub(crate) fn from_word(word: u64) -> Self {
+        ListenerId { slot: word as u32, generation: (word >> 32) as u32 }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Accept {
     /// The slot is free.

@@ -18,6 +18,16 @@ pub(crate) struct SocketId {
 }
 
 impl SocketId {
+    /// The id as a number.
+    pub(crate) fn word(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
+    /// The id of [`word`](Self::word).
+    pub(crate) fn from_word(word: u64) -> Self {
+        SocketId { slot: word as u32, generation: (word >> 32) as u32 }
+    }
+
     pub(super) fn key(self, kind: Kind) -> Key {
         Key::new(kind, self.slot, self.generation)
     }

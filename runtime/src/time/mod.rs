@@ -3,10 +3,11 @@
 //! All of it counts by the loop's clock, which is read once a turn; [`now`] is that reading. A deadline never fires
 //! early, and it fires with the first turn after it: the next deadline goes to the kernel with every wait.
 //!
-//! `wheel` is the pure data structure, `timers` the core's use of it, `clock` the one place that reads a clock.
+//! `wheel` is the pure data structure, in `pages`, `timers` the core's use of it, `clock` the one place that reads a clock.
 
 mod clock;
 mod interval;
+mod pages;
 mod sleep;
 mod timeout;
 mod timers;

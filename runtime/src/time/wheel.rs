@@ -24,6 +24,8 @@
 
 use std::fmt;
 
+use super::pages::Pages;
+
 /// One tick is `1 << TICK_SHIFT` nanoseconds: 1024 ns. Waking a sleeping core costs tens of microseconds, so a
 /// finer tick separates nothing; and with 6 bits a level it makes the 64 bits of a deadline come out even.
 const TICK_SHIFT: u32 = 10;
@@ -72,7 +74,7 @@ pub(crate) struct Wheel<T> {
     min_removed: [u64; LEVELS],
     /// All levels, lowest first.
     slots: Box<[Slot; LEVELS * SLOTS_PER_LEVEL]>,
-    entries: Vec<Entry<T>>,
+    entries: Pages<Entry<T>>,
     /// Head of the list of vacant entries, linked through `next`.
     vacant: u32,
 }
@@ -108,7 +110,7 @@ impl<T> Wheel<T> {
             occupied: [0; LEVELS],
             min_removed: [0; LEVELS],
             slots: Box::new([Slot { head: NIL, deadline_min: 0 }; LEVELS * SLOTS_PER_LEVEL]),
-            entries: Vec::new(),
+            entries: Pages::new(),
             vacant: NIL,
         }
     }
