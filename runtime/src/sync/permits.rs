@@ -215,32 +215,44 @@ impl Acquire<'_> {
                 return Poll::Ready(grant.into());
             }
         }
-        let (waker, mut old) = (waker::clone(cx.waker()), OldWakers::default());
+        // Cloning the waker, which is anybody's code, may make room, give this one its turn, or close.
+        let waker = waker::clone(cx.waker());
         let mut state = self.permits.state.borrow_mut();
-        // Cloning the waker, which is anybody's code, may have made room, or given this one its turn.
-        let (granted, first) = if self.id.is_some() {
-            (state.waiters.poll(&mut self.id, waker, &mut old), None)
-        } else {
+        if self.id.is_none() {
+            if state.is_closed {
+                drop(state);
+                return Poll::Ready(Err(Closed));
+            }
             self.id = Some(state.waiters.push(self.count, waker));
-            (Poll::Pending, state.hand_out())
-        };
-        self.permits.wake(state, first);
-        drop(old);
-        match granted {
-            Poll::Ready(grant) => Poll::Ready(grant.into()),
-            Poll::Pending => {
-                note(*self.dump);
-                Poll::Pending
+            if state.available > 0 {
+                let first = state.hand_out();
+                self.permits.wake(state, first);
+            }
+        } else {
+            let mut old = OldWakers::default();
+            let granted = state.waiters.poll(&mut self.id, waker, &mut old);
+            drop(state);
+            drop(old);
+            if let Poll::Ready(grant) = granted {
+                return Poll::Ready(grant.into());
             }
         }
+        note(*self.dump);
+        Poll::Pending
     }
 }
 
 impl Drop for Acquire<'_> {
+    #[inline]
     fn drop(&mut self) {
-        if self.id.is_none() {
-            return;
+        if self.id.is_some() {
+            self.leave();
         }
+    }
+}
+
+impl Acquire<'_> {
+    fn leave(&mut self) {
         let mut state = self.permits.state.borrow_mut();
         let Some((removed, waker)) = state.waiters.remove(&mut self.id) else { return };
         if let Removed::Granted(Grant::Permits(count)) = removed {

@@ -179,15 +179,21 @@ impl<R, G> Waiters<R, G> {
 
     /// Takes the grant and ends the wait, if there is one. With it comes a waker that was not woken yet, to be dropped when
     /// nothing is borrowed.
+    #[inline]
     pub(super) fn take_granted(&mut self, id: &mut Option<WaiterId>) -> Option<(G, Option<Waker>)> {
         let index = id.as_ref().expect("a waiter is not polled after it was done").0;
         if let State::Waiting(_) = self.entries[index as usize].state {
             return None;
         }
-        match self.remove(id) {
-            Some((Removed::Granted(grant), unwoken)) => Some((grant, unwoken)),
-            _ => unreachable!("seen to be granted above"),
+        *id = None;
+        let State::Granted(grant) = std::mem::replace(&mut self.entries[index as usize].state, State::Free)
+        else {
+            unreachable!("an id is used once")
+        };
+        if self.entries[index as usize].waker.is_some() {
+            unlink(&mut self.entries, &mut self.due, index);
         }
+        Some((grant, self.vacate(index)))
     }
 
     /// Takes the grant and ends the wait, or keeps `waker`.
@@ -233,15 +239,22 @@ impl<R, G> Waiters<R, G> {
             }
             State::Free => unreachable!("an id is used once"),
         };
-        let waker = self.entries[index as usize].waker.take();
-        self.entries[index as usize].next = self.free;
+        Some((removed, self.vacate(index)))
+    }
+
+    /// Puts an entry, which is in no list any more, among the free ones. Its waker, if it has one still, comes out.
+    #[inline]
+    fn vacate(&mut self, index: u32) -> Option<Waker> {
+        let entry = &mut self.entries[index as usize];
+        let waker = entry.waker.take();
+        entry.next = self.free;
         self.free = index;
         self.used -= 1;
         if self.used == 0 && self.entries.len() > KEPT_ENTRIES_MAX {
             self.entries = Vec::new();
             self.free = NONE;
         }
-        Some((removed, waker))
+        waker
     }
 
     /// Entries in use, waiting or granted.
