@@ -47,6 +47,10 @@ pub(crate) struct ShardId(pub(crate) u16);
 pub(crate) struct ShardKey(u64);
 
 impl ShardKey {
+    /// The largest serial: a handle uses the bit above it.
+    pub(crate) const SERIAL_MAX: u32 = u32::MAX >> 1;
+
+    #[inline]
     pub(crate) const fn new(id: ShardId, serial: u32) -> Self {
         ShardKey((serial as u64) << 16 | id.0 as u64)
     }
@@ -56,6 +60,7 @@ impl ShardKey {
         ShardId(self.0 as u16)
     }
 
+    #[inline]
     pub(crate) const fn serial(self) -> u32 {
         (self.0 >> 16) as u32
     }

@@ -90,7 +90,7 @@ pub(super) fn register() -> io::Result<(ShardKey, Arc<Remote>)> {
     let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let mut registry = registry();
     let serial = registry.next_serial;
-    registry.next_serial = serial.wrapping_add(1);
+    registry.next_serial = serial.wrapping_add(1) & ShardKey::SERIAL_MAX;
     let remote = Arc::new(Remote { serial, inbox: Inbox::new(Bell(bell)) });
     let index = match registry.shards.iter().position(Option::is_none) {
         Some(index) => index,
