@@ -131,7 +131,11 @@ async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, count: u64) {
     }
 }
 
-async fn ping<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, server: smol::Task<()>, count: u64) -> Measure {
+async fn ping<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    server: smol::Task<()>,
+    count: u64,
+) -> Measure {
     let start = Instant::now();
     let mut buffer = [7; ECHO_BYTES];
     for _ in 0..count {

@@ -147,14 +147,18 @@ pub async fn give_way() {
 /// Resident memory of this process, in bytes.
 pub fn resident_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").expect("/proc is mounted");
-    let pages: u64 = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("statm has a second field");
+    let pages: u64 =
+        text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("statm has a second field");
     pages * 4096
 }
 
 /// The file that the read rows read: `ANNULET_MICRO_FILE`, made beforehand by the script.
 pub fn read_file() -> (PathBuf, u64) {
-    let path = PathBuf::from(std::env::var_os("ANNULET_MICRO_FILE").expect("ANNULET_MICRO_FILE names the file to read"));
-    let blocks = File::open(&path).and_then(|file| file.metadata()).expect("the file is there").len() / READ_BYTES as u64;
+    let path = PathBuf::from(
+        std::env::var_os("ANNULET_MICRO_FILE").expect("ANNULET_MICRO_FILE names the file to read"),
+    );
+    let blocks = File::open(&path).and_then(|file| file.metadata()).expect("the file is there").len()
+        / READ_BYTES as u64;
     (path, blocks)
 }
 
