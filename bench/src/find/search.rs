@@ -86,7 +86,8 @@ impl Search {
             (None, Some((missed, _))) => round(missed / 4.0).max(lowest),
             (None, None) => from,
         };
-        if self.steps >= steps { Err(End::OutOfSteps) } else { Ok(self.doubtful.unwrap_or(rate)) }
+        // A doubtful rate has changed nothing, so it comes again.
+        if self.steps >= steps { Err(End::OutOfSteps) } else { Ok(rate) }
     }
 
     /// Takes in how a rate came out.
