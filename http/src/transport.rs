@@ -36,6 +36,8 @@ pub(crate) trait Transport: 'static {
     /// Ends this side, after a flush.
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     fn close(self, linger: Duration) -> impl Future<Output = io::Result<()>>;
+    /// Its drop is not to wait for anything, and resets.
+    fn set_zero_linger(&self) -> io::Result<()>;
     fn peer_addr(&self) -> io::Result<SocketAddr>;
     fn into_socket(self) -> Socket;
 }
@@ -104,6 +106,10 @@ impl Transport for TcpStream {
         TcpStream::close(self, linger)
     }
 
+    fn set_zero_linger(&self) -> io::Result<()> {
+        TcpStream::set_zero_linger(self)
+    }
+
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         TcpStream::peer_addr(self)
     }
@@ -168,6 +174,10 @@ impl Transport for TlsStream {
 
     fn close(self, linger: Duration) -> impl Future<Output = io::Result<()>> {
         TlsStream::close(self, linger)
+    }
+
+    fn set_zero_linger(&self) -> io::Result<()> {
+        self.get_ref().set_zero_linger()
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {

@@ -41,7 +41,7 @@ pub struct Limits {
     pub body_rate_grace: Duration,
     /// Between the last answer (or the accept) and the first byte of a head. Beyond: the connection is closed without a word.
     pub keep_alive_timeout: Duration,
-    /// How long answers may wait for a client that takes none of them. Beyond: the connection is closed. Any progress starts it
+    /// How long answers may wait for a client that takes none of them. Beyond: the connection is reset. Any progress starts it
     /// again; it shows in steps of 256 KiB, or of a third of the kernel's send buffer if that is more. While answers wait,
     /// neither `keep_alive_timeout` nor `linger` runs.
     pub write_timeout: Duration,

@@ -41,6 +41,9 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Less than this of a body is received as heads are. In bytes.
 const EXPECT_BYTES_MIN: u64 = 32 * 1024;
 
+/// How late it may be noticed that a client takes nothing any more.
+const PROGRESS_STEP_MAX: Duration = Duration::from_secs(1);
+
 /// So much is received ahead while an answer is being made; the rest stays with the kernel. In bytes.
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
 
@@ -515,7 +518,7 @@ impl<S: Transport> Connection<S> {
     /// Writes the content of an answer as the client takes it. `None` if the connection persists.
     async fn leave_in_pieces(&self, mut leaving: Box<Leaving>) -> Option<End> {
         // The head is out: this cannot be refused, but what others want can.
-        self.shared.hold_anyway(ANSWER_BYTES_MAX + leaving.source.held());
+        self.shared.hold_anyway(ANSWER_BYTES_MAX + PIECE_BYTES_MAX + leaving.source.held());
         while !leaving.outgoing.is_broken() {
             let next = poll_fn(|cx| match leaving.poll_piece(cx) {
                 Poll::Ready(next) => Poll::Ready(Ok(next)),
@@ -576,21 +579,31 @@ impl<S: Transport> Connection<S> {
     /// length of the write timeout, or of the linger time once the server drains.
     async fn wait_written(&self, poll: PollWritten<S>) -> bool {
         let Shared { service, limits, .. } = &*self.shared;
+        let mut least = self.stream.send_buffered();
+        let mut since = annulet::time::now();
         loop {
             let drains = service.drains();
             let patience =
                 if drains { limits.write_timeout.min(limits.linger) } else { limits.write_timeout };
-            let before = self.stream.send_buffered();
             let written = poll_fn(|cx| match poll(&self.stream, cx) {
                 Poll::Ready(written) => Poll::Ready(Some(written.is_ok())),
                 Poll::Pending if service.drains() != drains => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             });
-            match annulet::time::timeout(patience, written).await {
+            // Nobody says when a little has left, so it is looked at now and then.
+            let outcome = annulet::time::timeout((patience / 8).min(PROGRESS_STEP_MAX), written).await;
+            let (left, now) = (self.stream.send_buffered(), annulet::time::now());
+            match outcome {
                 Ok(Some(is_written)) => return is_written,
-                Ok(None) => {}
-                Err(_) if self.stream.send_buffered() < before => {}
-                Err(_) => return false,
+                Ok(None) => since = now,
+                Err(_) if left < least => (least, since) = (left, now),
+                Err(_) if now - since < patience => {}
+                Err(_) => {
+                    // Otherwise what has been written would wait in memory, ours and the kernel's, for as long as the client
+                    // likes. Fails only where there is no connection any more.
+                    let _ = self.stream.set_zero_linger();
+                    return false;
+                }
             }
         }
     }

@@ -335,6 +335,12 @@ impl Stream {
         sockets.set_deadline(self.id, deadline, &mut context);
     }
 
+    pub(super) fn set_zero_linger(&self) -> io::Result<()> {
+        borrow(self.as_raw_fd(), |socket| socket.set_linger(Some(Duration::ZERO)))?;
+        self.shard.io.borrow_mut().sockets.set_abrupt(self.id);
+        Ok(())
+    }
+
     pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         borrow(self.as_raw_fd(), |socket| socket.shutdown(how))
     }

@@ -128,6 +128,32 @@ impl TcpStream {
             .ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
+    /// From now on a drop ends the connection at once: what was written and has not left is thrown away, here and by the kernel,
+    /// and the peer's reads fail with `ConnectionReset`. For a peer that takes nothing any more, and to free the port.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet::net::{TcpListener, TcpStream};
+    ///
+    /// annulet::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    ///     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    ///     let server = listener.accept().await.unwrap();
+    ///     server.set_zero_linger().unwrap();
+    ///     drop(server);
+    ///     let reset = client.recv().await.unwrap_err();
+    ///     assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset);
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What setsockopt(2) says of SO_LINGER.
+    pub fn set_zero_linger(&self) -> io::Result<()> {
+        self.0.set_zero_linger()
+    }
+
     /// Sets TCP_NODELAY.
     ///
     /// # Errors

@@ -30,11 +30,20 @@ impl Sockets {
         if socket.receive == Receive::Starved {
             socket.receive = Receive::Idle;
         }
+        if socket.abrupt {
+            self.abandon(id, cx);
+            return wakers;
+        }
         if socket.send != SendState::Idle || !socket.gather.is_empty() {
             socket.rearm_timer(id, cx.now.saturating_add(CLOSE_DRAIN_NS), cx);
         }
         self.continue_close(id, cx);
         wakers
+    }
+
+    /// Closing is not to wait for anything.
+    pub(crate) fn set_abrupt(&mut self, id: SocketId) {
+        self.socket(id).abrupt = true;
     }
 
     /// Closes the descriptor once nothing is left to send.

@@ -54,6 +54,8 @@ pub(super) struct Socket {
     pub(super) closing: bool,
     /// The peer did not take the last bytes in time: the next event of the send is its last.
     pub(super) abandoned: bool,
+    /// Closing drops what has not left.
+    pub(super) abrupt: bool,
     /// `flying` came from the user and goes back to them.
     pub(super) lent: Option<Box<Lent>>,
     /// The receive deadline passed.
@@ -215,6 +217,7 @@ impl Socket {
             dirty: false,
             closing: false,
             abandoned: false,
+            abrupt: false,
             lent: None,
             timed_out: false,
             first: NO_BUFFER,

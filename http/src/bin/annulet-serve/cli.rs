@@ -212,6 +212,17 @@ mod tests {
                 ..all()
             },
         );
+        check(
+            "--chunk-extension-bytes 1 --trailer-bytes 2 --drain-bytes 3 --body-grace 4s --linger 5s",
+            annulet_http::Limits {
+                chunk_extension_bytes: 1,
+                trailer_bytes: 2,
+                drain_bytes: 3,
+                body_rate_grace: Duration::from_secs(4),
+                linger: Duration::from_secs(5),
+                ..all()
+            },
+        );
     }
 
     #[test]

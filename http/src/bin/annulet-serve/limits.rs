@@ -26,6 +26,18 @@ pub(crate) struct LimitOptions {
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_bytes)]
     body_bytes: u64,
 
+    /// All chunk extensions of a body, in bytes. Beyond: 400.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().chunk_extension_bytes)]
+    chunk_extension_bytes: u32,
+
+    /// The trailer section of a body, in bytes. Beyond: 431.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().trailer_bytes)]
+    trailer_bytes: u32,
+
+    /// What is read and thrown away of a body that nobody wanted, in bytes. Beyond: closed behind the answer.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().drain_bytes)]
+    drain_bytes: u64,
+
     /// From the first byte of a head to its last. Beyond: 408.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     head_timeout: Duration,
@@ -38,17 +50,25 @@ pub(crate) struct LimitOptions {
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     body_total_timeout: Duration,
 
-    /// What a body has to come to, in bytes a second of waiting for it, after the first 5 s. Slower: 408. 0: no such limit.
+    /// What a body has to come to, in bytes a second of waiting for it, after --body-grace. Slower: 408. 0: no such limit.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_rate_min)]
     body_rate: u32,
+
+    /// How long a body may be waited for before --body-rate counts.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    body_grace: Duration,
 
     /// Between an answer and the next request. Beyond: closed without a word.
     #[arg(long, value_name = "TIME", default_value = "75s", value_parser = parse_duration)]
     keep_alive: Duration,
 
-    /// How long answers wait for a client that takes none of them. Beyond: closed.
+    /// How long answers wait for a client that takes none of them. Beyond: reset.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     write_timeout: Duration,
+
+    /// How long a closing connection is read from, so that the last answer is not lost to a reset. Beyond: closed.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
+    linger: Duration,
 
     /// Requests on one connection; the last answer closes it. 0: no such limit.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
@@ -70,23 +90,28 @@ pub(crate) struct LimitOptions {
 impl LimitOptions {
     /// As the server takes them.
     pub(crate) fn limits(&self) -> Limits {
+        // Every one by name: a limit without a flag does not compile.
         let or_none = |count| if count == 0 { u32::MAX } else { count };
         Limits {
             head_bytes: self.head_bytes,
             target_bytes: self.target_bytes,
             headers: self.headers,
             body_bytes: self.body_bytes,
+            chunk_extension_bytes: self.chunk_extension_bytes,
+            trailer_bytes: self.trailer_bytes,
+            drain_bytes: self.drain_bytes,
             head_timeout: self.head_timeout,
             body_timeout: self.body_timeout,
             body_total_timeout: self.body_total_timeout,
             body_rate_min: self.body_rate,
+            body_rate_grace: self.body_grace,
             keep_alive_timeout: self.keep_alive,
             write_timeout: self.write_timeout,
+            linger: self.linger,
             requests_per_connection: or_none(self.requests_per_connection),
             connections: self.connections,
             connections_per_address: or_none(self.connections_per_address),
             memory_bytes: self.memory.saturating_mul(1 << 20),
-            ..Limits::default()
         }
     }
 }
