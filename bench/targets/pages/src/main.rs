@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use annulet::signal::Termination;
 use annulet::{Builder, Core};
-use annulet_http::{Error, HeaderValue, IntoResponse, Page, Request, Response, Router, Server, header};
+use annulet_http::{
+    Error, HeaderValue, IntoResponse, Limits, Page, Request, Response, Router, Server, header,
+};
 use clap::Parser;
 
 /// What `GET /download/100k` answers.
@@ -29,6 +31,14 @@ struct Options {
     #[arg(long, value_delimiter = ',', default_value = "0")]
     cores: Vec<usize>,
 
+    /// The content of an upload, in bytes. Beyond: 413.
+    #[arg(long, default_value_t = Limits::default().body_bytes)]
+    body_bytes: u64,
+
+    /// How long an upload may stand still, in milliseconds. Beyond: 408.
+    #[arg(long, default_value_t = 30_000)]
+    body_timeout_ms: u64,
+
     /// CPU time that every request burns, in nanoseconds.
     #[arg(long, default_value_t = 0)]
     burn: u64,
@@ -47,10 +57,15 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> std::io::Result<()> {
     let termination = Termination::catch()?;
     let burn = Duration::from_nanos(options.burn);
+    let limits = Limits {
+        body_bytes: options.body_bytes,
+        body_timeout: Duration::from_millis(options.body_timeout_ms),
+        ..Limits::default()
+    };
     let loops = Builder::new()
         .cores(options.cores.iter().copied())
         .listen(options.listen)
-        .start(move |core| serve(core, Server::new(router(burn))))?;
+        .start(move |core| serve(core, Server::with_limits(router(burn), limits.clone())))?;
     termination.wait()?;
     loops.stop();
     loops.join()
