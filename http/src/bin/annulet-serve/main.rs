@@ -11,8 +11,8 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use annulet::net::TcpListener;
@@ -21,6 +21,9 @@ use annulet::{Builder, Core};
 use annulet_http::{AccessLog, ServeDir, Server};
 use clap::Parser;
 use cli::Options;
+
+/// For a loop to listen to SIGHUP. It takes no time at all unless that loop has failed, which is told elsewhere.
+const HANGUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -55,14 +58,20 @@ fn run(options: &Options) -> io::Result<()> {
     let acceptor = options.tls.acceptor()?;
     #[cfg(not(feature = "tls"))]
     let acceptor = None;
+    let (heard, hears) = mpsc::channel();
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     let loops = builder.start(move |core| {
         let mut server = Server::with_limits(pages::site(delay, files.clone()), limits.clone());
         if let Some(file) = &log {
             server = server.with_access_log(AccessLog::new(file.clone(), format));
         }
-        serve(core, server, acceptor.clone(), drain, cut_here.clone())
+        let acceptor = acceptor.clone().map(|acceptor| (acceptor, heard.clone()));
+        serve(core, server, acceptor, drain, cut_here.clone())
     })?;
+    if scheme == "https" {
+        // Before anybody is told that it serves, SIGHUP must not end it any more.
+        let _ = hears.recv_timeout(HANGUP_TIMEOUT);
+    }
     for address in loops.addresses() {
         println!("listening on {scheme}://{address}/");
     }
@@ -115,15 +124,16 @@ async fn accept(server: &Server, listener: TcpListener, acceptor: Option<Accepto
 async fn serve(
     mut core: Core,
     server: Server,
-    acceptor: Option<Acceptor>,
+    tls: Option<(Acceptor, mpsc::Sender<()>)>,
     at_most: Duration,
     cut: Arc<AtomicUsize>,
 ) {
     #[cfg(feature = "tls")]
-    if let Some(acceptor) = acceptor.as_ref().filter(|_| core.index() == 0) {
+    if let Some((acceptor, heard)) = tls.as_ref().filter(|_| core.index() == 0) {
         // Detached: it ends with the loop.
-        drop(annulet::spawn(tls::reload_on_hangup(acceptor.clone())));
+        drop(annulet::spawn(tls::reload_on_hangup(acceptor.clone(), heard.clone())));
     }
+    let acceptor = tls.map(|(acceptor, _)| acceptor);
     for listener in core.take_listeners() {
         let (server, acceptor) = (server.clone(), acceptor.clone());
         // Detached: it ends when the server drains.

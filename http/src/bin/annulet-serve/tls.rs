@@ -1,6 +1,7 @@
 //! TLS as flags, and certificates that are read again on SIGHUP.
 use std::io;
 use std::path::PathBuf;
+use std::sync::mpsc::Sender;
 
 use annulet::signal::unix::{SignalKind, signal};
 use annulet_http::tls::{ClientAuth, TlsAcceptor};
@@ -55,9 +56,13 @@ impl TlsOptions {
     }
 }
 
-/// Reads the files again at each SIGHUP. To be run by one loop of the process, for all of them.
-pub(crate) async fn reload_on_hangup(acceptor: TlsAcceptor) {
-    let mut hangups = match signal(SignalKind::hangup()) {
+/// Reads the files again at each SIGHUP. To be run by one loop of the process, for all of them. Tells `heard` when it listens: before
+/// that the signal would end the process.
+pub(crate) async fn reload_on_hangup(acceptor: TlsAcceptor, heard: Sender<()>) {
+    let hangups = signal(SignalKind::hangup());
+    // Nobody waits for it if another loop could not be started.
+    let _ = heard.send(());
+    let mut hangups = match hangups {
         Ok(hangups) => hangups,
         Err(error) => return eprintln!("annulet-serve: SIGHUP will not be heard: {error}"),
     };
