@@ -1,8 +1,15 @@
-//! Which cores a program may run on, and how a thread is bound to one of them.
+//! Which cores a program may run on, which of them its loops take, and how a thread is bound to one.
 //!
 //! "Core" is what Linux calls a CPU: a hardware thread, by its number. What may be used is the affinity mask the
 //! program was started with, so that `taskset`, `systemd` and cgroup cpusets are respected; this module never goes
-//! around it. It does not look at topology: siblings of one physical core count as two.
+//! around it. [`Plan`] applies a [`Policy`] to the machine, its topology and its CPU quota.
+//!
+//! Memory of a loop is local to its core because its own thread, already bound, is the first to touch it: ring, buffers, tasks
+//! and timers are made after the binding (`runtime`).
+
+mod plan;
+mod quota;
+mod topology;
 
 use std::cell::Cell;
 use std::error::Error;
@@ -12,6 +19,10 @@ use std::io;
 
 use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+pub use plan::{Plan, Policy};
+pub use quota::Quota;
+pub use topology::{Cpu, Topology};
 
 /// The cores this thread may run on, in ascending order; never empty.
 ///
