@@ -34,6 +34,7 @@ mod executor;
 pub mod fs;
 pub mod future;
 pub mod io;
+pub mod mesh;
 mod metrics;
 pub mod net;
 mod op;

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use crate::net::{TcpListener, bind_group};
+use crate::mesh::{Call, Lobby, Membership, submit_to};
+use crate::net::{AcceptPolicy, Connections, Group, Share, TcpListener, bind_group, steer};
 use crate::placement;
 use crate::readiness::{Readiness, ReadinessState};
 use crate::shard::{LoopPolicy, Runtime, Shard, ShardSettings, current};
@@ -98,6 +99,9 @@ pub struct Builder {
     settings: ShardSettings,
     cores: Option<Vec<usize>>,
     listen: Vec<SocketAddr>,
+    is_unpinned: bool,
+    accept: AcceptPolicy,
+    connections_max: Option<usize>,
 }
 
 impl Builder {
@@ -112,9 +116,47 @@ impl Builder {
         self
     }
 
+    /// The cores of a plan, which also knows the topology of the machine and its CPU quota. Loops that a quota has made fewer
+    /// than the cores are not bound to any: the kernel may then run them wherever another container leaves room.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet::placement::{Plan, Policy};
+    ///
+    /// let plan = Plan::new(&Policy::PerPhysicalCore).unwrap();
+    /// let loops = annulet::Builder::new().placement(&plan).start(|_core| async {}).unwrap();
+    /// assert_eq!(loops.cores(), plan.cores());
+    /// loops.join().unwrap();
+    /// ```
+    pub fn placement(self, plan: &placement::Plan) -> Self {
+        self.cores(plan.cores().iter().copied()).pinned(!plan.is_cut_by_quota())
+    }
+
+    /// Whether each thread is bound to its core; it is, unless this says otherwise. Without it the kernel moves threads as it
+    /// sees fit, and the numbers of the cores are names only.
+    pub fn pinned(mut self, is_pinned: bool) -> Self {
+        self.is_unpinned = !is_pinned;
+        self
+    }
+
     /// Listens on `address` on every core, with SO_REUSEPORT; may be called again for more addresses.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen.push(address);
+        self
+    }
+
+    /// Which core serves a new connection of the addresses listened on.
+    pub fn accept(mut self, policy: AcceptPolicy) -> Self {
+        self.accept = policy;
+        self
+    }
+
+    /// Connections that one core serves at the most, of the addresses listened on. A core at its limit hands what it accepts to
+    /// the one with the fewest; when all are full none accepts, and clients wait in the kernel's queues. There is no limit
+    /// unless this sets one.
+    pub fn connections_max(mut self, connections: usize) -> Self {
+        self.connections_max = Some(connections);
         self
     }
 
@@ -193,10 +235,16 @@ impl Builder {
         for address in &self.listen {
             let group = bind_group(*address, cores.len())?;
             addresses.push(group[0].local_addr()?);
+            if self.accept == AcceptPolicy::Steer {
+                steer(&group, &cores)?;
+            }
             group.into_iter().zip(&mut listeners).for_each(|(listener, of_core)| of_core.push(listener));
         }
         let stop = Stop::new();
         let readiness = Readiness::default();
+        let lobby = Lobby::new(cores.len());
+        let group = Group::new(cores.len(), self.accept, self.connections_max.unwrap_or(usize::MAX));
+        let mut memberships = Membership::all(&lobby).into_iter();
         let make = Arc::new(make);
         let mut threads = Vec::new();
         let (started, starts) = mpsc::channel();
@@ -204,9 +252,11 @@ impl Builder {
         for (index, (&core, listeners)) in cores.iter().zip(listeners).enumerate() {
             let (make, started, settings) = (Arc::clone(&make), started.clone(), self.settings.clone());
             let (stop, readiness) = (stop.clone(), readiness.clone());
-            let core = Core { index, core, listeners, stop, readiness };
+            let core = Core { index, core, listeners, stop, readiness, group: Arc::clone(&group) };
+            let pin_to = (!self.is_unpinned).then_some(core.core);
+            let membership = memberships.next().expect("one for each core");
             let thread = thread::Builder::new().name(format!("annulet-{}", core.core)).spawn(move || {
-                let runtime = match pin_and_make(core.core, &settings) {
+                let runtime = match pin_and_make(pin_to, &settings) {
                     Ok(runtime) => runtime,
                     Err(error) => {
                         // The receiver waits for one answer per thread.
@@ -215,6 +265,7 @@ impl Builder {
                     }
                 };
                 let shard = Rc::clone(runtime.shard());
+                shard.join_mesh(&membership);
                 let _ = started.send(Ok(*shard.io.borrow().driver.capabilities()));
                 drop(started);
                 shard.block_on(make(core), location);
@@ -227,6 +278,8 @@ impl Builder {
                 }
             }
         }
+        // Those that do not run count as ended for those that do.
+        drop(memberships);
         drop(started);
         let mut capabilities = None;
         let mut running = 0;
@@ -242,7 +295,7 @@ impl Builder {
         if running < cores.len() && failed.is_none() {
             failed = Some(io::Error::other("a loop panicked while it was being made"));
         }
-        let loops = Loops { threads, stop, readiness, addresses, cores, capabilities };
+        let loops = Loops { threads, stop, group, readiness, addresses, cores, capabilities };
         match failed {
             None => {
                 loops.readiness.move_to(ReadinessState::Ready);
@@ -258,8 +311,8 @@ impl Builder {
     }
 }
 
-fn pin_and_make(core: usize, settings: &ShardSettings) -> io::Result<Runtime> {
-    placement::pin_current_thread(core)?;
+fn pin_and_make(core: Option<usize>, settings: &ShardSettings) -> io::Result<Runtime> {
+    core.map_or(Ok(()), placement::pin_current_thread)?;
     // Made by the thread that runs it: the memory is local to the core, and the ring is bound to its first user.
     Ok(Runtime::new(Shard::new(settings)?))
 }
@@ -272,6 +325,7 @@ pub struct Core {
     listeners: Vec<std::net::TcpListener>,
     stop: Stop,
     readiness: Readiness,
+    group: Arc<Group>,
 }
 
 impl Core {
@@ -291,10 +345,39 @@ impl Core {
     ///
     /// On another thread than the core's.
     pub fn take_listeners(&mut self) -> Vec<TcpListener> {
-        let listeners = self.listeners.drain(..);
+        let (group, index) = (&self.group, self.index);
+        let listeners = self.listeners.drain(..).enumerate();
         listeners
-            .map(|listener| TcpListener::from_std(listener).expect("a bound socket can be made blocking"))
+            .map(|(address, listener)| {
+                let listener = TcpListener::from_std(listener).expect("a bound socket can be made blocking");
+                listener.with_share(Share::enter(group, index, address))
+            })
             .collect()
+    }
+
+    /// Runs a closure, and the future that it makes, on the core at place `core`, and brings the result back: see
+    /// [`mesh::submit_to`](submit_to), which does the same from any task of a loop.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    #[track_caller]
+    pub fn submit_to<F, Fut>(&self, core: usize, closure: F) -> Call<Fut::Output>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future + 'static,
+        Fut::Output: Send + 'static,
+    {
+        submit_to(core, closure)
+    }
+
+    /// How connections are spread over the cores.
+    pub fn connections(&self) -> Connections {
+        Connections::new(Arc::clone(&self.group))
     }
 
     /// Done when the loops are asked to stop.
@@ -312,6 +395,7 @@ impl Core {
 pub struct Loops {
     threads: Vec<thread::JoinHandle<()>>,
     stop: Stop,
+    group: Arc<Group>,
     readiness: Readiness,
     addresses: Vec<SocketAddr>,
     cores: Vec<usize>,
@@ -337,6 +421,11 @@ impl Loops {
     /// What to tell a load balancer: ready from now on, draining once they are asked to stop.
     pub fn readiness(&self) -> &Readiness {
         &self.readiness
+    }
+
+    /// How connections are spread over the cores.
+    pub fn connections(&self) -> Connections {
+        Connections::new(Arc::clone(&self.group))
     }
 
     /// Asks every loop to stop: [`Core::stopped`] is done from now on.

@@ -40,6 +40,26 @@ pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<libc::ucred
     Ok(credentials)
 }
 
+/// SO_ATTACH_REUSEPORT_CBPF of socket(7): `program` chooses the socket of the group. (socket2 attaches filters of packets only.)
+pub(crate) fn attach_reuseport_filter(
+    socket: BorrowedFd<'_>,
+    program: &[libc::sock_filter],
+) -> io::Result<()> {
+    let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the pointer is to a value of this frame that names `len` instructions, which the kernel copies.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const program).cast(),
+            size_of_val(&program) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// sendmsg(2) with UDP_SEGMENT of udp(7): `bytes` leave as datagrams of `segment` bytes. Never waits.
 pub(crate) fn send_segments(
     socket: BorrowedFd<'_>,

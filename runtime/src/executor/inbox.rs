@@ -4,13 +4,16 @@
 //! an eventfd, say) only when the owner sleeps, and only the first push of a sleep does: no system call while the
 //! owner is awake. The inbox neither blocks nor knows what a doorbell is. Start at [`Inbox`].
 //!
+//! Queues beside the inbox (those of the mesh) share its sleep: their senders [`nudge`](Inbox::nudge), and the owner
+//! looks at them in [`prepare_sleep`](Inbox::prepare_sleep).
+//!
 //! # The owner's side
 //!
 //! ```text
 //! loop {
 //!     run tasks
 //!     if inbox.has_mail() { inbox.take(&mut batch); handle batch; continue }
-//!     if inbox.prepare_sleep() { wait in the kernel, the doorbell ends the wait; inbox.wake_up() }
+//!     if inbox.prepare_sleep(|| queues beside it are empty) { wait in the kernel, which the doorbell ends; inbox.wake_up() }
 //! }
 //! ```
 
@@ -19,20 +22,22 @@ use std::fmt;
 use std::hash::Hash;
 use std::mem;
 
-use crate::sync_shim::{AtomicU8, Mutex, Ordering};
+use crate::sync_shim::{AtomicBool, AtomicU8, Mutex, Ordering, fence};
 
 /// At this many messages a push looks for repeated ones. Arbitrary: more than a shard leaves lying between two turns
 /// of its loop, and some ten microseconds to look through.
 const COLLAPSE_AT: usize = 1024;
 
-/// Set while there are messages. Changed only under the lock of the queue, so that it agrees with the queue.
-const MAIL: u8 = 1;
-/// Set while the owner sleeps, or is about to. Changed only by the owner.
-const SLEEPING: u8 = 2;
+/// The owner looks at the inbox by itself.
+const AWAKE: u8 = 0;
+/// The owner sleeps, or is about to: it must be rung.
+const SLEEPING: u8 = 1;
+/// The owner sleeps and somebody rings, or has rung.
+const RUNG: u8 = 2;
 
 /// Ends the owner's wait in the kernel.
 pub(crate) trait Doorbell {
-    /// Called by any thread, at most once for each sleep of the owner, after the message is in the inbox.
+    /// Called by any thread, at most once for each sleep that the owner announces, after the message is in the inbox.
     fn ring(&self);
 }
 
@@ -52,15 +57,16 @@ pub(crate) struct Closed<M>(pub(crate) M);
 /// Many senders, one owner.
 ///
 /// ```text
-///                    push (first)
-///           Awake ────────────────► Mail
-///             │ ▲                   │ ▲
-///  prepare_   │ │ wake_up   take ◄──┘ │ wake_up
-///  sleep      ▼ │                     │
-///          Sleeping ─────────────► Notified
-///                    push (first):
-///                    rings
+///           wake_up                 wake_up
+///        .-----------> Awake <------------------.
+///        |               | prepare_sleep        |
+///        |               v                      |
+///        '---------- Sleeping -------------> Rung
+///                              nudge: rings
 /// ```
+///
+/// The owner changes its state with plain stores; only who finds it asleep makes an atomic exchange, once a sleep. A sleep is
+/// announced before the last look for mail: one that is called off may have been rung.
 ///
 /// # Bound
 ///
@@ -68,7 +74,10 @@ pub(crate) struct Closed<M>(pub(crate) M);
 /// So with `n` messages that are no repetition the inbox holds at most `max(COLLAPSE_AT, 2 n)`. Keys are bounded by
 /// what they name, tasks and their handles; messages without a key by whoever sends them.
 pub(crate) struct Inbox<M, D> {
+    /// `AWAKE`, `SLEEPING` or `RUNG`.
     state: AtomicU8,
+    /// Whether there are messages. Changed only under the lock of the queue, so that it agrees with the queue.
+    has_mail: AtomicBool,
     queue: Mutex<Queue<M>>,
     doorbell: D,
 }
@@ -85,7 +94,12 @@ impl<M: Message, D: Doorbell> Inbox<M, D> {
     /// An empty inbox whose owner is awake.
     pub(crate) fn new(doorbell: D) -> Self {
         let queue = Queue { messages: Vec::new(), collapse_at: COLLAPSE_AT, is_closed: false };
-        Inbox { state: AtomicU8::new(0), queue: Mutex::new(queue), doorbell }
+        Inbox {
+            state: AtomicU8::new(AWAKE),
+            has_mail: AtomicBool::new(false),
+            queue: Mutex::new(queue),
+            doorbell,
+        }
     }
 
     /// Any thread: leaves a message, and rings if the owner sleeps and nobody has rung before.
@@ -94,31 +108,60 @@ impl<M: Message, D: Doorbell> Inbox<M, D> {
     ///
     /// The message, if the owner has closed the inbox.
     pub(crate) fn push(&self, message: M) -> Result<(), Closed<M>> {
-        let is_first_of_sleep = {
+        let is_first = {
             let mut queue = self.lock();
             if queue.is_closed {
                 return Err(Closed(message));
             }
             let is_first = queue.messages.is_empty();
             queue.push(message);
-            // Relaxed: that the owner sees the message follows from the lock, see `has_mail`. That no wake-up is
-            // lost follows from `state` being one variable: the owner's `prepare_sleep` either comes later in its
-            // order, sees MAIL and stays awake, or earlier, and this sees SLEEPING.
-            is_first && self.state.fetch_or(MAIL, Ordering::Relaxed) & SLEEPING != 0
+            // Relaxed: that the owner sees the message follows from the lock, see `has_mail`; that it does not sleep over
+            // it from the fence in `nudge`.
+            self.has_mail.store(true, Ordering::Relaxed);
+            is_first
         };
-        // Outside of the lock: a system call, and the woken owner takes the lock at once.
-        if is_first_of_sleep {
-            self.doorbell.ring();
+        // Outside of the lock: a system call, and the woken owner takes the lock at once. Who comes second leaves the
+        // ringing to the first.
+        if is_first {
+            self.nudge();
         }
         Ok(())
+    }
+
+    /// Any thread: rings if the owner sleeps and nobody has rung before. What it is to find must have been written before.
+    #[inline]
+    pub(crate) fn nudge(&self) {
+        // Pairs with the fence in `prepare_sleep`: either the owner sees there what was written before this one, or this
+        // sees it asleep.
+        fence(Ordering::SeqCst);
+        self.nudge_behind_fence();
+    }
+
+    /// [`nudge`](Self::nudge) of a caller that has made a sequentially consistent fence since it wrote: one fence for
+    /// several owners.
+    #[inline]
+    pub(crate) fn nudge_behind_fence(&self) {
+        // A plain look first: while the owner is awake its cache line stays where it is.
+        if self.state.load(Ordering::Relaxed) == SLEEPING {
+            self.ring();
+        }
+    }
+
+    #[cold]
+    fn ring(&self) {
+        // Relaxed: one variable, and it carries no data. Who wins rings, so that there is one ring a sleep.
+        let won = self.state.compare_exchange(SLEEPING, RUNG, Ordering::Relaxed, Ordering::Relaxed);
+        if won.is_ok() {
+            self.doorbell.ring();
+        }
     }
 
     /// Owner: whether there are messages. As cheap as reading a field while there are none.
     #[inline]
     pub(crate) fn has_mail(&self) -> bool {
-        // Relaxed: `push` sets MAIL inside the lock. Having seen it, the owner's `take` locks after that `push` did
+        // Relaxed: `push` sets it inside the lock. Having seen it, the owner's `take` locks after that `push` did
         // (or else its unlock would come before the write that was seen here), and finds the message.
-        self.state.load(Ordering::Relaxed) & MAIL != 0
+        self.has_mail.load(Ordering::Relaxed)
     }
 
     /// Owner: moves all messages, in the order of their pushes, to the empty `batch`, and leaves its memory for those
@@ -132,26 +175,33 @@ impl<M: Message, D: Doorbell> Inbox<M, D> {
         let mut queue = self.lock();
         mem::swap(&mut queue.messages, batch);
         queue.collapse_at = COLLAPSE_AT;
-        // Relaxed: as in `push`; under the lock it cannot wipe out the MAIL of a message that was not taken.
-        self.state.fetch_and(!MAIL, Ordering::Relaxed);
+        // Relaxed: as in `push`; under the lock it cannot wipe out the mark of a message that was not taken.
+        self.has_mail.store(false, Ordering::Relaxed);
     }
 
-    /// Owner: announces a sleep. False if there is mail: do not sleep. If true, the next push rings, and the owner
-    /// calls [`wake_up`](Self::wake_up) when it is awake again, whatever woke it.
+    /// Owner: announces a sleep. False if there is mail, or `is_quiet` says that something else is there, whose senders
+    /// nudge: do not sleep. If true, the next push or nudge rings, and the owner calls [`wake_up`](Self::wake_up) when it is
+    /// awake again, whatever woke it.
     #[inline]
     #[must_use]
-    pub(crate) fn prepare_sleep(&self) -> bool {
-        // Relaxed: pairs with the `fetch_or` in `push`, see there.
-        self.state.compare_exchange(0, SLEEPING, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    pub(crate) fn prepare_sleep(&self, is_quiet: impl FnOnce() -> bool) -> bool {
+        self.state.store(SLEEPING, Ordering::Relaxed);
+        // Pairs with the fence in `nudge`, see there.
+        fence(Ordering::SeqCst);
+        if self.has_mail() || !is_quiet() {
+            // Who has seen the announcement by now rings, and that ends the next sleep early.
+            self.wake_up();
+            return false;
+        }
+        true
     }
 
     /// Owner: the sleep is over, pushes do not ring any more. One that saw it asleep may still be about to: its ring
     /// then comes while the owner is awake, or ends its next sleep early.
     #[inline]
     pub(crate) fn wake_up(&self) {
-        // Relaxed: pairs with the `fetch_or` in `push`; a push that comes later in the order of `state` leaves MAIL,
-        // which the owner sees before its next sleep.
-        self.state.fetch_and(!SLEEPING, Ordering::Relaxed);
+        // Relaxed: a push that still sees the sleep rings once too often; what it left is found before the next sleep.
+        self.state.store(AWAKE, Ordering::Relaxed);
     }
 
     /// Owner: refuses further messages and gives back those that were not taken. Wakers outlive their runtime; their
@@ -159,7 +209,7 @@ impl<M: Message, D: Doorbell> Inbox<M, D> {
     pub(crate) fn close(&self) -> Vec<M> {
         let mut queue = self.lock();
         queue.is_closed = true;
-        self.state.fetch_and(!MAIL, Ordering::Relaxed);
+        self.has_mail.store(false, Ordering::Relaxed);
         mem::take(&mut queue.messages)
     }
 
@@ -201,10 +251,9 @@ impl<M: Message> Queue<M> {
 impl<M, D> fmt::Debug for Inbox<M, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state.load(Ordering::Relaxed) {
-            0 => "Awake",
-            MAIL => "Mail",
+            AWAKE => "Awake",
             SLEEPING => "Sleeping",
-            _ => "Notified",
+            _ => "Rung",
         };
         f.debug_struct("Inbox").field("state", &state).finish_non_exhaustive()
     }
@@ -257,12 +306,12 @@ mod tests {
         let rings = || inbox.doorbell().0.get();
         inbox.push(Letter::Count(0)).unwrap();
         inbox.push(Letter::Count(1)).unwrap();
-        assert!(inbox.has_mail() && !inbox.prepare_sleep() && rings() == 0);
+        assert!(inbox.has_mail() && !inbox.prepare_sleep(|| true) && rings() == 0);
         assert_eq!(take(&inbox), [Letter::Count(0), Letter::Count(1)]);
         assert!(!inbox.has_mail());
 
         for sleep in 1..=3 {
-            assert!(inbox.prepare_sleep());
+            assert!(inbox.prepare_sleep(|| true));
             for i in 0..5 {
                 inbox.push(Letter::Count(i)).unwrap();
                 assert_eq!(rings(), sleep);
@@ -270,20 +319,39 @@ mod tests {
             inbox.wake_up();
             inbox.push(Letter::Count(5)).unwrap();
             assert_eq!(rings(), sleep);
-            assert!(!inbox.prepare_sleep());
+            assert!(!inbox.prepare_sleep(|| true));
             assert_eq!(take(&inbox), (0..=5).map(Letter::Count).collect::<Vec<_>>());
         }
     }
 
     #[test]
+    fn queues_beside_it_share_its_sleep() {
+        let inbox = Inbox::<Letter, _>::new(Rings::default());
+        let rings = || inbox.doorbell().0.get();
+        inbox.nudge();
+        assert_eq!(rings(), 0, "awake");
+        assert!(!inbox.prepare_sleep(|| false), "something is there");
+        inbox.nudge();
+        assert_eq!(rings(), 0, "it did not go to sleep");
+        assert!(inbox.prepare_sleep(|| true));
+        inbox.nudge();
+        inbox.nudge();
+        inbox.push(Letter::Count(0)).unwrap();
+        assert_eq!(rings(), 1, "one ring a sleep");
+        inbox.wake_up();
+        inbox.nudge();
+        assert_eq!(rings(), 1);
+    }
+
+    #[test]
     fn a_sleep_that_something_else_ended_leaves_nothing_behind() {
         let inbox = Inbox::new(Rings::default());
-        assert!(inbox.prepare_sleep());
+        assert!(inbox.prepare_sleep(|| true));
         inbox.wake_up();
         inbox.push(Letter::Count(0)).unwrap();
         assert_eq!(inbox.doorbell().0.get(), 0);
         assert_eq!(take(&inbox).len(), 1);
-        assert!(inbox.prepare_sleep());
+        assert!(inbox.prepare_sleep(|| true));
     }
 
     #[test]
@@ -362,14 +430,17 @@ mod tests {
                 })
             })
             .collect();
+        // A sleep that is announced and called off may be rung as well.
         let (mut received, mut sleeps) = (0, 0);
         let mut batch = Vec::new();
         while received < SENDERS * EACH {
             if inbox.has_mail() {
                 inbox.take(&mut batch);
                 received += batch.drain(..).len() as u32;
-            } else if inbox.prepare_sleep() {
-                sleeps += 1;
+                continue;
+            }
+            sleeps += 1;
+            if inbox.prepare_sleep(|| true) {
                 heard.recv().unwrap();
                 inbox.wake_up();
             }
@@ -383,7 +454,7 @@ mod tests {
 
 /// `CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg annulet_loom" cargo test -p annulet --lib --release inbox`
 #[cfg(all(test, annulet_loom))]
-mod loom_tests {
+pub(crate) mod loom_tests {
     use loom::sync::atomic::AtomicUsize;
     use loom::sync::{Arc, Condvar};
     use loom::thread;
@@ -399,18 +470,18 @@ mod loom_tests {
     }
 
     /// An eventfd in loom's world: rings add up until they are heard.
-    struct Bell {
+    pub(crate) struct Bell {
         unheard: Mutex<usize>,
         rung: Condvar,
         rings: AtomicUsize,
     }
 
     impl Bell {
-        fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Bell { unheard: Mutex::new(0), rung: Condvar::new(), rings: AtomicUsize::new(0) }
         }
 
-        fn wait(&self) {
+        pub(crate) fn wait(&self) {
             let mut unheard = self.unheard.lock().unwrap();
             while *unheard == 0 {
                 unheard = self.rung.wait(unheard).unwrap();
@@ -428,7 +499,7 @@ mod loom_tests {
     }
 
     /// The owner's loop until it has all `expected` messages. A lost wake-up is a deadlock, which loom reports.
-    /// Gives the number of sleeps.
+    /// Gives the number of sleeps that were announced.
     fn receive(inbox: &Inbox<u32, Bell>, expected: usize) -> usize {
         let mut sleeps = 0;
         let mut received = Vec::new();
@@ -438,8 +509,11 @@ mod loom_tests {
                 inbox.take(&mut batch);
                 assert!(!batch.is_empty(), "mail announced, none found");
                 received.append(&mut batch);
-            } else if inbox.prepare_sleep() {
-                sleeps += 1;
+                continue;
+            }
+            // One that is called off may be rung as well.
+            sleeps += 1;
+            if inbox.prepare_sleep(|| true) {
                 inbox.doorbell().wait();
                 inbox.wake_up();
             }
@@ -452,7 +526,10 @@ mod loom_tests {
     }
 
     fn check(senders: u32, messages_each: u32) {
-        loom::model(move || {
+        let mut model = loom::model::Builder::new();
+        // All interleavings take minutes; three forced switches take seconds.
+        model.preemption_bound = Some(3);
+        model.check(move || {
             let inbox = Arc::new(Inbox::new(Bell::new()));
             let threads: Vec<_> = (0..senders)
                 .map(|sender| {
@@ -491,9 +568,8 @@ mod loom_tests {
                 thread::spawn(move || inbox.push(1).unwrap())
             };
             // A timer's sleep: it may or may not be rung.
-            let mut sleeps = 0;
-            if inbox.prepare_sleep() {
-                sleeps += 1;
+            let mut sleeps = 1;
+            if inbox.prepare_sleep(|| true) {
                 inbox.wake_up();
             }
             sleeps += receive(&inbox, 1);

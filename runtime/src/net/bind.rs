@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -57,6 +58,33 @@ pub fn bind_group(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListen
         socket.listen(BACKLOG).map_err(explain)?;
     }
     Ok(group.into_iter().map(TcpListener::from).collect())
+}
+
+/// Lets the kernel give a connection to the socket of the group whose core received its first packet: the socket at the place
+/// that the core has among `cores`. Packets of other cores go by the rest of the division.
+///
+/// # Errors
+///
+/// What SO_ATTACH_REUSEPORT_CBPF of socket(7) says, of Linux 4.5 and later.
+pub(crate) fn steer(group: &[TcpListener], cores: &[usize]) -> io::Result<()> {
+    let Some(first) = group.first() else { return Ok(()) };
+    // Sockets stand in the kernel's group in the order in which they began to listen.
+    crate::sys::attach_reuseport_filter(first.as_fd(), &steering(cores))
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot steer by the receiving core: {error}")))
+}
+
+/// Classic BPF: the place of the receiving CPU.
+fn steering(cores: &[usize]) -> Vec<libc::sock_filter> {
+    let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let ancillary = (libc::SKF_AD_OFF + libc::SKF_AD_CPU) as u32;
+    let mut program = vec![step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, ancillary)];
+    for (place, &core) in cores.iter().enumerate() {
+        program.push(step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, core as u32));
+        program.push(step(libc::BPF_RET | libc::BPF_K, 0, 0, place as u32));
+    }
+    program.push(step(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, 0, 0, cores.len() as u32));
+    program.push(step(libc::BPF_RET | libc::BPF_A, 0, 0, 0));
+    program
 }
 
 fn bound(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use super::TcpStream;
 use super::address::ToSocketAddrs;
+use super::share::{Counted, Placed, Share};
 use super::stream::borrow;
 use crate::shard::{Shard, current};
 use crate::socket::ListenerId;
@@ -30,7 +31,11 @@ use crate::task::{WaitsFor, waits};
 ///     assert_eq!(server.peer_addr().unwrap(), client.await.unwrap().local_addr().unwrap());
 /// });
 /// ```
-pub struct TcpListener(Acceptor);
+pub struct TcpListener {
+    acceptor: Acceptor,
+    /// Its part in a group that shares connections.
+    share: Option<Rc<Share>>,
+}
 
 impl TcpListener {
     /// Binds to the first address that can be had, and listens.
@@ -63,7 +68,7 @@ impl TcpListener {
     #[track_caller]
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(false)?;
-        Ok(TcpListener(Acceptor::new(OwnedFd::from(listener))))
+        Ok(TcpListener { acceptor: Acceptor::new(OwnedFd::from(listener)), share: None })
     }
 
     /// The next connection.
@@ -82,8 +87,38 @@ impl TcpListener {
 
     /// The polling form of [`accept`](Self::accept). Only the task that polled last is woken.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
-        let accepted = self.0.poll_accept(cx);
-        accepted.map_ok(|fd| TcpStream::from_fd(Rc::clone(&self.0.shard), fd))
+        let Some(share) = &self.share else {
+            let accepted = self.acceptor.poll_accept(cx);
+            return accepted.map_ok(|fd| TcpStream::from_fd(Rc::clone(&self.acceptor.shard), fd));
+        };
+        share.open();
+        loop {
+            if let Some((fd, counted)) = share.take() {
+                return Poll::Ready(Ok(self.counted_stream(fd, counted)));
+            }
+            if share.poll_room(cx).is_pending() {
+                // Every core is full: who comes waits in the queue of the socket.
+                self.acceptor.hold();
+                share.register(cx.waker());
+                return Poll::Pending;
+            }
+            let next = match share.unpark() {
+                Some(fd) => Poll::Ready(Ok(fd)),
+                None => self.acceptor.poll_accept(cx),
+            };
+            match next {
+                Poll::Ready(Ok(fd)) => {
+                    if let Placed::Here(fd, counted) = share.place(fd) {
+                        return Poll::Ready(Ok(self.counted_stream(fd, counted)));
+                    }
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    share.register(cx.waker());
+                    return Poll::Pending;
+                }
+            }
+        }
     }
 
     /// The next of the connections that were accepted already, and none after the last. From the first call on no more
@@ -121,8 +156,37 @@ impl TcpListener {
 
     /// The polling form of [`rest`](Self::rest). Only the task that polled last is woken.
     pub fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<Option<TcpStream>> {
-        let rest = self.0.poll_rest(cx);
-        rest.map(|fd| fd.map(|fd| TcpStream::from_fd(Rc::clone(&self.0.shard), fd)))
+        let Some(share) = &self.share else {
+            let rest = self.acceptor.poll_rest(cx);
+            return rest.map(|fd| fd.map(|fd| TcpStream::from_fd(Rc::clone(&self.acceptor.shard), fd)));
+        };
+        share.close();
+        if let Some((fd, counted)) = share.take() {
+            return Poll::Ready(Some(self.counted_stream(fd, counted)));
+        }
+        let next = match share.unpark() {
+            Some(fd) => Poll::Ready(Some(fd)),
+            None => self.acceptor.poll_rest(cx),
+        };
+        match next {
+            Poll::Ready(Some(fd)) => Poll::Ready(Some(self.counted_stream(fd, share.keep()))),
+            // One that was handed over may come back.
+            Poll::Ready(None) if !share.is_travelling() => Poll::Ready(None),
+            Poll::Ready(None) | Poll::Pending => {
+                share.register(cx.waker());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Shares connections with the listeners of other cores.
+    pub(crate) fn with_share(mut self, share: Rc<Share>) -> Self {
+        self.share = Some(share);
+        self
+    }
+
+    fn counted_stream(&self, fd: OwnedFd, counted: Box<Counted>) -> TcpStream {
+        TcpStream::from_fd(Rc::clone(&self.acceptor.shard), fd).counted(counted)
     }
 
     /// The address it listens on.
@@ -147,7 +211,7 @@ impl TcpListener {
 
 impl AsRawFd for TcpListener {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.acceptor.as_raw_fd()
     }
 }
 
@@ -191,6 +255,15 @@ impl Acceptor {
 }
 
 impl Acceptor {
+    /// Stops accepting until the next wait for a connection.
+    fn hold(&self) {
+        if !self.shard.is_closing() {
+            let mut io = self.shard.io.borrow_mut();
+            let (listeners, mut context) = io.listeners(self.shard.clock.now());
+            listeners.hold(self.id, &mut context);
+        }
+    }
+
     pub(super) fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<Option<OwnedFd>> {
         if self.shard.is_closing() {
             return Poll::Ready(None);

@@ -8,11 +8,13 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use super::share::{Counted, Group};
 use crate::op::{Lease, ended};
 use crate::shard::Shard;
 use crate::socket::{NotLent, Received, SEND_HIGH_WATER, SocketId};
@@ -26,6 +28,8 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 pub struct Stream {
     shard: Rc<Shard>,
     id: SocketId,
+    /// Its count among the connections of its core, if it came from a listener that shares them.
+    counted: Option<Box<Counted>>,
 }
 
 /// Calls `f` with a socket of the table.
@@ -44,7 +48,16 @@ impl Stream {
         let mut io = shard.io.borrow_mut();
         let id = io.sockets.insert(fd);
         drop(io);
-        Stream { shard, id }
+        Stream { shard, id, counted: None }
+    }
+
+    pub(super) fn set_counted(&mut self, counted: Option<Box<Counted>>) {
+        self.counted = counted;
+    }
+
+    /// The group in which it is counted.
+    pub(super) fn group(&self) -> Option<Arc<Group>> {
+        self.counted.as_ref().map(|counted| counted.group())
     }
 
     #[inline]
@@ -78,6 +91,15 @@ impl Stream {
         let mut io = self.shard.io.borrow_mut();
         let (sockets, mut context) = io.sockets(self.shard.clock.now());
         let received = sockets.try_receive(self.id, &mut context);
+        drop(io);
+        received.map(|received| self.lease(received))
+    }
+
+    /// What was received already, without asking for more.
+    pub(super) fn try_queued(&self) -> Option<Lease> {
+        let mut io = self.shard.io.borrow_mut();
+        let (sockets, mut context) = io.sockets(self.shard.clock.now());
+        let received = sockets.take_queued(self.id, &mut context);
         drop(io);
         received.map(|received| self.lease(received))
     }

@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::address::ToSocketAddrs;
 use super::byte_stream::byte_stream;
 use super::connect::connect;
+use super::share::Counted;
 use super::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use super::stream::{Stream, borrow};
 use crate::op::Lease;
@@ -54,6 +55,11 @@ byte_stream!(TcpStream);
 impl TcpStream {
     pub(super) fn from_fd(shard: Rc<Shard>, fd: OwnedFd) -> Self {
         TcpStream(Stream::from_fd(shard, fd))
+    }
+
+    pub(super) fn counted(mut self, counted: Box<Counted>) -> Self {
+        self.0.set_counted(Some(counted));
+        self
     }
 
     /// Connects to the first address that answers.

@@ -17,7 +17,7 @@ mod run;
 mod shutdown;
 mod signals;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -33,6 +33,7 @@ pub(crate) use signals::{ListenerId, Signals};
 use crate::driver::uring::Uring;
 use crate::driver::{BufferGroup, Driver, Settings};
 use crate::executor::Executor;
+use crate::mesh::{Membership, Port};
 use crate::op::{BufferPool, Shape};
 use crate::task::cell::Outcome;
 use crate::task::{JoinError, TaskId};
@@ -94,6 +95,8 @@ pub(crate) struct Shard {
     turns: Cell<u64>,
     /// Empty between two batches from the inbox; kept for its memory.
     messages: RefCell<Vec<Message>>,
+    /// The other cores; empty for a loop that is alone.
+    port: OnceCell<Rc<Port>>,
 }
 
 impl std::fmt::Debug for Shard {
@@ -144,6 +147,7 @@ impl Shard {
             closing: Cell::new(false),
             turns: Cell::new(0),
             messages: RefCell::default(),
+            port: OnceCell::new(),
         }))
     }
 
@@ -151,6 +155,18 @@ impl Shard {
     #[inline]
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.get()
+    }
+
+    /// Takes the shard's place in a mesh. To be called on its thread, once, before it runs.
+    pub(crate) fn join_mesh(&self, membership: &Membership) {
+        let port = Port::new(membership, &self.remote);
+        self.port.set(port).expect("a loop is in one mesh");
+    }
+
+    /// The other cores; none for a loop that is alone.
+    #[inline]
+    pub(crate) fn port(&self) -> Option<&Rc<Port>> {
+        self.port.get()
     }
 
     pub(crate) fn turns(&self) -> u64 {
@@ -239,6 +255,7 @@ impl Shard {
             Message::Abort(task) => self.executor.abort(task),
             Message::Detach(task) => self.executor.detach(task),
             Message::Dump => crate::task::dump().print(),
+            Message::Mesh => self.port().into_iter().for_each(Port::handle_news),
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) enum Message {
     Detach(TaskId),
     /// Print the task dump.
     Dump,
+    /// Something lies at the loop's door, see `mesh::lobby`.
+    Mesh,
 }
 
 impl inbox::Message for Message {
@@ -33,6 +35,7 @@ impl inbox::Message for Message {
             Message::Abort(task) => Some((1, task)),
             Message::Detach(task) => Some((2, task)),
             Message::Dump => Some((3, MAIN)),
+            Message::Mesh => Some((4, MAIN)),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!        .-> poll the ready tasks, the main one among them  (executor, budgeted)
-//!        |   take the inbox                             (other threads)
+//!        |   take the inbox, look at the mesh           (other threads, other cores)
 //!        |   hand gathered bytes over                   (sockets: at most one send each)
 //!        |   submit and wait, once                      (driver: io_uring_enter)
 //!        |   take completions into the tables           (never polls a task)
@@ -81,11 +81,15 @@ impl Shard {
     fn turn(&self, busy: &Busy) -> io::Result<()> {
         self.turns.set(self.turns.get() + 1);
         self.take_inbox();
+        if let Some(port) = self.port() {
+            port.look();
+            port.ring();
+        }
         let mut io = self.io.borrow_mut();
         io.flush(self.clock.now());
         if self.executor.is_ready() || io.is_hungry() {
             io.driver.wait(Wait::No)?;
-        } else if self.remote.inbox.prepare_sleep() {
+        } else if self.remote.inbox.prepare_sleep(|| self.is_mesh_quiet()) {
             let waited = self.sleep(&mut io, busy);
             self.remote.inbox.wake_up();
             waited?;
@@ -148,7 +152,7 @@ impl Shard {
         io.driver.wait(Wait::No)?;
         let until = monotonic_ns().saturating_add(nanos(self.policy.spin)).min(deadline.unwrap_or(u64::MAX));
         loop {
-            if io.driver.has_work() || self.remote.inbox.has_mail() {
+            if io.driver.has_work() || self.remote.inbox.has_mail() || !self.is_mesh_quiet() {
                 io.driver.wait(Wait::No)?;
                 return Ok(true);
             }
@@ -166,6 +170,7 @@ impl Shard {
             || self.executor.is_ready()
             || !io.wakes.is_empty()
             || self.remote.inbox.has_mail()
+            || !self.is_mesh_quiet()
         {
             return Ok(());
         }
@@ -173,6 +178,12 @@ impl Shard {
             self.clock.advance(deadline);
         }
         Ok(())
+    }
+
+    /// Whether no other core of the mesh has sent anything.
+    #[inline]
+    fn is_mesh_quiet(&self) -> bool {
+        self.port().is_none_or(|port| port.is_quiet())
     }
 
     /// Does what other threads asked for.

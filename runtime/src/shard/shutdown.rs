@@ -91,6 +91,9 @@ impl Shard {
                 "annulet: tasks whose drop spawns tasks do not come to an end; the last ones are leaked"
             );
         }
+        if let Some(port) = self.port() {
+            guarded(panic, || port.close());
+        }
         registry::unregister(self.key);
         let dropped = self.release_all();
         for waker in dropped {

@@ -73,6 +73,8 @@ struct Listener {
     /// An error that accepting cannot go on after; handed to the next caller.
     error: Option<i32>,
     acceptor: Option<Waker>,
+    /// Nothing is accepted until the next wait for a connection.
+    is_held: bool,
     timer: ArmedTimer,
     /// Set while no more is to be accepted: how often it was looked since.
     ending: Option<u8>,
@@ -104,6 +106,7 @@ impl Listeners {
             accepted: VecDeque::new(),
             error: None,
             acceptor: None,
+            is_held: false,
             timer: None,
             ending: None,
         });
@@ -143,6 +146,7 @@ impl Listeners {
     ) -> Poll<io::Result<OwnedFd>> {
         let listener = self.find(id.slot, id.generation).expect("a listener outlives its handle's calls");
         listener.ending = None;
+        listener.is_held = false;
         if let Some(fd) = listener.accepted.pop_front() {
             *old = Some(waker);
             if listener.accept == Accept::Idle && listener.accepted.len() <= ACCEPTED_MAX / 2 {
@@ -159,6 +163,14 @@ impl Listeners {
         }
         *old = listener.acceptor.replace(waker);
         Poll::Pending
+    }
+
+    /// Stops accepting until `poll_accept` is called again.
+    pub(crate) fn hold(&mut self, id: ListenerId, cx: &mut Context<'_>) {
+        if let Some(listener) = self.find(id.slot, id.generation) {
+            listener.is_held = true;
+            listener.stop(id, cx);
+        }
     }
 
     /// The next of the connections that were accepted already; none after the last. No more are accepted from the first
@@ -240,7 +252,7 @@ impl Listeners {
             }
             // Our own stop; the queue decides when to go on.
             libc::ECANCELED => {
-                if listener.accepted.len() <= ACCEPTED_MAX / 2 {
+                if listener.accepted.len() <= ACCEPTED_MAX / 2 && !listener.is_held {
                     listener.arm(id, cx);
                 }
             }
@@ -264,7 +276,7 @@ impl Listeners {
             }
             // A good result was the last of its request: one-shot accept, or the kernel ended the multishot.
             _ => {
-                if listener.accepted.len() < ACCEPTED_MAX {
+                if listener.accepted.len() < ACCEPTED_MAX && !listener.is_held {
                     listener.arm(id, cx);
                 }
             }

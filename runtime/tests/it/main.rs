@@ -1,5 +1,6 @@
 //! The runtime from outside, on the real ring.
 
+mod accept;
 mod async_fd;
 mod blocking;
 mod bulk;
@@ -12,6 +13,7 @@ mod fs;
 mod group;
 mod io;
 mod io_traits;
+mod mesh;
 mod net;
 mod process;
 mod resolve;

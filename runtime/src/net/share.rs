@@ -1,0 +1,451 @@
+//! How the cores that listen on one address share its connections: the policy, the counts, and the hand-over.
+//!
+//! Counts are atomic and change once a connection, not once a request. What is handed over is a descriptor that no operation
+//! of a ring was armed on.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::rc::{Rc, Weak};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::mesh;
+
+/// Which core serves a new connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AcceptPolicy {
+    /// The one that the kernel chooses by a hash of the addresses (SO_REUSEPORT, socket(7)): nothing is shared. Few
+    /// connections may be spread unevenly.
+    #[default]
+    Reuseport,
+    /// The one on which the connection's first packet was received (SO_ATTACH_REUSEPORT_CBPF): its packets and its work stay in
+    /// one cache. Even only if the network card spreads its queues over the same cores.
+    Steer,
+    /// The one with the fewest connections: who accepts one and has clearly more than another hands it over. For few, long
+    /// connections.
+    Balance,
+}
+
+impl FromStr for AcceptPolicy {
+    type Err = String;
+
+    /// Reads `reuseport`, `steer` or `balance`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "reuseport" => Ok(AcceptPolicy::Reuseport),
+            "steer" => Ok(AcceptPolicy::Steer),
+            "balance" => Ok(AcceptPolicy::Balance),
+            _ => Err(format!("{text:?} is no policy; write reuseport, steer or balance")),
+        }
+    }
+}
+
+/// Who has a few more connections than the least loaded keeps what it accepts: one in so many.
+const SLACK: usize = 32;
+
+/// The counts of one core, on cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Seat {
+    /// Connections that live here or are on their way here.
+    live: AtomicUsize,
+    /// Connections that were served here, ever.
+    served: AtomicU64,
+    /// Connections that this core gave away, ever.
+    handed_over: AtomicU64,
+    /// Whether it takes connections over.
+    is_open: AtomicBool,
+    /// An acceptor that waits for room on any core.
+    waiting: Mutex<Option<Waker>>,
+}
+
+/// What the cores have in common.
+#[derive(Debug)]
+pub(crate) struct Group {
+    policy: AcceptPolicy,
+    /// Connections of a core at the most.
+    max: usize,
+    seats: Box<[Seat]>,
+    /// Acceptors that wait for room.
+    waiting: AtomicUsize,
+}
+
+impl Group {
+    pub(crate) fn new(cores: usize, policy: AcceptPolicy, max: usize) -> Arc<Self> {
+        let seats = (0..cores).map(|_| Seat::default()).collect();
+        Arc::new(Group { policy, max: max.max(1), seats, waiting: AtomicUsize::new(0) })
+    }
+
+    fn live(&self, core: usize) -> usize {
+        self.seats[core].live.load(Ordering::SeqCst)
+    }
+
+    fn is_full(&self) -> bool {
+        // Without a limit nobody else's counts are looked at.
+        self.max != usize::MAX && (0..self.seats.len()).all(|core| self.live(core) >= self.max)
+    }
+
+    /// The core for a connection that `here` has accepted, which is counted there; none if all are full.
+    fn choose(&self, here: usize) -> Option<usize> {
+        let own = self.live(here);
+        if own >= self.max || self.policy == AcceptPolicy::Balance {
+            let others = (0..self.seats.len())
+                .filter(|&core| core != here && self.seats[core].is_open.load(Ordering::Acquire))
+                .map(|core| (self.live(core), core));
+            if let Some((least, core)) = others.min()
+                && (own >= self.max || least + own / SLACK < own)
+                && self.enter(core)
+            {
+                return Some(core);
+            }
+        }
+        self.enter(here).then_some(here)
+    }
+
+    /// Counts a connection at `core`, unless it is full.
+    fn enter(&self, core: usize) -> bool {
+        let live = &self.seats[core].live;
+        live.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| (count < self.max).then_some(count + 1))
+            .is_ok()
+    }
+
+    /// A connection that was counted at `core` is not there, or not any more.
+    fn leave(&self, core: usize) {
+        self.seats[core].live.fetch_sub(1, Ordering::SeqCst);
+        // Both SeqCst, as in `wait`: either this sees who waits, or that sees the room.
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            for seat in &self.seats {
+                let waker = seat.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(waker) = waker {
+                    self.waiting.fetch_sub(1, Ordering::SeqCst);
+                    waker.wake();
+                }
+            }
+        }
+    }
+
+    /// Waits for room on any core. True if there is some already.
+    fn wait(&self, here: usize, waker: Waker) -> bool {
+        let mut waiting = self.seats[here].waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = waiting.replace(waker);
+        drop(waiting);
+        if old.is_none() {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+        }
+        drop(old);
+        !self.is_full()
+    }
+}
+
+/// How connections are spread over the cores; from [`Loops::connections`](crate::Loops::connections). It can be asked on any
+/// thread.
+///
+/// # Examples
+///
+/// ```
+/// let loops = annulet::Builder::new()
+///     .listen("127.0.0.1:0".parse().unwrap())
+///     .start(|core| async move { core.stopped().await })
+///     .unwrap();
+/// let connections = loops.connections();
+/// assert_eq!(connections.live().iter().sum::<usize>(), 0);
+/// println!("{connections}");
+/// loops.stop();
+/// loops.join().unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Connections(Arc<Group>);
+
+impl Connections {
+    pub(crate) fn new(group: Arc<Group>) -> Self {
+        Connections(group)
+    }
+
+    /// Connections that each core serves now, in the order of the cores.
+    pub fn live(&self) -> Vec<usize> {
+        (0..self.0.seats.len()).map(|core| self.0.live(core)).collect()
+    }
+
+    /// Connections that each core was given, ever.
+    pub fn served(&self) -> Vec<u64> {
+        self.0.seats.iter().map(|seat| seat.served.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Connections that each core accepted and gave to another, ever.
+    pub fn handed_over(&self) -> Vec<u64> {
+        self.0.seats.iter().map(|seat| seat.handed_over.load(Ordering::Relaxed)).collect()
+    }
+
+    /// The skew gauge: by how much the core that is farthest from an even share of the live connections is off, as a part of that
+    /// share. Zero is even; one is a core with twice its share, or with none.
+    pub fn skew(&self) -> f64 {
+        skew(&self.live())
+    }
+}
+
+fn skew(live: &[usize]) -> f64 {
+    let even = live.iter().sum::<usize>() as f64 / live.len().max(1) as f64;
+    if even == 0.0 {
+        return 0.0;
+    }
+    live.iter().map(|&count| (count as f64 - even).abs() / even).fold(0.0, f64::max)
+}
+
+impl fmt::Display for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let live = self.live();
+        let counts: Vec<String> = live.iter().map(ToString::to_string).collect();
+        write!(f, "connections per core: {}; skew {:.1} %", counts.join(" "), skew(&live) * 100.0)
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One connection's count, given up when it is dropped.
+pub(crate) struct Counted {
+    group: Arc<Group>,
+    core: usize,
+}
+
+impl Counted {
+    /// For a connection that has moved here: counted anew, at this core.
+    pub(super) fn moved(group: Arc<Group>) -> Option<Box<Self>> {
+        let core = mesh::try_port().map(|port| port.index()).filter(|&core| core < group.seats.len())?;
+        group.seats[core].live.fetch_add(1, Ordering::SeqCst);
+        group.seats[core].served.fetch_add(1, Ordering::Relaxed);
+        Some(Box::new(Counted { group, core }))
+    }
+
+    pub(super) fn group(&self) -> Arc<Group> {
+        Arc::clone(&self.group)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.group.leave(self.core);
+    }
+}
+
+/// A listener's share in the group: what other cores have handed to it, and what it hands over.
+pub(crate) struct Share {
+    group: Arc<Group>,
+    core: usize,
+    /// Which of the addresses it is: a connection is handed to the listener of the same one.
+    address: usize,
+    handed: RefCell<VecDeque<OwnedFd>>,
+    /// One that was accepted here when the last place had just been taken.
+    parked: Cell<Option<OwnedFd>>,
+    waker: Cell<Option<Waker>>,
+    /// Connections on their way to another core, which may come back.
+    travelling: Cell<usize>,
+}
+
+/// What becomes of a connection that was accepted here.
+pub(super) enum Placed {
+    Here(OwnedFd, Box<Counted>),
+    Elsewhere,
+    /// All cores are full; it is kept until there is room.
+    Parked,
+}
+
+impl Share {
+    /// Enters a listener of this core. Its mesh must be the one that the group was made for.
+    pub(crate) fn enter(group: &Arc<Group>, core: usize, address: usize) -> Rc<Self> {
+        let share = Rc::new(Share {
+            group: Arc::clone(group),
+            core,
+            address,
+            handed: RefCell::default(),
+            parked: Cell::new(None),
+            waker: Cell::new(None),
+            travelling: Cell::new(0),
+        });
+        if let Some(port) = mesh::try_port() {
+            port.shards.borrow_mut().insert(name(address), Rc::new(Rc::downgrade(&share)));
+        }
+        share.open();
+        share
+    }
+
+    /// Takes connections over from now on.
+    pub(super) fn open(&self) {
+        let is_open = &self.group.seats[self.core].is_open;
+        if !is_open.load(Ordering::Relaxed) {
+            is_open.store(true, Ordering::Release);
+        }
+    }
+
+    /// The connection for which there was no room, to be placed anew.
+    pub(super) fn unpark(&self) -> Option<OwnedFd> {
+        self.parked.take()
+    }
+
+    /// A connection that is served here without a choice.
+    pub(super) fn keep(&self) -> Box<Counted> {
+        self.group.seats[self.core].live.fetch_add(1, Ordering::SeqCst);
+        self.counted()
+    }
+
+    /// Takes no more over. What is on its way goes back.
+    pub(super) fn close(&self) {
+        self.group.seats[self.core].is_open.store(false, Ordering::Release);
+    }
+
+    /// The next connection that another core has handed over, or that came back.
+    pub(super) fn take(&self) -> Option<(OwnedFd, Box<Counted>)> {
+        let fd = self.handed.borrow_mut().pop_front()?;
+        Some((fd, self.counted()))
+    }
+
+    fn counted(&self) -> Box<Counted> {
+        self.group.seats[self.core].served.fetch_add(1, Ordering::Relaxed);
+        Box::new(Counted { group: Arc::clone(&self.group), core: self.core })
+    }
+
+    /// Ready while there is room on some core; registers the task otherwise.
+    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        if !self.group.is_full() || self.group.wait(self.core, cx.waker().clone()) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    /// The task to be woken when something is handed over, or comes back.
+    pub(super) fn register(&self, waker: &Waker) {
+        let old = self.waker.replace(Some(waker.clone()));
+        drop(old);
+    }
+
+    /// Whether connections may still come back.
+    pub(super) fn is_travelling(&self) -> bool {
+        self.travelling.get() > 0
+    }
+
+    /// Finds a core for a connection that was accepted here.
+    pub(super) fn place(self: &Rc<Self>, fd: OwnedFd) -> Placed {
+        let Some(core) = self.group.choose(self.core) else {
+            self.parked.set(Some(fd));
+            return Placed::Parked;
+        };
+        if core == self.core {
+            return Placed::Here(fd, self.counted());
+        }
+        self.group.seats[self.core].handed_over.fetch_add(1, Ordering::Relaxed);
+        self.travelling.set(self.travelling.get() + 1);
+        let share = Rc::clone(self);
+        let address = self.address;
+        // Detached: it ends with the answer.
+        drop(crate::spawn(async move {
+            let sent = mesh::submit_to(core, move || async move { Self::hand_in(address, fd) });
+            let outcome = sent.await;
+            share.travelling.set(share.travelling.get() - 1);
+            match outcome {
+                Ok(Ok(())) => {}
+                // It has stopped listening meanwhile: the connection is served where it was accepted.
+                Ok(Err(fd)) => {
+                    share.group.seats[share.core].live.fetch_add(1, Ordering::SeqCst);
+                    share.group.leave(core);
+                    share.handed.borrow_mut().push_back(fd);
+                }
+                // Its loop has ended with the connection in its hands.
+                Err(_) => share.group.leave(core),
+            }
+            share.waker.take().into_iter().for_each(Waker::wake);
+        }));
+        Placed::Elsewhere
+    }
+
+    /// On the chosen core: into the hands of the listener of the same address.
+    fn hand_in(address: usize, fd: OwnedFd) -> Result<(), OwnedFd> {
+        let entry = mesh::try_port().and_then(|port| port.shards.borrow().get(&name(address)).cloned());
+        let share = entry.and_then(|entry| entry.downcast_ref::<Weak<Share>>().and_then(Weak::upgrade));
+        let Some(share) = share else { return Err(fd) };
+        if !share.group.seats[share.core].is_open.load(Ordering::Acquire) {
+            return Err(fd);
+        }
+        share.handed.borrow_mut().push_back(fd);
+        share.waker.take().into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+}
+
+/// Where a core keeps its listener of an address, beside the sharded values, which are counted from zero.
+fn name(address: usize) -> u64 {
+    u64::MAX - address as u64
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.close();
+        // What nobody took is closed, and not counted any more.
+        for _ in self.handed.borrow().iter() {
+            self.group.leave(self.core);
+        }
+    }
+}
+
+impl fmt::Debug for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Share").field("core", &self.core).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(policy: AcceptPolicy, max: usize, live: &[usize], here: usize, expected: Option<usize>) {
+        let group = Group::new(live.len(), policy, max);
+        for (seat, &count) in group.seats.iter().zip(live) {
+            seat.live.store(count, Ordering::SeqCst);
+            seat.is_open.store(true, Ordering::SeqCst);
+        }
+        assert_eq!(group.choose(here), expected, "{policy:?}, at most {max}, {live:?} at {here}");
+        if let Some(chosen) = expected {
+            assert_eq!(group.live(chosen), live[chosen] + 1);
+        }
+    }
+
+    #[test]
+    fn who_is_chosen() {
+        use AcceptPolicy::{Balance, Reuseport, Steer};
+        check(Reuseport, 100, &[50, 0], 0, Some(0));
+        check(Steer, 100, &[50, 0], 0, Some(0));
+        check(Balance, 100, &[0, 0], 1, Some(1));
+        check(Balance, 100, &[1, 0], 0, Some(1));
+        check(Balance, 100, &[1, 0], 1, Some(1));
+        check(Balance, 1000, &[7, 5, 6], 2, Some(1));
+        // A little more is no reason to move.
+        check(Balance, 1000, &[100, 97], 0, Some(0));
+        check(Balance, 1000, &[100, 96], 0, Some(1));
+        // At the limit everybody hands over.
+        check(Reuseport, 50, &[50, 49, 48], 0, Some(2));
+        check(Reuseport, 50, &[50, 50, 50], 0, None);
+        check(Balance, 50, &[50, 50, 50], 0, None);
+    }
+
+    #[test]
+    fn who_has_closed_is_not_chosen() {
+        let group = Group::new(2, AcceptPolicy::Balance, 10);
+        group.seats[0].live.store(5, Ordering::SeqCst);
+        assert_eq!(group.choose(0), Some(0));
+    }
+
+    #[test]
+    fn skews() {
+        for (live, expected) in
+            [(&[][..], 0.0), (&[0, 0], 0.0), (&[100, 100], 0.0), (&[105, 95], 0.05), (&[3, 0, 0], 2.0)]
+        {
+            assert!((skew(live) - expected).abs() < 1e-9, "{live:?}: {}", skew(live));
+        }
+    }
+}
