@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use annulet::net::AcceptPolicy;
+use annulet::placement::Policy;
 use annulet::{Gather, LoopPolicy};
 use annulet_http::LogFormat;
 use clap::Parser;
@@ -23,6 +25,21 @@ pub(crate) struct Options {
     /// Cores to run on, one pinned thread each: "all" that this process may use, or a list such as "0,2-5".
     #[arg(long, value_name = "LIST|all", default_value = "all")]
     pub(crate) cores: Cores,
+
+    /// Which of the cores get a loop: "core" each hardware thread, "physical" each physical core, "node" each NUMA node, or a list
+    /// such as "0,2-5". Prints a map of the machine. Without it, and without --cores: "core", and no more than a CPU quota feeds.
+    #[arg(long, value_name = "POLICY", conflicts_with = "cores")]
+    pub(crate) placement: Option<Policy>,
+
+    /// Which core serves a new connection: "reuseport" as the kernel spreads them, "steer" the one that received its first packet,
+    /// "balance" the one with the fewest.
+    #[arg(long, value_name = "POLICY", default_value = "reuseport")]
+    pub(crate) accept: AcceptPolicy,
+
+    /// Connections that one core serves at the most. Beyond it hands them to others; when all are full, clients wait to be
+    /// accepted. Without it only --connections counts, which answers 503.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) connections_max: Option<usize>,
 
     /// Wait so long in the handlers before answering, e.g. 500ms, 2s: stands for work that is awaited.
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = parse_duration)]

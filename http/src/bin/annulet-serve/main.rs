@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use annulet::net::TcpListener;
+use annulet::net::{AcceptPolicy, TcpListener};
+use annulet::placement::Plan;
 use annulet::signal::Termination;
 use annulet::{Builder, Core};
 use annulet_http::{AccessLog, ServeDir, Server};
@@ -39,9 +40,9 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> io::Result<()> {
     // First of all: from here on neither signal ends the process.
     let termination = Termination::catch()?;
-    let mut builder = Builder::new().policy(options.policy());
-    if let Some(cores) = options.cores.chosen() {
-        builder = builder.cores(cores.iter().copied());
+    let mut builder = place(Builder::new().policy(options.policy()).accept(options.accept), options)?;
+    if let Some(connections) = options.connections_max {
+        builder = builder.connections_max(connections);
     }
     for address in &options.listen {
         builder = builder.listen(*address);
@@ -82,14 +83,33 @@ fn run(options: &Options) -> io::Result<()> {
     }
     let signal = termination.wait()?;
     eprintln!("annulet-serve: {signal}: finishing what is in flight");
+    let connections = loops.connections();
     loops.stop();
     loops.join()?;
+    if options.accept != AcceptPolicy::Reuseport || options.connections_max.is_some() {
+        let (served, handed_over) = (connections.served(), connections.handed_over());
+        eprintln!("annulet-serve: connections per core: served {served:?}, handed over {handed_over:?}");
+    }
     match cut.load(Ordering::Relaxed) {
         0 => {}
         1 => eprintln!("annulet-serve: 1 connection cut after {drain:?}"),
         count => eprintln!("annulet-serve: {count} connections cut after {drain:?}"),
     }
     Ok(())
+}
+
+/// The cores, as --cores or --placement have it, and within the CPU quota where neither names them.
+fn place(builder: Builder, options: &Options) -> io::Result<Builder> {
+    if let Some(cores) = options.cores.chosen() {
+        return Ok(builder.cores(cores.iter().copied()));
+    }
+    let plan = Plan::new(&options.placement.clone().unwrap_or_default())?;
+    if options.placement.is_some() {
+        println!("placement {plan}");
+    } else if plan.is_cut_by_quota() {
+        eprintln!("annulet-serve: {plan}");
+    }
+    Ok(builder.placement(&plan))
 }
 
 fn open_dir(dir: &Path) -> io::Result<ServeDir> {
