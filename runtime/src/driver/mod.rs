@@ -206,6 +206,14 @@ impl Driver {
         }
     }
 
+    /// How often completions were seen to wait in the kernel, because the completion queue was full.
+    #[inline]
+    pub(crate) fn overflows(&self) -> u64 {
+        match self {
+            Driver::Uring(uring) => uring.overflows(),
+        }
+    }
+
     /// Makes the buffer ring at `address` known to the kernel, as that of `group`.
     ///
     /// # Safety

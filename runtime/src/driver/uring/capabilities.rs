@@ -66,6 +66,8 @@ features! {
     SkipSuccess = "skip_success",
     /// mkdirat(2), symlinkat(2) and linkat(2) through the ring (5.15); the blocking pool otherwise.
     PathOps = "path_ops",
+    /// `IORING_REGISTER_RESTRICTIONS` (5.10): the ring refuses what annulet never asks of it.
+    Restrictions = "restrictions",
     /// `IORING_SETUP_CQSIZE` (5.5): a completion queue larger than twice the submission queue.
     CqSize = "cqsize",
     /// UDP segmentation (4.18): many datagrams with one send. Not of the ring, but masked like it.

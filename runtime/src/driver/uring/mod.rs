@@ -9,6 +9,7 @@
 
 mod capabilities;
 mod probe;
+mod restrict;
 mod setup;
 mod sqe;
 
@@ -57,6 +58,8 @@ pub(crate) struct Uring {
     pushed: u64,
     /// Entries into the kernel so far.
     enters: u64,
+    /// Of these, how many left completions with the kernel because the queue was full.
+    overflows: u64,
 }
 
 impl std::fmt::Debug for Uring {
@@ -82,6 +85,9 @@ impl Uring {
         if let Some(mask) = settings.mask {
             capabilities.apply_mask(mask)?;
         }
+        if !settings.restricted {
+            capabilities.remove(Feature::Restrictions);
+        }
         let mut uring = Self::create(settings, capabilities)?;
         if uring.capabilities.has(Feature::SkipSuccess) && !probe::sends_that_never_wait(&mut uring)? {
             // A ring of its own again: the one that was tried may still answer.
@@ -95,7 +101,10 @@ impl Uring {
     /// Creates a ring with all of `capabilities` that there is.
     fn create(settings: &Settings, mut capabilities: Capabilities) -> io::Result<Self> {
         let ring = setup::create(settings, &mut capabilities)?;
-        probe::features(&ring, &mut capabilities)?;
+        let opcodes = probe::features(&ring, &mut capabilities)?;
+        if capabilities.has(Feature::Restrictions) {
+            restrict::enable(&ring.submitter(), &opcodes, &mut capabilities)?;
+        }
 
         let ring = NonNull::from(Box::leak(Box::new(ring)));
         // SAFETY: the allocation was leaked just now, so it lives until `drop` frees it, and these are the only views.
@@ -120,6 +129,7 @@ impl Uring {
             enter_flags,
             pushed: 0,
             enters: 0,
+            overflows: 0,
         })
     }
 
@@ -237,6 +247,8 @@ impl Uring {
             },
         };
         self.sq.sync();
+        // The kernel's own counter of overflows stays zero where nothing is dropped; the flag shows them.
+        self.overflows += u64::from(self.sq.cq_overflow());
         match entered {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
@@ -307,6 +319,11 @@ impl Uring {
 
     pub(crate) fn enters(&self) -> u64 {
         self.enters
+    }
+
+    /// See [`super::Driver::overflows`].
+    pub(crate) fn overflows(&self) -> u64 {
+        self.overflows
     }
 
     /// See [`super::Driver::register_buffers`].

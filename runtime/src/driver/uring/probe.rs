@@ -28,12 +28,12 @@ const REQUIRED: [(u8, &str); 15] = [
     (opcode::AsyncCancel::CODE, "async_cancel"),
 ];
 
-/// Removes from `capabilities` what the kernel does not have.
+/// Removes from `capabilities` what the kernel does not have. Gives its list of opcodes.
 ///
 /// # Errors
 ///
 /// When something is missing for which there is no fallback.
-pub(super) fn features(ring: &IoUring, capabilities: &mut Capabilities) -> io::Result<()> {
+pub(super) fn features(ring: &IoUring, capabilities: &mut Capabilities) -> io::Result<Probe> {
     let parameters = ring.params();
     if !parameters.is_feature_ext_arg() || !parameters.is_feature_nodrop() {
         return Err(too_old("waiting with a time limit"));
@@ -67,7 +67,7 @@ pub(super) fn features(ring: &IoUring, capabilities: &mut Capabilities) -> io::R
         capabilities.remove(Feature::ReceiveMultishot);
         capabilities.remove(Feature::MessageMultishot);
     }
-    Ok(())
+    Ok(probe)
 }
 
 fn too_old(missing: &str) -> io::Error {

@@ -19,11 +19,13 @@ pub(crate) struct Settings {
     pub(crate) cq_entries: u32,
     /// Features that are not to be used although the kernel has them.
     pub(crate) mask: Option<&'static str>,
+    /// Whether the ring is to refuse what annulet never asks of it.
+    pub(crate) restricted: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { sq_entries: 256, cq_entries: 8192, mask: None }
+        Settings { sq_entries: 256, cq_entries: 8192, mask: None, restricted: true }
     }
 }
 
@@ -31,39 +33,49 @@ impl Default for Settings {
 const CQ_ENTRIES_MIN: u32 = 64;
 
 /// Flags of io_uring_setup(2) in the order in which they are given up.
-const LADDER: [Feature; 6] = [
+const LADDER: [Feature; 7] = [
     Feature::NoSqArray,
     Feature::DeferTaskrun,
     Feature::CoopTaskrun,
     Feature::TaskrunFlag,
     Feature::SubmitAll,
+    Feature::Restrictions,
     Feature::CqSize,
 ];
 
 /// Creates the ring with all of `wanted` that the kernel takes; what it refuses is removed from `wanted`.
 pub(super) fn create(settings: &Settings, wanted: &mut Capabilities) -> io::Result<IoUring> {
+    let ring = descend(settings, wanted, build)?;
+    wanted.sq_entries = ring.params().sq_entries();
+    wanted.cq_entries = ring.params().cq_entries();
+    // What `build` did not use, the ring has not got.
+    if wanted.has(Feature::DeferTaskrun) {
+        wanted.remove(Feature::CoopTaskrun);
+    } else if !wanted.has(Feature::CoopTaskrun) {
+        wanted.remove(Feature::TaskrunFlag);
+    }
+    Ok(ring)
+}
+
+/// Goes down the ladder until `build` succeeds, or nothing is left to give up.
+fn descend<T>(
+    settings: &Settings,
+    wanted: &mut Capabilities,
+    build: impl Fn(u32, u32, &Capabilities) -> io::Result<T>,
+) -> io::Result<T> {
     let mut cq_entries = settings.cq_entries.next_power_of_two();
     loop {
-        match build(settings.sq_entries, cq_entries, wanted) {
-            Ok(ring) => {
-                wanted.sq_entries = ring.params().sq_entries();
-                wanted.cq_entries = ring.params().cq_entries();
-                // What `build` did not use, the ring has not got.
-                if wanted.has(Feature::DeferTaskrun) {
-                    wanted.remove(Feature::CoopTaskrun);
-                } else if !wanted.has(Feature::CoopTaskrun) {
-                    wanted.remove(Feature::TaskrunFlag);
-                }
-                return Ok(ring);
-            }
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EINVAL) => match LADDER.iter().find(|feature| wanted.has(**feature)) {
-                    Some(feature) => wanted.remove(*feature),
-                    None => return Err(explain(&error)),
-                },
-                Some(libc::ENOMEM) if cq_entries > CQ_ENTRIES_MIN => cq_entries /= 2,
-                _ => return Err(explain(&error)),
+        let error = match build(settings.sq_entries, cq_entries, wanted) {
+            Ok(ring) => return Ok(ring),
+            Err(error) => error,
+        };
+        match error.raw_os_error() {
+            Some(libc::EINVAL) => match LADDER.iter().find(|feature| wanted.has(**feature)) {
+                Some(feature) => wanted.remove(*feature),
+                None => return Err(explain(&error)),
             },
+            Some(libc::ENOMEM) if cq_entries > CQ_ENTRIES_MIN => cq_entries /= 2,
+            _ => return Err(explain(&error)),
         }
     }
 }
@@ -87,6 +99,10 @@ fn build(sq_entries: u32, cq_entries: u32, wanted: &Capabilities) -> io::Result<
         && (wanted.has(Feature::DeferTaskrun) || wanted.has(Feature::CoopTaskrun))
     {
         builder.setup_taskrun_flag();
+    }
+    // Restrictions can be registered only before the ring is enabled.
+    if wanted.has(Feature::Restrictions) {
+        builder.setup_r_disabled();
     }
     if wanted.has(Feature::NoSqArray) {
         builder.setup_no_sqarray();
@@ -140,5 +156,34 @@ mod tests {
         check(libc::ENOSYS, &["5.11", "sandbox"]);
         check(libc::ENOMEM, &["memlock", "CAP_IPC_LOCK"]);
         check(libc::EMFILE, &["nofile"]);
+    }
+
+    #[test]
+    fn too_little_memory_halves_the_completion_queue_and_is_an_error_at_last() {
+        let with_room_for = |room: u32| {
+            let mut wanted = Capabilities::all();
+            descend(&Settings::default(), &mut wanted, |_, cq_entries, _| match cq_entries <= room {
+                true => Ok(cq_entries),
+                false => Err(io::Error::from_raw_os_error(libc::ENOMEM)),
+            })
+        };
+        let check = |room, expected| assert_eq!(with_room_for(room).unwrap(), expected);
+        check(8192, 8192);
+        check(8191, 4096);
+        check(100, 64);
+        let error = with_room_for(63).unwrap_err().to_string();
+        assert!(error.contains("memlock") && error.contains("CAP_IPC_LOCK"), "{error}");
+    }
+
+    #[test]
+    fn flags_are_given_up_newest_first() {
+        let mut wanted = Capabilities::all();
+        let mut tried = std::cell::RefCell::new(Vec::new());
+        let refused = descend(&Settings::default(), &mut wanted, |_, _, wanted| {
+            tried.borrow_mut().push(LADDER.iter().filter(|feature| wanted.has(**feature)).count());
+            Err::<(), _>(io::Error::from_raw_os_error(libc::EINVAL))
+        });
+        assert!(refused.unwrap_err().to_string().contains("every set of ring flags"));
+        assert_eq!(*tried.get_mut(), [7, 6, 5, 4, 3, 2, 1, 0]);
     }
 }
