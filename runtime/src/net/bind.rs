@@ -3,11 +3,50 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use super::Keepalive;
 
 /// The backlog that is asked for; the kernel takes the smaller of it and `net.core.somaxconn`.
-const BACKLOG: i32 = 65_535;
+const BACKLOG: u32 = 65_535;
+
+/// The options of listening sockets; connections that they accept inherit those of connections, so that they cost no call each.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use annulet::net::{Keepalive, ListenOptions};
+///
+/// let probes = Keepalive { idle: Duration::from_secs(60), interval: Duration::from_secs(10), probes: 3 };
+/// let options = ListenOptions { keepalive: Some(probes), ..ListenOptions::default() };
+/// let listeners = options.bind_group("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+/// assert_eq!(listeners.len(), 2);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Connections that may wait to be accepted, for each socket; the kernel takes the smaller of this and
+    /// `net.core.somaxconn`. The default is 65 535.
+    pub backlog: u32,
+    /// TCP_NODELAY. On by default: answers leave as one send a turn, which Nagle's algorithm could only delay.
+    pub nodelay: bool,
+    /// SO_KEEPALIVE. `None`, the default, sends no probes: a protocol's own time limits end idle connections sooner.
+    pub keepalive: Option<Keepalive>,
+    /// TCP_USER_TIMEOUT: how long sent bytes may go without an acknowledgement; whole milliseconds. `None`, the default, leaves it
+    /// to the kernel (about a quarter of an hour, tcp_retries2 of tcp(7)).
+    pub user_timeout: Option<Duration>,
+    /// IPV6_V6ONLY. On by default: an IPv6 address is just that, and 0.0.0.0 is listened on beside it. Off, `[::]` serves
+    /// IPv4 too.
+    pub only_v6: bool,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        ListenOptions { backlog: BACKLOG, nodelay: true, keepalive: None, user_timeout: None, only_v6: true }
+    }
+}
 
 /// Binds and listens on `address`.
 ///
@@ -41,21 +80,45 @@ pub fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
 /// assert!(annulet::net::bind_group(address, 2).is_err(), "a second server is refused");
 /// ```
 pub fn bind_group(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    ListenOptions::default().bind_group(address, count)
+}
+
+impl ListenOptions {
+    /// As [`bind_group`](bind_group()), with these options.
+    ///
+    /// # Errors
+    ///
+    /// As there, and what setsockopt(2) says.
+    ///
+    /// # Panics
+    ///
+    /// When `count` is zero.
+    pub fn bind_group(&self, address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+        bind_group_with(self, address, count)
+    }
+}
+
+fn bind_group_with(
+    options: &ListenOptions,
+    address: SocketAddr,
+    count: usize,
+) -> io::Result<Vec<TcpListener>> {
     assert!(count > 0, "a group needs at least one socket");
     let explain =
         |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
-    let first = bound(address, false).map_err(explain)?;
+    let first = bound(options, address, false).map_err(explain)?;
     // With port 0 the kernel chose one for the first; the others join it there.
     let address = first.local_addr().map_err(explain)?.as_socket().expect("bound to an internet address");
     let mut group = vec![first];
     if count > 1 {
         group[0].set_reuse_port(true).map_err(explain)?;
         for _ in 1..count {
-            group.push(bound(address, true).map_err(explain)?);
+            group.push(bound(options, address, true).map_err(explain)?);
         }
     }
+    let backlog = i32::try_from(options.backlog).unwrap_or(i32::MAX);
     for socket in &group {
-        socket.listen(BACKLOG).map_err(explain)?;
+        socket.listen(backlog).map_err(explain)?;
     }
     Ok(group.into_iter().map(TcpListener::from).collect())
 }
@@ -87,17 +150,72 @@ fn steering(cores: &[usize]) -> Vec<libc::sock_filter> {
     program
 }
 
-fn bound(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+fn bound(options: &ListenOptions, address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
     if address.is_ipv6() {
-        // An IPv6 address is just that; list 0.0.0.0 as well to serve both.
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(options.only_v6)?;
     }
-    // Inherited by every accepted connection, so that it costs no call per connection. Answers leave as one send a turn:
-    // Nagle's algorithm could only delay them.
-    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_nodelay(options.nodelay)?;
+    if let Some(Keepalive { idle, interval, probes }) = options.keepalive {
+        // Sets SO_KEEPALIVE too.
+        let times = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
+        socket.set_tcp_keepalive(&times)?;
+    }
+    if options.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(options.user_timeout)?;
+    }
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    /// What an accepted connection has, as text.
+    fn inherited(options: &ListenOptions) -> String {
+        let listener = options.bind_group("127.0.0.1:0".parse().unwrap(), 1).unwrap().pop().unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Socket::from(listener.accept().unwrap().0);
+        let probes = socket.keepalive().unwrap().then(|| {
+            (socket.tcp_keepalive_time(), socket.tcp_keepalive_interval(), socket.tcp_keepalive_retries())
+        });
+        let probes = probes.map(|(idle, interval, probes)| {
+            (idle.unwrap().as_secs(), interval.unwrap().as_secs(), probes.unwrap())
+        });
+        let timeout = socket.tcp_user_timeout().unwrap().unwrap_or_default();
+        format!("nodelay {}, probes {probes:?}, timeout {timeout:?}", socket.tcp_nodelay().unwrap())
+    }
+
+    #[test]
+    fn connections_inherit_the_options() {
+        let check = |options: &ListenOptions, expected| assert_eq!(inherited(options), expected);
+        check(&ListenOptions::default(), "nodelay true, probes None, timeout 0ns");
+        let (idle, interval) = (Duration::from_secs(60), Duration::from_secs(10));
+        let options = ListenOptions {
+            nodelay: false,
+            keepalive: Some(Keepalive { idle, interval, probes: 3 }),
+            user_timeout: Some(Duration::from_millis(2500)),
+            ..ListenOptions::default()
+        };
+        check(&options, "nodelay false, probes Some((60, 10, 3)), timeout 2.5s");
+    }
+
+    #[test]
+    fn a_socket_for_both_kinds_of_addresses() {
+        let both = ListenOptions { only_v6: false, ..ListenOptions::default() };
+        let Ok(listeners) = both.bind_group("[::]:0".parse().unwrap(), 1) else {
+            println!("skipped: no IPv6 here");
+            return;
+        };
+        let port = listeners[0].local_addr().unwrap().port();
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let only = ListenOptions::default().bind_group("[::]:0".parse().unwrap(), 1).unwrap();
+        let port = only[0].local_addr().unwrap().port();
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    }
 }

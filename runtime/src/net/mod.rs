@@ -26,7 +26,7 @@ mod unix;
 pub use address::ToSocketAddrs;
 pub use async_fd::{AsyncFd, Interest, ReadyGuard, TryIoError};
 pub(crate) use bind::steer;
-pub use bind::{bind_group, bind_one};
+pub use bind::{ListenOptions, bind_group, bind_one};
 pub use incoming::Incoming;
 pub use listener::TcpListener;
 pub use resolve::lookup_host;
