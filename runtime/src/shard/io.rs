@@ -124,6 +124,11 @@ impl Io {
             let (datagrams, mut cx) = self.datagrams(now);
             datagrams.feed_starved(&mut cx);
         }
+        if self.listeners.pauses != 0 {
+            let closes = self.sockets.closes + self.datagrams.closes;
+            let (listeners, mut cx) = self.listeners(now);
+            listeners.resume(closes, &mut cx);
+        }
     }
 
     /// Takes every completion into its table. Returns how many there were, and whether the doorbell rang.

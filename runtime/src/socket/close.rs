@@ -55,6 +55,7 @@ impl Sockets {
             socket.fd = -1;
             let spare = std::mem::take(&mut socket.gather);
             self.keep_spare(spare);
+            self.closes += 1;
         }
         self.free_if_quiet(id, cx);
     }

@@ -4,7 +4,7 @@
 //!            arm                   queue full, release            last completion
 //!   Idle ----------> Armed ------------------------> Stopping ----------------------> Idle
 //!    ^                 | EMFILE, ENFILE, ENOMEM, ENOBUFS
-//!    '--- 50 ms ---- Pausing
+//!    '--- 50 ms ---- Pausing  (or a socket of this core was closed)
 //! ```
 //!
 //! Ending ([`Listeners::poll_rest`]) is Stopping without arming again; what the last completion brings is still given out.
@@ -28,7 +28,7 @@ use crate::driver::{Event, GENERATION_MASK, Key, Kind, Op};
 /// Accepted connections that nobody has taken yet; beyond it accepting stops until half are taken.
 const ACCEPTED_MAX: usize = 1024;
 /// How long accepting pauses when no descriptor is left. The limit is sampled when accept is armed, so it must be armed
-/// anew; a connection of ours that closes does not tell us.
+/// anew. A socket of this core that closes ends the pause; a file, or another core's socket, does not tell us.
 const PAUSE_NS: u64 = 50_000_000;
 /// How often an ending listener looks for a connection that nobody was woken for. Each time others may have been
 /// quicker; the bound is for a flood of connections, which wakes the others anyway.
@@ -85,8 +85,12 @@ struct Listener {
 pub(crate) struct Listeners {
     slots: Vec<Listener>,
     free: Vec<u32>,
+    /// Connections accepted, ever.
+    pub(crate) accepts: u64,
     /// Pauses for want of descriptors or memory, ever.
     pub(crate) pauses: u64,
+    /// How many sockets of the core had been closed when accepting was last resumed for it.
+    closes_seen: u64,
 }
 
 impl Listeners {
@@ -209,6 +213,7 @@ impl Listeners {
     /// Takes a completion of an accept in.
     pub(crate) fn handle_event(&mut self, event: Event, cx: &mut Context<'_>) {
         let id = ListenerId { slot: event.key.slot(), generation: event.key.generation() };
+        self.accepts += u64::from(event.result >= 0);
         let listener =
             self.find(id.slot, id.generation).expect("a completion arrives before its slot is reused");
         if event.result >= 0 {
@@ -280,6 +285,27 @@ impl Listeners {
                     listener.arm(id, cx);
                 }
             }
+        }
+    }
+
+    /// So many sockets of this core have been closed by now. If that is more than it was, paused listeners try again: their
+    /// requests follow those that close, so they find a descriptor.
+    pub(crate) fn resume(&mut self, closes: u64, cx: &mut Context<'_>) {
+        if closes == self.closes_seen {
+            return;
+        }
+        self.closes_seen = closes;
+        for slot in 0..self.slots.len() {
+            let listener = &mut self.slots[slot];
+            if listener.accept != Accept::Pausing || listener.fd.is_none() {
+                continue;
+            }
+            let id = ListenerId { slot: slot as u32, generation: listener.generation };
+            if let Some(timer) = listener.timer.take() {
+                cx.timers.remove(timer);
+            }
+            listener.accept = Accept::Idle;
+            listener.arm(id, cx);
         }
     }
 

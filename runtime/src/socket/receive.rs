@@ -219,6 +219,9 @@ impl Sockets {
     /// Takes a completion of the receiving side in.
     #[inline]
     pub(super) fn handle_receive(&mut self, id: SocketId, event: Event, cx: &mut Context<'_>) {
+        if event.buffer.is_some() {
+            self.received_bytes += u64::try_from(event.result).unwrap_or(0);
+        }
         let socket = self.socket(id);
         if let Some(buffer) = event.buffer {
             cx.pool.taken_by_kernel(buffer);
@@ -247,6 +250,8 @@ impl Sockets {
         let socket = self.socket(id);
         let was = socket.receive;
         if was == Receive::Reading {
+            self.received_bytes += u64::try_from(result).unwrap_or(0);
+            let socket = self.socket(id);
             let buffer = std::mem::replace(&mut socket.reading, NO_BUFFER);
             if socket.datagram && result >= 0 && !socket.closing {
                 let end = datagram::finish(cx.pool, buffer, result as u32);
@@ -257,6 +262,7 @@ impl Sockets {
                 cx.pool.give_back(buffer);
             }
         }
+        let socket = self.socket(id);
         socket.receive = Receive::Idle;
         if socket.closing {
             return self.free_if_quiet(id, cx);
@@ -280,11 +286,13 @@ impl Sockets {
                     if !cx.pool.grow_bulk() {
                         socket.expected = 0;
                     }
+                    self.starvations += 1;
                 }
                 // The buffer ring was empty: wait for a buffer, in turn.
                 libc::ENOBUFS => {
                     socket.receive = Receive::Starved;
                     self.starved.push_back(id);
+                    self.starvations += 1;
                     return;
                 }
                 // Our own stop; or nothing there after all.
@@ -310,6 +318,7 @@ impl Sockets {
             // Bytes came, and the request ended with them: one-shot receive, or a multishot that the kernel ended.
             _ => cx.wakes.push(&mut socket.reader),
         }
+        let socket = self.socket(id);
         let quota = if cx.pool.is_scarce() { 1 } else { socket.quota() };
         if socket.queued < quota && (was != Receive::Stopping || socket.queued <= quota / 2) {
             arm(socket, id, cx);

@@ -214,7 +214,9 @@ impl Sockets {
         }
         let mut trying: SocketList = std::mem::take(&mut self.trying);
         for id in trying.drain(..) {
-            if self.find(id).is_some_and(|socket| socket.send == SendState::Trying) {
+            if let Some(socket) = self.find(id).filter(|socket| socket.send == SendState::Trying) {
+                let rest = socket.flying.len() - socket.sent;
+                self.sent_bytes += rest as u64;
                 self.sent_all(id, cx);
             }
         }
@@ -229,7 +231,9 @@ impl Sockets {
             count if count >= 0 => {
                 socket.sent += count as usize;
                 debug_assert!(socket.sent <= socket.flying.len());
-                if socket.sent == socket.flying.len() {
+                let is_all = socket.sent == socket.flying.len();
+                self.sent_bytes += count as u64;
+                if is_all {
                     return self.sent_all(id, cx);
                 }
             }
@@ -240,6 +244,7 @@ impl Sockets {
                 return self.sent_all(id, cx);
             }
         }
+        let socket = self.socket(id);
         if socket.abandoned {
             return self.sent_all(id, cx);
         }

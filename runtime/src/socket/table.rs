@@ -115,6 +115,14 @@ pub(crate) struct Sockets {
     pub(super) starved: VecDeque<SocketId>,
     /// Emptied send buffers for the next answer.
     pub(super) spare: Vec<Vec<u8>>,
+    /// Bytes that stream sockets received, ever.
+    pub(crate) received_bytes: u64,
+    /// Bytes of stream sockets that the kernel took, ever.
+    pub(crate) sent_bytes: u64,
+    /// Descriptors given to the kernel to be closed, ever.
+    pub(crate) closes: u64,
+    /// Receives that found no buffer, ever.
+    pub(crate) starvations: u64,
 }
 
 /// A turn's dirty list is swapped with this, so that its memory is kept.
