@@ -35,7 +35,7 @@ pub mod fs;
 pub mod future;
 pub mod io;
 pub mod mesh;
-mod metrics;
+pub mod metrics;
 pub mod net;
 mod op;
 pub mod placement;

@@ -8,9 +8,11 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use crate::mesh::{Call, Lobby, Membership, submit_to};
-use crate::net::{AcceptPolicy, Connections, Group, Share, TcpListener, bind_group, steer};
+use crate::metrics::{Board, Stall, Tell};
+use crate::net::{AcceptPolicy, Connections, Group, ListenOptions, Share, TcpListener, steer};
 use crate::placement;
 use crate::readiness::{Readiness, ReadinessState};
 use crate::shard::{LoopPolicy, Runtime, Shard, ShardSettings, current};
@@ -102,6 +104,7 @@ pub struct Builder {
     is_unpinned: bool,
     accept: AcceptPolicy,
     connections_max: Option<usize>,
+    listen_options: ListenOptions,
 }
 
 impl Builder {
@@ -160,6 +163,12 @@ impl Builder {
         self
     }
 
+    /// The options of the sockets of [`listen`](Self::listen), of all of them.
+    pub fn listen_options(mut self, options: ListenOptions) -> Self {
+        self.listen_options = options;
+        self
+    }
+
     /// How the loops wait.
     pub fn policy(mut self, policy: LoopPolicy) -> Self {
         self.settings.policy = policy;
@@ -186,6 +195,58 @@ impl Builder {
         self
     }
 
+    /// Where the counters of the loops are; the default is the board of the process. The first loop has row `first`, the next one
+    /// the row behind it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet::metrics::Board;
+    ///
+    /// let board = Board::shared(4).unwrap();
+    /// annulet::Builder::new().metrics_board(board.clone(), 2).run_local(async move {
+    ///     assert_eq!(board.read()[0].worker(), 2);
+    /// }).unwrap();
+    /// ```
+    pub fn metrics_board(mut self, board: Board, first: usize) -> Self {
+        self.settings.board = board;
+        self.settings.row = first;
+        self
+    }
+
+    /// How long a turn of a loop may take before somebody is told ([`on_stall`](Self::on_stall)); the default is 100 ms. `None`:
+    /// nobody is told.
+    pub fn stall_limit(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.settings.stall.limit = limit.into();
+        self
+    }
+
+    /// Who is told of a turn or a poll that took longer than the [limit](Self::stall_limit), at most once a second for each loop;
+    /// the default is a line on stderr. It is called on the loop's thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let builder = annulet::Builder::new().stall_limit(Duration::from_millis(5)).on_stall(|stall| println!("{stall}"));
+    /// builder.run_local(async {
+    ///     std::thread::sleep(Duration::from_millis(20));
+    ///     annulet::yield_now().await;
+    /// }).unwrap();
+    /// ```
+    pub fn on_stall(mut self, tell: impl Fn(&Stall) + Send + Sync + 'static) -> Self {
+        self.settings.stall.tell = Tell::new(tell);
+        self
+    }
+
+    /// Whether the rings refuse what annulet never asks of them (the default): opcodes, flags and calls that are on no list of ours
+    /// are answered with EACCES, so that a bug which reaches the ring's memory reaches less beyond it. Needs Linux 5.10.
+    pub fn ring_restrictions(mut self, restricted: bool) -> Self {
+        self.settings.ring.restricted = restricted;
+        self
+    }
+
     /// Whether time stands still until everything waits and then jumps to the next deadline: for tests.
     pub fn virtual_clock(mut self, is_virtual: bool) -> Self {
         self.settings.virtual_clock = is_virtual;
@@ -204,7 +265,7 @@ impl Builder {
     #[track_caller]
     pub fn run_local<F: Future>(&self, future: F) -> io::Result<F::Output> {
         crate::shard::assert_no_loop();
-        let runtime = Runtime::new(Shard::new(&self.settings)?);
+        let runtime = Runtime::new(Shard::new(&self.settings, None)?);
         let shard = Rc::clone(runtime.shard());
         Ok(shard.block_on(future, Location::caller()))
     }
@@ -233,7 +294,7 @@ impl Builder {
         let mut listeners: Vec<Vec<std::net::TcpListener>> = cores.iter().map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for address in &self.listen {
-            let group = bind_group(*address, cores.len())?;
+            let group = self.listen_options.bind_group(*address, cores.len())?;
             addresses.push(group[0].local_addr()?);
             if self.accept == AcceptPolicy::Steer {
                 steer(&group, &cores)?;
@@ -250,7 +311,8 @@ impl Builder {
         let (started, starts) = mpsc::channel();
         let mut failed = None;
         for (index, (&core, listeners)) in cores.iter().zip(listeners).enumerate() {
-            let (make, started, settings) = (Arc::clone(&make), started.clone(), self.settings.clone());
+            let (make, started, mut settings) = (Arc::clone(&make), started.clone(), self.settings.clone());
+            settings.row += index;
             let (stop, readiness) = (stop.clone(), readiness.clone());
             let core = Core { index, core, listeners, stop, readiness, group: Arc::clone(&group) };
             let pin_to = (!self.is_unpinned).then_some(core.core);
@@ -314,7 +376,7 @@ impl Builder {
 fn pin_and_make(core: Option<usize>, settings: &ShardSettings) -> io::Result<Runtime> {
     core.map_or(Ok(()), placement::pin_current_thread)?;
     // Made by the thread that runs it: the memory is local to the core, and the ring is bound to its first user.
-    Ok(Runtime::new(Shard::new(settings)?))
+    Ok(Runtime::new(Shard::new(settings, core)?))
 }
 
 /// What the future of one core is made from.

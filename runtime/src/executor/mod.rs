@@ -17,6 +17,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use crate::metrics::Watch;
 use crate::shard::ShardId;
 use crate::task::cell::{Origin, Outcome, TaskCell};
 use crate::task::status::{Phase, Status};
@@ -49,6 +50,8 @@ pub(crate) struct Executor {
     polls: Cell<u64>,
     /// Live tasks that the loop waits for before it ends.
     finalisers: Cell<usize>,
+    /// Looks for polls that take too long.
+    watch: Watch,
 }
 
 /// The main future's share of what other tasks have in their cells.
@@ -118,7 +121,7 @@ impl Tasks {
 }
 
 impl Executor {
-    pub(crate) fn new(shard: ShardId) -> Self {
+    pub(crate) fn new(shard: ShardId, watch: Watch) -> Self {
         Executor {
             shard,
             tasks: RefCell::default(),
@@ -127,6 +130,7 @@ impl Executor {
             operations_left: Cell::new(OPERATIONS_PER_POLL),
             polls: Cell::new(0),
             finalisers: Cell::new(0),
+            watch,
         }
     }
 
@@ -186,9 +190,17 @@ impl Executor {
         self.operations_left.set(OPERATIONS_PER_POLL);
         self.main.status.polled_at.set(now);
         self.running.set(MAIN);
+        self.polls.set(self.polls.get() + 1);
         // Ends with the poll also when that panics: then the loop ends, and its status with it.
-        let _noting = Noting::to(&self.main.status);
-        future.poll(&mut Context::from_waker(waker))
+        let noting = Noting::to(&self.main.status);
+        let polled = future.poll(&mut Context::from_waker(waker));
+        drop(noting);
+        if self.watch.times_polls()
+            && let Some(location) = self.main.location.get()
+        {
+            self.watch.polled(None, location);
+        }
+        polled
     }
 
     /// Whether anything could be polled now.
@@ -201,6 +213,9 @@ impl Executor {
     /// main future; once that is done nothing more is polled.
     #[inline]
     pub(crate) fn run<T>(&self, now: u64, main: impl FnMut() -> Poll<T>) -> Poll<T> {
+        if self.watch.times_polls() {
+            self.watch.begin_polls();
+        }
         let polled = self.run_queue(now, main);
         self.running.set(NOBODY);
         polled
@@ -230,7 +245,11 @@ impl Executor {
             let cell = slot.cell.as_ref().expect("a queued slot is not free").alias();
             let task = TaskId::new(index, slot.generation);
             drop(tasks);
-            self.poll(task, &cell, now);
+            if self.watch.times_polls() {
+                self.poll_timed(task, &cell, now);
+            } else {
+                self.poll(task, &cell, now);
+            }
             left -= 1;
         }
         Poll::Pending
@@ -259,6 +278,14 @@ impl Executor {
             // Aborted by itself while it ran.
             self.schedule(task);
         }
+    }
+
+    #[cold]
+    fn poll_timed(&self, task: TaskId, cell: &TaskCell, now: u64) {
+        // The cell may be gone after the poll.
+        let (name, location) = (cell.header().name(), cell.header().location);
+        self.poll(task, cell, now);
+        self.watch.polled(name.as_ref(), location);
     }
 
     /// The future is gone; the result waits for its handle or is dropped.
@@ -460,7 +487,12 @@ impl Executor {
         tasks.slots.len() - tasks.free.len()
     }
 
-    /// Polls so far.
+    /// Times the polls.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// Polls so far, those of the main future among them.
     pub(crate) fn polls(&self) -> u64 {
         self.polls.get()
     }

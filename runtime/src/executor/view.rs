@@ -4,6 +4,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::{Executor, MAIN, NOBODY, State};
+use crate::metrics::Stalled;
 use crate::shard::ShardKey;
 use crate::task::{TaskId, WaitsFor};
 
@@ -62,5 +63,11 @@ impl Executor {
         let others =
             (0..slots).map(|slot| TaskId::new(slot as u32, self.tasks.borrow().slots[slot].generation));
         std::iter::once(MAIN).chain(others).filter_map(|task| self.see(shard, task)).collect()
+    }
+
+    /// Tasks that were polled in the turn that began then, and live on.
+    pub(crate) fn polled_at(&self, shard: ShardKey, turn: u64) -> Vec<Stalled> {
+        let polled = self.see_all(shard).into_iter().filter(|seen| seen.polled_at == turn);
+        polled.map(|seen| Stalled::new(seen.name.as_ref(), seen.location)).collect()
     }
 }

@@ -34,6 +34,7 @@ use crate::driver::uring::Uring;
 use crate::driver::{BufferGroup, Driver, Settings};
 use crate::executor::Executor;
 use crate::mesh::{Membership, Port};
+use crate::metrics::{Board, Place, StallSettings, Watch};
 use crate::op::{BufferPool, Shape};
 use crate::task::cell::Outcome;
 use crate::task::{JoinError, TaskId};
@@ -74,6 +75,10 @@ pub(crate) struct ShardSettings {
     pub(crate) buffers_max: Option<usize>,
     pub(crate) policy: LoopPolicy,
     pub(crate) virtual_clock: bool,
+    /// Where the loop's counters are, and in which row.
+    pub(crate) board: Board,
+    pub(crate) row: usize,
+    pub(crate) stall: StallSettings,
 }
 
 /// One core's everything.
@@ -84,6 +89,8 @@ pub(crate) struct Shard {
     pub(crate) pool: Rc<BufferPool>,
     pub(crate) clock: Clock,
     pub(crate) signals: Signals,
+    /// The loop's counters.
+    pub(crate) row: Place,
     /// Work elsewhere that a virtual clock waits for.
     holds: hold::Holds,
     /// What other threads see of this shard.
@@ -97,6 +104,8 @@ pub(crate) struct Shard {
     messages: RefCell<Vec<Message>>,
     /// The other cores; empty for a loop that is alone.
     port: OnceCell<Rc<Port>>,
+    /// Polls so far when the last turn ended.
+    polls_before: Cell<u64>,
 }
 
 impl std::fmt::Debug for Shard {
@@ -111,15 +120,16 @@ impl Shard {
     /// # Errors
     ///
     /// When no ring can be had; the message names the likely cause and the cure.
-    pub(crate) fn new(settings: &ShardSettings) -> std::io::Result<Rc<Self>> {
+    pub(crate) fn new(settings: &ShardSettings, core: Option<usize>) -> std::io::Result<Rc<Self>> {
         // A bare errno is of the descriptors beside the ring; the ring's own errors are sentences already.
-        Self::make(settings).map_err(|error| match error.raw_os_error() {
+        Self::make(settings, core).map_err(|error| match error.raw_os_error() {
             Some(_) => crate::driver::uring::explain(&error),
             None => error,
         })
     }
 
-    fn make(settings: &ShardSettings) -> std::io::Result<Rc<Self>> {
+    fn make(settings: &ShardSettings, core: Option<usize>) -> std::io::Result<Rc<Self>> {
+        let row = settings.board.take(settings.row, core)?;
         let mut driver = Driver::Uring(Uring::new(&settings.ring)?);
         let with_ring = driver.capabilities().has(crate::driver::uring::Feature::BufferRing);
         let buffers_max = settings.buffers_max.unwrap_or(crate::op::BUFFERS_MAX);
@@ -136,11 +146,12 @@ impl Shard {
         let io = Io::new(driver, Rc::clone(&pool), remote.inbox.doorbell().fd());
         Ok(Rc::new(Shard {
             key,
-            executor: Executor::new(key.id()),
+            executor: Executor::new(key.id(), Watch::new(&settings.stall, row.row.clone())),
             io: RefCell::new(io),
             pool,
             clock: Clock::new(settings.virtual_clock),
             signals: Signals::default(),
+            row,
             holds: hold::Holds::default(),
             remote,
             policy: settings.policy,
@@ -148,6 +159,7 @@ impl Shard {
             turns: Cell::new(0),
             messages: RefCell::default(),
             port: OnceCell::new(),
+            polls_before: Cell::new(0),
         }))
     }
 
@@ -256,6 +268,7 @@ impl Shard {
             Message::Detach(task) => self.executor.detach(task),
             Message::Dump => crate::task::dump().print(),
             Message::Mesh => self.port().into_iter().for_each(Port::handle_news),
+            Message::Gather => crate::task::give_dump(self.key),
         }
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Message {
     Dump,
     /// Something lies at the loop's door, see `mesh::lobby`.
     Mesh,
+    /// Give the task dump to whoever gathers those of all loops.
+    Gather,
 }
 
 impl inbox::Message for Message {
@@ -36,6 +38,7 @@ impl inbox::Message for Message {
             Message::Detach(task) => Some((2, task)),
             Message::Dump => Some((3, MAIN)),
             Message::Mesh => Some((4, MAIN)),
+            Message::Gather => Some((5, MAIN)),
         }
     }
 }

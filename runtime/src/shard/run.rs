@@ -20,6 +20,7 @@ use std::task::Poll;
 use super::{Gather, Io, Shard};
 use crate::driver::Wait;
 use crate::executor::MAIN;
+use crate::metrics::{Counter, Distribution};
 use crate::sys::{monotonic_ns, nanos};
 use crate::task::waker::waker;
 
@@ -53,6 +54,8 @@ impl Shard {
         let mut future = pin!(future);
         let main_waker = waker(self.key.id(), MAIN);
         let busy = Busy::default();
+        // The first turn begins here, not when the loop was made.
+        self.clock.refresh();
         loop {
             let now = self.clock.now();
             let main = || self.executor.poll_main(future.as_mut(), &main_waker, now);
@@ -80,6 +83,7 @@ impl Shard {
     /// Everything between two rounds of polling.
     fn turn(&self, busy: &Busy) -> io::Result<()> {
         self.turns.set(self.turns.get() + 1);
+        self.end_polls();
         self.take_inbox();
         if let Some(port) = self.port() {
             port.look();
@@ -87,6 +91,7 @@ impl Shard {
         }
         let mut io = self.io.borrow_mut();
         io.flush(self.clock.now());
+        self.publish(&io);
         if self.executor.is_ready() || io.is_hungry() {
             io.driver.wait(Wait::No)?;
         } else if self.remote.inbox.prepare_sleep(|| self.is_mesh_quiet()) {
@@ -99,6 +104,7 @@ impl Shard {
         let now = self.clock.refresh();
         let (completions, rang) = io.drain(now);
         busy.note(completions);
+        self.row.row.record(Distribution::CompletionsPerEnter, u64::from(completions), 1);
         if rang && !io.doorbell_armed {
             self.remote.inbox.doorbell().silence();
             io.arm_doorbell();
@@ -116,6 +122,18 @@ impl Shard {
         due.drain(..).for_each(std::task::Waker::wake);
         self.io.borrow_mut().wakes.put_back(due);
         Ok(())
+    }
+
+    /// Tells the watch how long the polls of this turn took.
+    #[inline]
+    fn end_polls(&self) {
+        if self.clock.is_virtual() {
+            return;
+        }
+        let began = self.clock.now();
+        let polls = self.executor.polls();
+        let of_turn = polls - self.polls_before.replace(polls);
+        self.executor.watch().end_turn(began, of_turn, || self.executor.polled_at(self.key, began));
     }
 
     /// Nothing is ready: wait for the kernel, as the policy says.
@@ -190,10 +208,12 @@ impl Shard {
     #[inline]
     pub(super) fn take_inbox(&self) {
         if !self.remote.inbox.has_mail() {
-            return;
+            return self.row.row.set(Counter::InboxDepth, 0);
         }
         let mut messages = self.messages.take();
         self.remote.inbox.take(&mut messages);
+        self.row.row.set(Counter::InboxDepth, messages.len() as u64);
+        self.row.row.add(Counter::InboxMessages, messages.len() as u64);
         messages.drain(..).for_each(|message| self.handle_message(message));
         self.messages.replace(messages);
     }

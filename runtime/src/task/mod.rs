@@ -21,6 +21,7 @@
 mod builder;
 pub(crate) mod cell;
 mod dump;
+mod dump_all;
 mod error;
 mod finally;
 mod id;
@@ -34,6 +35,8 @@ pub(crate) mod waker;
 
 pub use builder::Builder;
 pub use dump::{Dump, State, TaskDump, dump, print_all};
+pub(crate) use dump_all::give as give_dump;
+pub use dump_all::{Dumps, dump_all};
 pub use error::JoinError;
 pub use finally::{Finally, finally, using};
 pub use id::Id;
