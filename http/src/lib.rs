@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod access_log;
+pub mod admin;
 mod around;
 mod body;
 pub mod client;

@@ -1,10 +1,11 @@
 //! From received bytes to answers, without I/O: parse, route, call, encode, request after request until something has to be
 //! waited for. This is the hot path; the server's pump and the offline tools both run it.
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Context;
 use std::time::{Instant, SystemTime};
 
+use annulet::metrics::{Counter, Row};
 use http::{Method, Version};
 
 use crate::date::DateCache;
@@ -34,6 +35,8 @@ pub(crate) struct Service {
     last_answers: Cell<bool>,
     /// Idle connections are closed too.
     drains: Cell<bool>,
+    /// The counters of the loop, once it has begun to serve.
+    row: OnceCell<Row>,
 }
 
 /// Where answers go.
@@ -121,7 +124,19 @@ impl Service {
             date: RefCell::new(DateCache::new()),
             last_answers: Cell::new(false),
             drains: Cell::new(false),
+            row: OnceCell::new(),
         }
+    }
+
+    /// Where this service counts.
+    #[inline]
+    pub(crate) fn row(&self) -> &Row {
+        self.row.get_or_init(Row::current)
+    }
+
+    /// Counts into `row`, whatever loop it serves on. Without effect once it has served.
+    pub(crate) fn count_into(&self, row: Row) {
+        let _ = self.row.set(row);
     }
 
     pub(crate) fn router(&self) -> &Router {
@@ -287,6 +302,7 @@ impl Service {
         date: &[u8; DATE_END_BYTES],
         sink: &mut impl Sink,
     ) -> Written {
+        self.row().add(Counter::of_status(answer.status.as_u16()), 1);
         if answer.is_plain() && answer.body().len() <= PIECE_BYTES_MAX {
             // Without fields of its own, as the compiler can see.
             let persists = self.persists(answer, facts);

@@ -16,6 +16,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use annulet::metrics::{Counter, Row};
+
 use super::Shared;
 
 /// Ends a [`Server`](super::Server) in good order. Clones end the same server; all of them stay on its core.
@@ -172,6 +174,9 @@ impl Drop for Member {
         drop(waker);
         let count = if self.is_connection { &registry.connections } else { &registry.acceptors };
         count.set(count.get() - 1);
+        if self.is_connection {
+            self.shared.service.row().subtract(Counter::HttpConnectionsOpen, 1);
+        }
         let waiting = if registry.is_empty() { registry.waits_for_empty.take() } else { None };
         waiting.into_iter().for_each(Waker::wake);
     }
@@ -179,8 +184,10 @@ impl Drop for Member {
 
 impl Registry {
     /// One more connection, which will join in its own task and leave with it.
-    pub(super) fn count_connection(&self) {
+    pub(super) fn count_connection(&self, row: &Row) {
         self.connections.set(self.connections.get() + 1);
+        row.add(Counter::HttpConnections, 1);
+        row.add(Counter::HttpConnectionsOpen, 1);
     }
 
     /// Connections that are open.

@@ -13,6 +13,7 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use annulet::metrics::Row;
 use annulet::net::{TcpListener, TcpStream};
 #[cfg(feature = "tls")]
 use annulet_tls::TlsAcceptor;
@@ -100,6 +101,14 @@ impl Server {
         self
     }
 
+    /// Keeps its connections and requests out of the [counters](annulet::metrics::Counter) of its loop: for a server that is asked
+    /// for them.
+    #[must_use]
+    pub(crate) fn uncounted(self) -> Server {
+        self.shared.service.count_into(Row::nobody());
+        self
+    }
+
     /// The way to end this server.
     #[must_use]
     pub fn drain_handle(&self) -> Drain {
@@ -136,7 +145,7 @@ impl Server {
         // Detached: the task ends with its connection, and draining waits for that.
         match Place::take(&self.shared, &stream) {
             Ok(place) => {
-                self.shared.registry.count_connection();
+                self.shared.registry.count_connection(self.shared.service.row());
                 drop(annulet::spawn(Connection::run(stream, self.shared.clone(), place)));
             }
             Err(why) => self.refuse(stream, why),

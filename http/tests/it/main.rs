@@ -1,5 +1,6 @@
 //! Bytes in, bytes out, over real sockets on one loop.
 mod access_log;
+mod admin;
 mod answers;
 #[cfg(feature = "tls")]
 #[path = "../common/authority.rs"]

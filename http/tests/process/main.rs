@@ -5,6 +5,7 @@
 mod authority;
 mod capacity;
 mod ends;
+mod operations;
 mod served;
 #[cfg(feature = "tls")]
 mod tls;

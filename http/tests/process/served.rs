@@ -23,8 +23,14 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 impl Served {
     /// Starts it on a free port and waits until it listens.
     pub(crate) fn start(arguments: &[&str]) -> Served {
-        let mut child = command(&["--listen", "127.0.0.1:0"])
-            .args(arguments)
+        Served::start_by(command(&[]).args(arguments))
+    }
+
+    /// Starts it by this command, which is given the address besides.
+    pub(crate) fn start_by(command: &mut Command) -> Served {
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -36,6 +42,11 @@ impl Served {
         }
         let address = greeting.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
         Served { child, address: address.parse().unwrap(), greeting }
+    }
+
+    /// The process's number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Resident memory in bytes.

@@ -11,6 +11,7 @@ use annulet_http::LogFormat;
 use clap::Parser;
 
 use crate::limits::LimitOptions;
+use crate::operations::OperationOptions;
 
 /// Serves GET / and GET /hello/{name}, or the files of a directory, over HTTP/1.1, with one io_uring loop per core and nothing shared between them.
 ///
@@ -69,6 +70,9 @@ pub(crate) struct Options {
     /// How these lines look: common, combined or json.
     #[arg(long, value_name = "FORMAT", default_value = "combined", value_parser = parse_log_format)]
     pub(crate) access_log_format: LogFormat,
+
+    #[command(flatten)]
+    pub(crate) operations: OperationOptions,
 
     #[command(flatten)]
     pub(crate) limits: LimitOptions,
@@ -148,7 +152,7 @@ fn parse_core(text: &str) -> Result<usize, String> {
 }
 
 /// An address with a port; a host name stands for the first of its addresses.
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }

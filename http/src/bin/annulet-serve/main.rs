@@ -3,6 +3,7 @@
 
 mod cli;
 mod limits;
+mod operations;
 mod pages;
 #[cfg(feature = "tls")]
 mod tls;
@@ -40,7 +41,10 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> io::Result<()> {
     // First of all: from here on neither signal ends the process.
     let termination = Termination::catch()?;
-    let mut builder = place(Builder::new().policy(options.policy()).accept(options.accept), options)?;
+    let descriptors = operations::raise_descriptors();
+    let admin = options.operations.bind_admin()?;
+    let builder = Builder::new().policy(options.policy()).accept(options.accept);
+    let mut builder = options.operations.apply(place(builder, options)?);
     if let Some(connections) = options.connections_max {
         builder = builder.connections_max(connections);
     }
@@ -78,6 +82,9 @@ fn run(options: &Options) -> io::Result<()> {
     }
     let cores: Vec<String> = loops.cores().iter().map(ToString::to_string).collect();
     println!("cores {}", cores.join(","));
+    println!("{descriptors}");
+    // Until everything has ended: /readyz and /livez answer while it drains.
+    let _admin = operations::start_admin(admin, loops.readiness())?;
     if let Some(capabilities) = loops.capabilities() {
         println!("ring {capabilities}");
     }

@@ -1,0 +1,147 @@
+//! What those who run the server ask for: the admin listener, descriptors, sockets and rings. As flags, and what they do.
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use annulet::net::{Keepalive, ListenOptions, bind_one};
+use annulet::{Builder, Readiness};
+use annulet_http::admin::{Admin, Running};
+use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::cli::{parse_address, parse_duration};
+
+/// Probes without an answer after which --tcp-keepalive gives a client up.
+const PROBES: u32 = 3;
+
+/// How the server is run.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[command(next_help_heading = "Operation")]
+pub(crate) struct OperationOptions {
+    /// Answer /metrics, /tasks, /livez and /readyz here, e.g. 127.0.0.1:9100. Nobody is asked for a password: keep it to yourself.
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    admin: Option<SocketAddr>,
+
+    /// Say so when a turn of a loop takes longer, e.g. 50ms, and which task did it. 0ms: never.
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = parse_duration)]
+    stall_limit: Duration,
+
+    /// Connections that may wait to be accepted, on each socket; the kernel takes no more than net.core.somaxconn.
+    #[arg(long, value_name = "COUNT", default_value_t = ListenOptions::default().backlog)]
+    backlog: u32,
+
+    /// Leave Nagle's algorithm on (no TCP_NODELAY).
+    #[arg(long)]
+    no_tcp_nodelay: bool,
+
+    /// Probe clients that were silent for so long, three times at a third of it, e.g. 60s. 0s: never.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    tcp_keepalive: Duration,
+
+    /// Give a connection up when what was sent is not acknowledged for so long, e.g. 20s. 0s: the kernel decides.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    tcp_user_timeout: Duration,
+
+    /// Serve IPv4 too on IPv6 addresses such as [::]:80.
+    #[arg(long)]
+    dual_stack: bool,
+
+    /// Let the rings do what the server never asks of them.
+    #[arg(long)]
+    no_ring_restrictions: bool,
+}
+
+impl OperationOptions {
+    /// The options of listening sockets.
+    pub(crate) fn listen_options(&self) -> ListenOptions {
+        let or_none = |time: Duration| (!time.is_zero()).then_some(time);
+        ListenOptions {
+            backlog: self.backlog,
+            nodelay: !self.no_tcp_nodelay,
+            keepalive: or_none(self.tcp_keepalive).map(|idle| Keepalive {
+                idle: idle.max(Duration::from_secs(1)),
+                interval: (idle / PROBES).max(Duration::from_secs(1)),
+                probes: PROBES,
+            }),
+            user_timeout: or_none(self.tcp_user_timeout),
+            only_v6: !self.dual_stack,
+        }
+    }
+
+    /// Tells the loops.
+    pub(crate) fn apply(&self, builder: Builder) -> Builder {
+        builder
+            .listen_options(self.listen_options())
+            .ring_restrictions(!self.no_ring_restrictions)
+            .stall_limit((!self.stall_limit.is_zero()).then_some(self.stall_limit))
+    }
+
+    /// The socket of the admin listener. Warns where others may reach it.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind_one`].
+    pub(crate) fn bind_admin(&self) -> io::Result<Option<TcpListener>> {
+        let Some(address) = self.admin else { return Ok(None) };
+        if !address.ip().to_canonical().is_loopback() {
+            eprintln!(
+                "annulet-serve: --admin {address} is no loopback address: whoever reaches it reads counters and tasks"
+            );
+        }
+        bind_one(address).map(Some)
+    }
+}
+
+/// Serves the admin targets on `listener`, if there is one, and says where.
+///
+/// # Errors
+///
+/// As [`Admin::start`].
+pub(crate) fn start_admin(
+    listener: Option<TcpListener>,
+    readiness: &Readiness,
+) -> io::Result<Option<Running>> {
+    let Some(listener) = listener else { return Ok(None) };
+    let running = Admin::new(readiness.clone()).start(listener)?;
+    println!("admin on http://{}/", running.address());
+    Ok(Some(running))
+}
+
+/// Raises the limit of descriptors to what this process may have at the most; each connection takes one. Gives a line about it.
+pub(crate) fn raise_descriptors() -> String {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let told = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+    if current == maximum {
+        format!("descriptors {}", told(current))
+    } else if setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok() {
+        format!("descriptors {}, raised from {}", told(maximum), told(current))
+    } else {
+        format!("descriptors {} (could not be raised to {})", told(current), told(maximum))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Options;
+
+    #[test]
+    fn sockets() {
+        let check = |line: &str, expected: ListenOptions| {
+            let words = std::iter::once("annulet-serve").chain(line.split_whitespace());
+            let options = Options::try_parse_from(words).unwrap();
+            assert_eq!(options.operations.listen_options(), expected, "{line}");
+        };
+        let default = ListenOptions::default;
+        check("", default());
+        check("--backlog 5 --no-tcp-nodelay", ListenOptions { backlog: 5, nodelay: false, ..default() });
+        check("--dual-stack", ListenOptions { only_v6: false, ..default() });
+        let (idle, interval) = (Duration::from_secs(60), Duration::from_secs(20));
+        let keepalive = Some(Keepalive { idle, interval, probes: 3 });
+        check("--tcp-keepalive 60s", ListenOptions { keepalive, ..default() });
+        let user_timeout = Some(Duration::from_millis(1500));
+        check("--tcp-user-timeout 1500ms", ListenOptions { user_timeout, ..default() });
+    }
+}

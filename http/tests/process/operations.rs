@@ -1,0 +1,154 @@
+//! annulet-serve as those who run it see it: the admin listener, and what happens when descriptors run out.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::served::{Served, answer, ask, command, first_core};
+
+/// Where the admin listener is, from the greeting.
+fn admin(served: &Served) -> SocketAddr {
+    let rest = served.greeting.split("admin on http://").nth(1).expect("it says where");
+    rest.split('/').next().unwrap().parse().unwrap()
+}
+
+fn get(address: SocketAddr, target: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_admin_listener_tells_of_the_server() {
+    let mut served = Served::start(&["--admin", "127.0.0.1:0", "--cores", &first_core()]);
+    let admin = admin(&served);
+    let mut client = TcpStream::connect(served.address).unwrap();
+    ask(&mut client, "/");
+    assert_eq!(answer(&mut client).1, "<h1>Index</h1>");
+    let metrics = get(admin, "/metrics");
+    let line =
+        format!("annulet_http_requests_total{{worker=\"0\",core=\"{}\",code=\"2xx\"}} 1\n", first_core());
+    assert!(metrics.contains(&line), "{metrics}");
+    assert!(get(admin, "/tasks").contains("loop \"annulet-"));
+    assert!(get(admin, "/readyz").starts_with("HTTP/1.1 200 "));
+    drop(client);
+    served.signal("TERM");
+    assert!(served.wait(Duration::from_secs(30)).success());
+    let said = served.said();
+    assert!(!said.contains("loopback"), "{said}");
+}
+
+#[test]
+fn an_admin_listener_that_others_reach_draws_a_warning() {
+    let mut served = Served::start(&["--admin", "0.0.0.0:0", "--cores", &first_core()]);
+    served.signal("TERM");
+    assert!(served.wait(Duration::from_secs(30)).success());
+    let said = served.said();
+    assert!(said.contains("--admin 0.0.0.0:0 is no loopback address"), "{said}");
+}
+
+#[test]
+fn descriptors_are_raised_to_the_hard_limit() {
+    let script = "ulimit -Sn 64; ulimit -Hn 100; exec \"$0\" \"$@\"";
+    let served = Served::start_by(std::process::Command::new("sh").args([
+        "-c",
+        script,
+        command(&[]).get_program().to_str().unwrap(),
+        "--cores",
+        &first_core(),
+    ]));
+    assert!(served.greeting.contains("descriptors 100, raised from 64\n"), "{}", served.greeting);
+}
+
+/// CPU time of a process so far, in clock ticks of 10 ms.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// Reads what is there. True when there was an answer.
+fn has_answer(stream: &mut TcpStream) -> bool {
+    match stream.read(&mut [0; 4096]) {
+        Ok(count) => {
+            assert_ne!(count, 0, "no connection is closed");
+            true
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Waits until a waiting client has its answer, and moves those that have one to `served`.
+fn next_answers(waiting: &mut Vec<TcpStream>, served: &mut Vec<TcpStream>, at_most: Duration) -> bool {
+    let start = Instant::now();
+    let before = waiting.len();
+    while waiting.len() == before {
+        if start.elapsed() > at_most {
+            return false;
+        }
+        for mut stream in std::mem::take(waiting) {
+            if has_answer(&mut stream) { served.push(stream) } else { waiting.push(stream) }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+#[test]
+fn two_hundred_clients_and_sixty_four_descriptors() {
+    const CLIENTS: usize = 200;
+    let is_strict = std::env::var_os("ANNULET_STRICT").is_some();
+    let mut served = Served::start_by(std::process::Command::new("sh").args([
+        "-c",
+        "ulimit -n 64; exec \"$0\" \"$@\"",
+        command(&[]).get_program().to_str().unwrap(),
+        "--cores",
+        &first_core(),
+    ]));
+    let connect = |_| {
+        let mut stream = TcpStream::connect(served.address).unwrap();
+        ask(&mut stream, "/");
+        stream.set_nonblocking(true).unwrap();
+        stream
+    };
+    let mut waiting: Vec<TcpStream> = (0..CLIENTS).map(connect).collect();
+    let mut answered = Vec::new();
+    // Those that were let in are answered; then nobody is for a while.
+    while next_answers(&mut waiting, &mut answered, Duration::from_secs(1)) {}
+    assert!((8..64).contains(&answered.len()), "{} of {CLIENTS} were let in", answered.len());
+
+    // It is at rest while it can accept nobody.
+    let before = ticks(served.pid());
+    std::thread::sleep(Duration::from_secs(2));
+    let used = ticks(served.pid()) - before;
+    assert!(used < 10, "{} ms of CPU in 2 s", used * 10);
+
+    // Who is in is served as ever.
+    for _ in 0..3 {
+        for stream in &mut answered {
+            stream.set_nonblocking(false).unwrap();
+            ask(stream, "/hello/you");
+            assert_eq!(answer(stream).1, "<h1>hello, you!</h1>");
+            stream.set_nonblocking(true).unwrap();
+        }
+    }
+
+    // A place that becomes free is taken.
+    let bound = if is_strict { Duration::from_millis(100) } else { Duration::from_secs(20) };
+    let mut all = answered.len();
+    while !waiting.is_empty() {
+        drop(answered.pop().expect("somebody is in as long as somebody waits"));
+        let before = answered.len();
+        assert!(next_answers(&mut waiting, &mut answered, bound), "{} wait on", waiting.len());
+        all += answered.len() - before;
+    }
+    assert_eq!(all, CLIENTS);
+    drop(answered);
+    served.signal("TERM");
+    assert!(served.wait(Duration::from_secs(30)).success());
+    let said = served.said();
+    assert_eq!(said.matches("accepting pauses").count(), 1, "said once: {said}");
+}
