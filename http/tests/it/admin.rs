@@ -80,9 +80,15 @@ fn it_tells_of_all_loops() {
         assert!(text.lines().any(|line| line.starts_with(&format!("{name} "))), "{name} in {text}");
     }
 
-    let (_, tasks) = get(admin.address(), "/tasks");
-    for name in ["\"serving 0\"", "\"serving 1\"", "loop \"annulet-admin\""] {
-        assert!(tasks.contains(name), "{name} in {tasks}");
+    let names = ["\"serving 0\"", "\"serving 1\"", "loop \"annulet-admin\""];
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        let (_, tasks) = get(admin.address(), "/tasks");
+        if names.iter().all(|name| tasks.contains(name)) {
+            break;
+        }
+        // A loop that the machine does not let run in time is left out.
+        assert!(tasks.contains("did not answer") && Instant::now() < until, "{tasks}");
     }
 
     // Both are asked while the process drains, too.
@@ -97,7 +103,11 @@ fn it_tells_of_all_loops() {
     assert!(get(admin.address(), "/metrics").0.starts_with("HTTP/1.1 200 "));
     let address = admin.address();
     drop(admin);
-    assert!(TcpStream::connect(address).is_err(), "it ends when it is dropped");
+    let until = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < until, "it ends when it is dropped");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Words of a text that could be names of metrics.

@@ -215,7 +215,6 @@ mod tests {
         let port = listeners[0].local_addr().unwrap().port();
         assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
         let only = ListenOptions::default().bind_group("[::]:0".parse().unwrap(), 1).unwrap();
-        let port = only[0].local_addr().unwrap().port();
-        assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+        assert!(socket2::SockRef::from(&only[0]).only_v6().unwrap());
     }
 }
