@@ -198,7 +198,7 @@ impl Server {
     pub fn serve_tls_connection(&self, stream: TcpStream, acceptor: &TlsAcceptor) {
         // Detached, as above.
         if let Ok(place) = Place::take(&self.shared, &stream) {
-            self.shared.registry.count_connection();
+            self.shared.registry.count_connection(self.shared.service.row());
             drop(annulet::spawn(secure::run(stream, acceptor.clone(), self.shared.clone(), place)));
         }
     }
