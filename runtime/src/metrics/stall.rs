@@ -183,8 +183,8 @@ impl Watch {
         if self.times_polls() {
             self.timed_turns.set(self.timed_turns.get() - 1);
         } else {
-            if polls > 0 {
-                self.row.record(Distribution::PollTime, took / polls, polls);
+            if let Some(each) = took.checked_div(polls) {
+                self.row.record(Distribution::PollTime, each, polls);
             }
             if took > self.limit_ns {
                 self.timed_turns.set(TIMED_TURNS);
