@@ -35,7 +35,7 @@
 //! loops.join().unwrap();
 //! ```
 //!
-//! [`ring`] is the queue, `lobby` what is shared between the loops, `port` one loop's side of it, `call` what travels for
+//! `ring` is the queue, `lobby` what is shared between the loops, `port` one loop's side of it, `call` what travels for
 //! [`submit_to`].
 
 mod call;

@@ -42,7 +42,7 @@ pub(crate) struct OperationOptions {
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     tcp_user_timeout: Duration,
 
-    /// Serve IPv4 too on IPv6 addresses such as [::]:80.
+    /// Serve IPv4 too on IPv6 addresses such as `[::]:80`.
     #[arg(long)]
     dual_stack: bool,
 
