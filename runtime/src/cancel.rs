@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use crate::task::{WaitsFor, waits};
+use crate::task::{WaitsFor, waits, waker};
 
 /// A switch that is set once; clones are the same switch.
 ///
@@ -188,11 +188,12 @@ impl Future for Cancelled {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Before the look: cloning it is anybody's code, which may cancel.
+        let waker = waker::clone(cx.waker());
         if self.token.is_cancelled() {
             self.place = None;
             return Poll::Ready(());
         }
-        let waker = cx.waker().clone();
         let node = Rc::clone(&self.token.node);
         let mut waiters = node.waiters.borrow_mut();
         let old = match self.place {

@@ -390,6 +390,10 @@ impl Executor {
             drop(tasks);
             let old: Option<Waker> = cell.header().waiter.replace(Some(waker::clone(cx.waker())));
             drop(old);
+            // Cloning, which is anybody's code, may have ended the task; then nobody was there to be woken.
+            if cell.header().status.is_finished() {
+                cx.waker().wake_by_ref();
+            }
             return Poll::Pending;
         }
         let _ = tasks.vacate(task);

@@ -31,6 +31,7 @@ use futures_core::Stream;
 
 use super::mpsc::SendError;
 use super::waiters::{WaiterId, Watchers};
+use crate::task::waker;
 
 /// A channel that keeps the last `capacity` values. Memory for them is taken at once.
 ///
@@ -239,15 +240,19 @@ impl<T: Clone> Receiver<T> {
 
     /// The polling form of [`recv`](Self::recv).
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, RecvError>> {
-        let result = match self.try_recv() {
-            Ok(value) => Ok(value),
-            Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
-            Err(TryRecvError::Closed) => Err(RecvError::Closed),
-            Err(TryRecvError::Empty) => {
-                self.shared.watchers.register(&mut self.id, cx);
+        let mut result = self.try_recv();
+        if let Err(TryRecvError::Empty) = result {
+            let waker = waker::clone(cx.waker());
+            result = self.try_recv();
+            if let Err(TryRecvError::Empty) = result {
+                self.shared.watchers.register(&mut self.id, waker);
                 return Poll::Pending;
             }
-        };
+        }
+        let result = result.map_err(|error| match error {
+            TryRecvError::Lagged(missed) => RecvError::Lagged(missed),
+            TryRecvError::Closed | TryRecvError::Empty => RecvError::Closed,
+        });
         self.shared.watchers.forget(&mut self.id);
         Poll::Ready(result)
     }

@@ -24,6 +24,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::task::waits::{WaitsFor, note};
+use crate::task::waker;
 
 /// The two ends of a new channel.
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
@@ -151,13 +152,17 @@ impl<T> Future for Receiver<T> {
     type Output = Result<T, RecvError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.try_recv() {
-            Ok(value) => return Poll::Ready(Ok(value)),
-            Err(TryRecvError::Closed) => return Poll::Ready(Err(RecvError(()))),
-            Err(TryRecvError::Empty) => {}
+        let mut waker = None;
+        loop {
+            match self.try_recv() {
+                Ok(value) => return Poll::Ready(Ok(value)),
+                Err(TryRecvError::Closed) => return Poll::Ready(Err(RecvError(()))),
+                Err(TryRecvError::Empty) if waker.is_some() => break,
+                // Cloning it, which is anybody's code, may send: look again.
+                Err(TryRecvError::Empty) => waker = Some(waker::clone(cx.waker())),
+            }
         }
-        let waker = cx.waker().clone();
-        let old = self.shared.borrow_mut().receiver.replace(waker);
+        let old = std::mem::replace(&mut self.shared.borrow_mut().receiver, waker);
         drop(old);
         note(WaitsFor::Channel("oneshot"));
         Poll::Pending

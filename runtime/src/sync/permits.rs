@@ -111,7 +111,7 @@ impl Permits {
     pub(super) fn release(&self, count: usize) {
         let mut state = self.state.borrow_mut();
         assert!(
-            count <= PERMITS_MAX - state.available,
+            count <= PERMITS_MAX.saturating_sub(state.available),
             "a semaphore has at most {PERMITS_MAX} permits; {count} more were added"
         );
         state.available += count;

@@ -17,6 +17,7 @@ use std::cell::RefCell;
 use std::task::{Context, Poll, Waker};
 
 use crate::task::waits::{WaitsFor, note};
+use crate::task::waker;
 
 /// No entry.
 const NONE: u32 = u32::MAX;
@@ -338,9 +339,10 @@ impl Watchers {
         wake_due(|| self.waiters.borrow_mut().take_due());
     }
 
-    /// Waits to be woken by the next [`wake_all`](Self::wake_all). The condition is looked at before, by the caller.
-    pub(super) fn register(&self, id: &mut Option<WaiterId>, cx: &Context<'_>) {
-        let (waker, mut old) = (cx.waker().clone(), OldWakers::default());
+    /// Waits to be woken by the next [`wake_all`](Self::wake_all). The condition is looked at before, by the caller, and
+    /// after the waker was cloned: that is anybody's code, which may have changed it.
+    pub(super) fn register(&self, id: &mut Option<WaiterId>, waker: Waker) {
+        let mut old = OldWakers::default();
         self.waiters.borrow_mut().wait(id, (), waker, &mut old);
         note(WaitsFor::Channel(self.name));
     }
@@ -377,13 +379,15 @@ impl<T, F: FnMut() -> Option<T> + Unpin> Future for Wait<'_, F> {
 
     fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         let this = &mut *self;
-        match (this.ready)() {
-            Some(value) => Poll::Ready(value),
-            None => {
-                this.watchers.register(&mut this.id, cx);
-                Poll::Pending
-            }
+        if let Some(value) = (this.ready)() {
+            return Poll::Ready(value);
         }
+        let waker = waker::clone(cx.waker());
+        if let Some(value) = (this.ready)() {
+            return Poll::Ready(value);
+        }
+        this.watchers.register(&mut this.id, waker);
+        Poll::Pending
     }
 }
 
@@ -409,7 +413,7 @@ mod tests {
             let mut due: VecDeque<u32> = VecDeque::new();
             let mut next = 0;
             while choose.goes_on() {
-                match choose.one_of(4) {
+                match choose.one_of(5) {
                     0 if next < 4 => {
                         ids.push((next, Some(waiters.push(next, Waker::noop().clone()))));
                         model.push_back(next);
@@ -434,8 +438,20 @@ mod tests {
                         model.retain(|other| *other != number);
                         due.retain(|other| *other != number);
                     }
+                    4 if !ids.is_empty() => {
+                        let place = choose.one_of(ids.len());
+                        let (number, id) = &mut ids[place];
+                        let granted = waiters.take_granted(id);
+                        assert_eq!(granted.is_none(), model.contains(number));
+                        if let Some((_, unwoken)) = granted {
+                            assert_eq!((unwoken.is_some(), &id), (due.contains(number), &&mut None));
+                            due.retain(|other| other != number);
+                            ids.remove(place);
+                        }
+                    }
                     _ => return,
                 }
+                assert_eq!((waiters.has_due(), waiters.due.len), (!due.is_empty(), due.len()));
                 assert_eq!(waiters.front(), model.front());
                 assert_eq!(waiters.waiting(), model.len());
                 assert_eq!(waiters.used(), ids.len());

@@ -72,11 +72,14 @@ impl Gathering {
     }
 
     fn poll_full(&self, asked: usize, cx: &Context<'_>) -> Poll<()> {
+        // Outside of the lock: it may be anybody's code.
+        let waker = cx.waker().clone();
         let mut gathered = self.lock();
         if gathered.dumps.len() >= asked {
+            drop(gathered);
             return Poll::Ready(());
         }
-        let old = gathered.waker.replace(cx.waker().clone());
+        let old = gathered.waker.replace(waker);
         drop(gathered);
         drop(old);
         Poll::Pending

@@ -8,6 +8,7 @@ use super::{SendError, TryRecvError};
 use crate::sync::permits::Permits;
 use crate::sync::waiters::Watchers;
 use crate::task::waits::{WaitsFor, note};
+use crate::task::waker;
 
 pub(super) struct Queue<T> {
     /// One for each value that may be sent now. Closed together with the channel.
@@ -99,13 +100,17 @@ impl<T> Queue<T> {
     }
 
     pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        match self.try_recv() {
-            Ok(value) => return Poll::Ready(Some(value)),
-            Err(TryRecvError::Disconnected) => return Poll::Ready(None),
-            Err(TryRecvError::Empty) => {}
+        let mut waker = None;
+        loop {
+            match self.try_recv() {
+                Ok(value) => return Poll::Ready(Some(value)),
+                Err(TryRecvError::Disconnected) => return Poll::Ready(None),
+                Err(TryRecvError::Empty) if waker.is_some() => break,
+                // Cloning it, which is anybody's code, may send or close: look again.
+                Err(TryRecvError::Empty) => waker = Some(waker::clone(cx.waker())),
+            }
         }
-        let waker = cx.waker().clone();
-        let old = self.state.borrow_mut().receiver.replace(waker);
+        let old = std::mem::replace(&mut self.state.borrow_mut().receiver, waker);
         drop(old);
         note(WaitsFor::Channel("mpsc"));
         Poll::Pending

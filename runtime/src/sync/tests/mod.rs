@@ -1,6 +1,7 @@
 //! Every order of polls, drops and releases, against models; wakers that interfere; wrong use. What the tests share.
 
 mod channels;
+mod clones;
 mod notify;
 mod permits;
 mod wakers;
