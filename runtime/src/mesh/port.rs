@@ -247,6 +247,13 @@ impl Port {
 
     /// Something lies at this loop's door, or another loop has ended.
     pub(crate) fn handle_news(self: &Rc<Self>) {
+        // Asked first: who is gone by now has left its last answers where they are found below. Who goes meanwhile may answer
+        // behind this look, and tells again.
+        let gone: Vec<usize> = {
+            let outgoing = self.outgoing.borrow();
+            let is_gone = |core: &usize| outgoing[*core].as_ref().is_some_and(Outgoing::is_gone);
+            (0..outgoing.len()).filter(is_gone).collect()
+        };
         let News { lanes, dropped } = self.lobby.news(self.index);
         for (from, lane) in lanes {
             let peer = Peer::new(&self.lobby, from);
@@ -259,12 +266,10 @@ impl Port {
         // The last answers of a loop that has ended come first.
         self.look();
         self.incoming.borrow_mut().retain_mut(|incoming| !incoming.lane.is_finished());
-        for core in 0..self.cores() {
-            self.lose_calls(core);
-        }
+        gone.into_iter().for_each(|core| self.lose_calls(core));
     }
 
-    /// Ends the calls to a core that has ended.
+    /// Ends the calls to a core that has ended, and whose last answers were taken.
     fn lose_calls(&self, core: usize) {
         let mut outgoing = self.outgoing.borrow_mut();
         let Some(to) = outgoing[core].as_mut().filter(|to| to.is_gone()) else { return };
@@ -280,11 +285,11 @@ impl Port {
         if self.is_closed.get() {
             return Err(Ended);
         }
+        // Dropped behind the borrow: answers that nobody took may lie in it.
+        let _old;
         let mut outgoing = self.outgoing.borrow_mut();
         // A loop that ended and was started again gets a new queue, once nobody waits for an answer of the old one.
-        if outgoing[core].as_ref().is_some_and(|to| to.is_gone() && to.is_idle()) {
-            outgoing[core] = None;
-        }
+        _old = outgoing[core].take_if(|to| to.is_gone() && to.is_idle());
         if outgoing[core].is_none() {
             let lane = self.lobby.open_lane(self.index, core)?;
             outgoing[core] = Some(Outgoing::new(lane, Peer::new(&self.lobby, core)));
@@ -456,3 +461,72 @@ impl fmt::Debug for Port {
 }
 
 const _: () = assert!(CALLS_MAX <= Ticket::MAX as usize);
+
+#[cfg(all(test, not(annulet_loom)))]
+mod tests {
+    use std::any::Any;
+
+    use super::*;
+    use crate::executor::MAIN;
+    use crate::shard::{Shard, ShardSettings};
+
+    thread_local! {
+        /// Jobs that were started and are not over.
+        static STARTED: RefCell<Vec<(usize, Ticket, Box<dyn Job>)>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// A call without a task.
+    struct Bare;
+
+    impl Job for Bare {
+        fn start(self: Box<Self>, _port: &Rc<Port>, from: usize, ticket: Ticket) -> TaskId {
+            STARTED.with_borrow_mut(|started| started.push((from, ticket, self)));
+            MAIN
+        }
+
+        fn outcome(&mut self) -> &mut dyn Any {
+            self
+        }
+    }
+
+    /// Answers, and ends, when the other core looks at its channels: behind its look at the queues.
+    struct EndsMeanwhile(Rc<Port>);
+
+    impl Side for EndsMeanwhile {
+        fn look(&self) -> bool {
+            for (from, ticket, job) in STARTED.take() {
+                self.0.reply(from, ticket, job);
+            }
+            self.0.close();
+            false
+        }
+
+        fn is_due(&self) -> bool {
+            false
+        }
+
+        fn ring_behind_fence(&self) {}
+    }
+
+    #[test]
+    fn a_core_that_answers_and_ends_during_the_look_has_answered() {
+        let lobby = Lobby::new(2);
+        let memberships = Membership::all(&lobby);
+        let shards = [0, 1].map(|core| {
+            let shard = Shard::new(&ShardSettings::default(), None).unwrap();
+            shard.join_mesh(&memberships[core]);
+            shard
+        });
+        let [here, there] = [0, 1].map(|core| Rc::clone(shards[core].port().unwrap()));
+        let State::Sent(ticket) = here.begin(1, Box::new(Bare)) else { panic!("it was not sent") };
+        there.handle_news();
+        assert_eq!(STARTED.with_borrow(Vec::len), 1);
+        here.insert_side(Rc::new(EndsMeanwhile(there)));
+        // For another reason than the end of the other core.
+        here.handle_news();
+        // For that.
+        here.handle_news();
+        let polled = here.poll_call(1, ticket, &Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Some(_))), "the answer is lost");
+    }
+}
