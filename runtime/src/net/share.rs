@@ -59,8 +59,8 @@ struct Seat {
     handed_over: AtomicU64,
     /// Whether it takes connections over.
     is_open: AtomicBool,
-    /// An acceptor that waits for room on any core.
-    waiting: Mutex<Option<Waker>>,
+    /// Acceptors that wait for room on any core, by their address.
+    waiting: Mutex<Vec<(usize, Waker)>>,
 }
 
 /// What the cores have in common.
@@ -84,9 +84,16 @@ impl Group {
         self.seats[core].live.load(Ordering::SeqCst)
     }
 
-    fn is_full(&self) -> bool {
+    /// Whether there is no core for a connection that `here` would accept.
+    fn is_full(&self, here: usize) -> bool {
         // Without a limit nobody else's counts are looked at.
-        self.max != usize::MAX && (0..self.seats.len()).all(|core| self.live(core) >= self.max)
+        self.max != usize::MAX
+            && (0..self.seats.len()).all(|core| !self.is_choice(core, here) || self.live(core) >= self.max)
+    }
+
+    /// Whether a connection that `here` accepts may go to `core`. SeqCst: see [`wait`](Self::wait).
+    fn is_choice(&self, core: usize, here: usize) -> bool {
+        core == here || self.seats[core].is_open.load(Ordering::SeqCst)
     }
 
     /// The core for a connection that `here` has accepted, which is counted there; none if all are full.
@@ -94,7 +101,7 @@ impl Group {
         let own = self.live(here);
         if own >= self.max || self.policy == AcceptPolicy::Balance {
             let others = (0..self.seats.len())
-                .filter(|&core| core != here && self.seats[core].is_open.load(Ordering::Acquire))
+                .filter(|&core| core != here && self.is_choice(core, here))
                 .map(|core| (self.live(core), core));
             if let Some((least, core)) = others.min()
                 && (own >= self.max || least + own / SLACK < own)
@@ -116,28 +123,43 @@ impl Group {
     /// A connection that was counted at `core` is not there, or not any more.
     fn leave(&self, core: usize) {
         self.seats[core].live.fetch_sub(1, Ordering::SeqCst);
-        // Both SeqCst, as in `wait`: either this sees who waits, or that sees the room.
+        self.wake_waiting();
+    }
+
+    /// A core takes connections over from now on.
+    fn open(&self, core: usize) {
+        self.seats[core].is_open.store(true, Ordering::SeqCst);
+        self.wake_waiting();
+    }
+
+    /// There is room on some core.
+    fn wake_waiting(&self) {
+        // SeqCst, as the change before it and both in `wait`: either this sees who waits, or that sees the room.
         if self.waiting.load(Ordering::SeqCst) > 0 {
             for seat in &self.seats {
-                let waker = seat.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some(waker) = waker {
-                    self.waiting.fetch_sub(1, Ordering::SeqCst);
-                    waker.wake();
-                }
+                let wakers =
+                    std::mem::take(&mut *seat.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+                self.waiting.fetch_sub(wakers.len(), Ordering::SeqCst);
+                wakers.into_iter().for_each(|(_, waker)| waker.wake());
             }
         }
     }
 
-    /// Waits for room on any core. True if there is some already.
-    fn wait(&self, here: usize, waker: Waker) -> bool {
+    /// The listener of an address waits for room on any core. True if there is some already.
+    fn wait(&self, here: usize, address: usize, waker: Waker) -> bool {
         let mut waiting = self.seats[here].waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = waiting.replace(waker);
+        let old = match waiting.iter_mut().find(|(of, _)| *of == address) {
+            Some((_, old)) => Some(std::mem::replace(old, waker)),
+            None => {
+                // Under the lock, so that who takes it away has seen it counted.
+                self.waiting.fetch_add(1, Ordering::SeqCst);
+                waiting.push((address, waker));
+                None
+            }
+        };
         drop(waiting);
-        if old.is_none() {
-            self.waiting.fetch_add(1, Ordering::SeqCst);
-        }
         drop(old);
-        !self.is_full()
+        !self.is_full(here)
     }
 }
 
@@ -241,7 +263,7 @@ pub(crate) struct Share {
     core: usize,
     /// Which of the addresses it is: a connection is handed to the listener of the same one.
     address: usize,
-    handed: RefCell<VecDeque<OwnedFd>>,
+    handed: RefCell<VecDeque<(OwnedFd, Box<Counted>)>>,
     /// One that was accepted here when the last place had just been taken.
     parked: Cell<Option<OwnedFd>>,
     waker: Cell<Option<Waker>>,
@@ -278,9 +300,8 @@ impl Share {
 
     /// Takes connections over from now on.
     pub(super) fn open(&self) {
-        let is_open = &self.group.seats[self.core].is_open;
-        if !is_open.load(Ordering::Relaxed) {
-            is_open.store(true, Ordering::Release);
+        if !self.group.seats[self.core].is_open.load(Ordering::Relaxed) {
+            self.group.open(self.core);
         }
     }
 
@@ -292,28 +313,34 @@ impl Share {
     /// A connection that is served here without a choice.
     pub(super) fn keep(&self) -> Box<Counted> {
         self.group.seats[self.core].live.fetch_add(1, Ordering::SeqCst);
-        self.counted()
+        self.served(self.counted(self.core))
     }
 
     /// Takes no more over. What is on its way goes back.
     pub(super) fn close(&self) {
-        self.group.seats[self.core].is_open.store(false, Ordering::Release);
+        self.group.seats[self.core].is_open.store(false, Ordering::SeqCst);
     }
 
     /// The next connection that another core has handed over, or that came back.
     pub(super) fn take(&self) -> Option<(OwnedFd, Box<Counted>)> {
-        let fd = self.handed.borrow_mut().pop_front()?;
-        Some((fd, self.counted()))
+        let (fd, counted) = self.handed.borrow_mut().pop_front()?;
+        Some((fd, self.served(counted)))
     }
 
-    fn counted(&self) -> Box<Counted> {
+    /// For a connection that was entered at `core`.
+    fn counted(&self, core: usize) -> Box<Counted> {
+        Box::new(Counted { group: Arc::clone(&self.group), core })
+    }
+
+    fn served(&self, counted: Box<Counted>) -> Box<Counted> {
         self.group.seats[self.core].served.fetch_add(1, Ordering::Relaxed);
-        Box::new(Counted { group: Arc::clone(&self.group), core: self.core })
+        counted
     }
 
     /// Ready while there is room on some core; registers the task otherwise.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        if !self.group.is_full() || self.group.wait(self.core, cx.waker().clone()) {
+        let Share { group, core, address, .. } = self;
+        if !group.is_full(*core) || group.wait(*core, *address, cx.waker().clone()) {
             return Poll::Ready(());
         }
         Poll::Pending
@@ -336,8 +363,9 @@ impl Share {
             self.parked.set(Some(fd));
             return Placed::Parked;
         };
+        let counted = self.counted(core);
         if core == self.core {
-            return Placed::Here(fd, self.counted());
+            return Placed::Here(fd, self.served(counted));
         }
         self.group.seats[self.core].handed_over.fetch_add(1, Ordering::Relaxed);
         self.travelling.set(self.travelling.get() + 1);
@@ -345,7 +373,8 @@ impl Share {
         let address = self.address;
         // Detached: it ends with the answer.
         drop(crate::spawn(async move {
-            let sent = mesh::submit_to(core, move || async move { Self::hand_in(address, fd) });
+            // The count travels along: wherever the connection is lost, by the end of this loop or of the other, it is given up.
+            let sent = mesh::submit_to(core, move || async move { Self::hand_in(address, fd, counted) });
             let outcome = sent.await;
             share.travelling.set(share.travelling.get() - 1);
             match outcome {
@@ -353,11 +382,11 @@ impl Share {
                 // It has stopped listening meanwhile: the connection is served where it was accepted.
                 Ok(Err(fd)) => {
                     share.group.seats[share.core].live.fetch_add(1, Ordering::SeqCst);
-                    share.group.leave(core);
-                    share.handed.borrow_mut().push_back(fd);
+                    let counted = share.counted(share.core);
+                    share.handed.borrow_mut().push_back((fd, counted));
                 }
                 // Its loop has ended with the connection in its hands.
-                Err(_) => share.group.leave(core),
+                Err(_) => {}
             }
             share.waker.take().into_iter().for_each(Waker::wake);
         }));
@@ -365,14 +394,14 @@ impl Share {
     }
 
     /// On the chosen core: into the hands of the listener of the same address.
-    fn hand_in(address: usize, fd: OwnedFd) -> Result<(), OwnedFd> {
+    fn hand_in(address: usize, fd: OwnedFd, counted: Box<Counted>) -> Result<(), OwnedFd> {
         let entry = mesh::try_port().and_then(|port| port.shards.borrow().get(&name(address)).cloned());
         let share = entry.and_then(|entry| entry.downcast_ref::<Weak<Share>>().and_then(Weak::upgrade));
         let Some(share) = share else { return Err(fd) };
-        if !share.group.seats[share.core].is_open.load(Ordering::Acquire) {
+        if !share.group.seats[share.core].is_open.load(Ordering::Relaxed) {
             return Err(fd);
         }
-        share.handed.borrow_mut().push_back(fd);
+        share.handed.borrow_mut().push_back((fd, counted));
         share.waker.take().into_iter().for_each(Waker::wake);
         Ok(())
     }
@@ -385,11 +414,8 @@ fn name(address: usize) -> u64 {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.close();
         // What nobody took is closed, and not counted any more.
-        for _ in self.handed.borrow().iter() {
-            self.group.leave(self.core);
-        }
+        self.close();
     }
 }
 
@@ -438,6 +464,44 @@ mod tests {
         let group = Group::new(2, AcceptPolicy::Balance, 10);
         group.seats[0].live.store(5, Ordering::SeqCst);
         assert_eq!(group.choose(0), Some(0));
+    }
+
+    /// Who is woken, and how often.
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn room_on_a_core_that_takes_nothing_over_is_none() {
+        let group = Group::new(2, AcceptPolicy::Reuseport, 1);
+        assert_eq!((group.is_full(0), group.choose(0)), (false, Some(0)));
+        // The other one has room and does not listen: to say that there is room would be asked forever.
+        assert_eq!((group.is_full(0), group.choose(0)), (true, None));
+        let count = Arc::new(Count::default());
+        assert!(!group.wait(0, 0, Waker::from(Arc::clone(&count))));
+        group.open(1);
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!((group.is_full(0), group.choose(0)), (false, Some(1)));
+    }
+
+    #[test]
+    fn room_wakes_the_listeners_of_all_addresses() {
+        let group = Group::new(1, AcceptPolicy::Reuseport, 1);
+        assert!(group.enter(0));
+        let counts = [(); 2].map(|()| Arc::new(Count::default()));
+        for _ in 0..3 {
+            for (address, count) in counts.iter().enumerate() {
+                assert!(!group.wait(0, address, Waker::from(Arc::clone(count))));
+            }
+        }
+        group.leave(0);
+        assert_eq!(counts.map(|count| count.0.load(Ordering::Relaxed)), [1, 1]);
+        assert_eq!(group.waiting.load(Ordering::SeqCst), 0);
     }
 
     #[test]
