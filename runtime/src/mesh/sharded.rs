@@ -75,10 +75,13 @@ impl<T: 'static> Sharded<T> {
         let calls: Vec<_> = (0..cores())
             .map(|core| {
                 let make = make.clone();
+                // Travels along: should this be dropped, the values go when the last call is over, not before it puts its own in.
+                let kept = Arc::clone(&inner);
                 submit_to(core, move || async move {
                     let value: Rc<dyn Any> = Rc::new(make(core));
                     let old = port().shards.borrow_mut().insert(id, value);
                     debug_assert!(old.is_none(), "a number is used once");
+                    drop(kept);
                 })
             })
             .collect();
