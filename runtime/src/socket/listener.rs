@@ -304,8 +304,7 @@ impl Listeners {
             if let Some(timer) = listener.timer.take() {
                 cx.timers.remove(timer);
             }
-            listener.accept = Accept::Idle;
-            listener.arm(id, cx);
+            listener.end_pause(id, cx);
         }
     }
 
@@ -314,8 +313,7 @@ impl Listeners {
         let Some(listener) = self.find(id.slot, id.generation) else { return };
         listener.timer = None;
         if listener.accept == Accept::Pausing && listener.fd.is_some() {
-            listener.accept = Accept::Idle;
-            listener.arm(id, cx);
+            listener.end_pause(id, cx);
         }
     }
 
@@ -361,6 +359,14 @@ impl Listener {
         // SAFETY: no address is asked for, so the operation points to no memory.
         unsafe { cx.driver.push(op, Key::new(Kind::Accept, id.slot, id.generation)) };
         self.accept = Accept::Armed;
+    }
+
+    /// After a lack of descriptors: accepts again, unless that is held back for another reason.
+    fn end_pause(&mut self, id: ListenerId, cx: &mut Context<'_>) {
+        self.accept = Accept::Idle;
+        if !self.is_held {
+            self.arm(id, cx);
+        }
     }
 
     /// While ending: takes one more connection if one waits, without waiting for it.
