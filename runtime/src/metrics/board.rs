@@ -19,6 +19,8 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use super::counter::{BUCKETS, Counter, Distribution};
 
+/// Rows of a shared board: as many loops as a process can have. Keeps the length of the memory within its type.
+const ROWS_MAX: usize = 1 << 16;
 /// Cells of a row before the counters: whose it is.
 const IDENTITY: usize = 3;
 /// Zero: the row is nobody's.
@@ -253,8 +255,12 @@ impl Board {
     ///
     /// # Errors
     ///
-    /// What memfd_create(2) and mmap(2) say.
+    /// What memfd_create(2) and mmap(2) say; `InvalidInput` for more than 65 536 rows.
     pub fn shared(rows: usize) -> io::Result<Board> {
+        if rows > ROWS_MAX {
+            let text = format!("a board of {rows} rows; it has {ROWS_MAX} at the most");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         let fd =
             rustix::fs::memfd_create("annulet-metrics", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         rustix::fs::ftruncate(&fd, bytes_of(rows) as u64)?;
@@ -507,6 +513,8 @@ mod tests {
         check(memory(bytes_of(1) as u64), "shorter");
         check(sealed(5), "length");
         check(sealed(bytes_of(1) as u64), "another version");
+        let error = Board::shared(usize::MAX / size_of::<Cells>()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         let error = Board::shared(1).unwrap().take(1, None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
