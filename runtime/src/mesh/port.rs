@@ -470,9 +470,12 @@ mod tests {
     use crate::executor::MAIN;
     use crate::shard::{Shard, ShardSettings};
 
+    /// Who called, and with what.
+    type Started = (usize, Ticket, Box<dyn Job>);
+
     thread_local! {
         /// Jobs that were started and are not over.
-        static STARTED: RefCell<Vec<(usize, Ticket, Box<dyn Job>)>> = const { RefCell::new(Vec::new()) };
+        static STARTED: RefCell<Vec<Started>> = const { RefCell::new(Vec::new()) };
     }
 
     /// A call without a task.
