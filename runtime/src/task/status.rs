@@ -192,7 +192,8 @@ mod tests {
         ] {
             check(what, what);
         }
-        let long: &'static str = String::leak("x".repeat(256));
+        static LONG: [u8; 256] = [b'x'; 256];
+        let long = std::str::from_utf8(&LONG).unwrap();
         check(WaitsFor::Lock(&long[..255]), WaitsFor::Lock(&long[..255]));
         check(WaitsFor::Lock(long), WaitsFor::Other);
     }
