@@ -17,6 +17,7 @@ use crate::placement;
 use crate::readiness::{Readiness, ReadinessState};
 use crate::shard::{LoopPolicy, Runtime, Shard, ShardSettings, current};
 use crate::stop::Stop;
+use crate::supervisor::Supervision;
 use crate::task::JoinHandle;
 
 /// Runs `future` on a loop of this thread and gives its output.
@@ -98,13 +99,16 @@ pub fn capabilities() -> crate::Capabilities {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
-    settings: ShardSettings,
-    cores: Option<Vec<usize>>,
-    listen: Vec<SocketAddr>,
+    pub(crate) settings: ShardSettings,
+    pub(crate) cores: Option<Vec<usize>>,
+    pub(crate) listen: Vec<SocketAddr>,
     is_unpinned: bool,
     accept: AcceptPolicy,
     connections_max: Option<usize>,
-    listen_options: ListenOptions,
+    pub(crate) listen_options: ListenOptions,
+    /// Only if nothing else is listened on.
+    pub(crate) listen_default: Option<SocketAddr>,
+    pub(crate) supervision: Supervision,
 }
 
 impl Builder {
@@ -166,6 +170,13 @@ impl Builder {
     /// The options of the sockets of [`listen`](Self::listen), of all of them.
     pub fn listen_options(mut self, options: ListenOptions) -> Self {
         self.listen_options = options;
+        self
+    }
+
+    /// Listens on `address` when there is nothing else to listen on: no other address was given, no service manager has
+    /// handed sockets over. Only when [supervised](Self::supervise).
+    pub fn listen_default(mut self, address: SocketAddr) -> Self {
+        self.listen_default = Some(address);
         self
     }
 
@@ -253,6 +264,16 @@ impl Builder {
         self
     }
 
+    pub(crate) fn chosen_cores(&self) -> io::Result<Vec<usize>> {
+        match &self.cores {
+            Some(cores) if cores.is_empty() => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "no core to run on was given"))
+            }
+            Some(cores) => Ok(cores.clone()),
+            None => placement::available_cores(),
+        }
+    }
+
     /// Runs `future` on a loop of this thread, which is not pinned.
     ///
     /// # Errors
@@ -284,13 +305,7 @@ impl Builder {
         F: Future<Output = ()>,
     {
         let location = Location::caller();
-        let cores = match &self.cores {
-            Some(cores) if cores.is_empty() => {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "no core to run on was given"));
-            }
-            Some(cores) => cores.clone(),
-            None => placement::available_cores()?,
-        };
+        let cores = self.chosen_cores()?;
         let mut listeners: Vec<Vec<std::net::TcpListener>> = cores.iter().map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for address in &self.listen {
@@ -313,8 +328,9 @@ impl Builder {
         for (index, (&core, listeners)) in cores.iter().zip(listeners).enumerate() {
             let (make, started, mut settings) = (Arc::clone(&make), started.clone(), self.settings.clone());
             settings.row += index;
-            let (stop, readiness) = (stop.clone(), readiness.clone());
-            let core = Core { index, core, listeners, stop, readiness, group: Arc::clone(&group) };
+            let group = Arc::clone(&group);
+            let core =
+                Core { stop: stop.clone(), group, ..Core::new(index, core, listeners, readiness.clone()) };
             let pin_to = (!self.is_unpinned).then_some(core.core);
             let membership = memberships.next().expect("one for each core");
             let thread = thread::Builder::new().name(format!("annulet-{}", core.core)).spawn(move || {
@@ -373,7 +389,7 @@ impl Builder {
     }
 }
 
-fn pin_and_make(core: Option<usize>, settings: &ShardSettings) -> io::Result<Runtime> {
+pub(crate) fn pin_and_make(core: Option<usize>, settings: &ShardSettings) -> io::Result<Runtime> {
     core.map_or(Ok(()), placement::pin_current_thread)?;
     // Made by the thread that runs it: the memory is local to the core, and the ring is bound to its first user.
     Ok(Runtime::new(Shard::new(settings, core)?))
@@ -386,11 +402,29 @@ pub struct Core {
     core: usize,
     listeners: Vec<std::net::TcpListener>,
     stop: Stop,
+    /// Set before `stop`, or with it.
+    red: Stop,
     readiness: Readiness,
     group: Arc<Group>,
 }
 
 impl Core {
+    pub(crate) fn new(
+        index: usize,
+        core: usize,
+        listeners: Vec<std::net::TcpListener>,
+        readiness: Readiness,
+    ) -> Core {
+        // Alone: nobody is there to hand connections to.
+        let group = Group::new(index + 1, AcceptPolicy::default(), usize::MAX);
+        Core { index, core, listeners, stop: Stop::new(), red: Stop::new(), readiness, group }
+    }
+
+    /// What its supervisor sets: that the end is near, and that it has come.
+    pub(crate) fn told(&self) -> (Stop, Stop) {
+        (self.red.clone(), self.stop.clone())
+    }
+
     /// The place of this core among those chosen, from zero.
     pub fn index(&self) -> usize {
         self.index
@@ -445,6 +479,12 @@ impl Core {
     /// Done when the loops are asked to stop.
     pub fn stopped(&self) -> crate::stop::Stopped {
         self.stop.stopped()
+    }
+
+    /// Done when the end is near: [`stopped`](Self::stopped) follows after the drain delay. The time to tell clients to go
+    /// elsewhere, while new ones are still served. Only when [supervised](Builder::supervise); otherwise it never is.
+    pub fn draining(&self) -> crate::stop::Stopped {
+        self.red.stopped()
     }
 
     /// What to tell a load balancer; the same for all cores of the process.

@@ -36,6 +36,10 @@ impl Stop {
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.is_set.load(Ordering::Acquire)
+    }
+
     pub(crate) fn stopped(&self) -> Stopped {
         Stopped { stop: self.clone(), number: None }
     }
@@ -53,7 +57,7 @@ pub struct Stopped {
 impl Stopped {
     /// Whether the loops were asked to stop.
     pub fn is_stopped(&self) -> bool {
-        self.stop.0.is_set.load(Ordering::Acquire)
+        self.stop.is_set()
     }
 }
 

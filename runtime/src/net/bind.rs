@@ -96,6 +96,10 @@ impl ListenOptions {
     pub fn bind_group(&self, address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
         bind_group_with(self, address, count)
     }
+
+    fn backlog(&self) -> i32 {
+        i32::try_from(self.backlog).unwrap_or(i32::MAX)
+    }
 }
 
 fn bind_group_with(
@@ -116,9 +120,8 @@ fn bind_group_with(
             group.push(bound(options, address, true).map_err(explain)?);
         }
     }
-    let backlog = i32::try_from(options.backlog).unwrap_or(i32::MAX);
     for socket in &group {
-        socket.listen(backlog).map_err(explain)?;
+        socket.listen(options.backlog()).map_err(explain)?;
     }
     Ok(group.into_iter().map(TcpListener::from).collect())
 }
@@ -148,6 +151,31 @@ fn steering(cores: &[usize]) -> Vec<libc::sock_filter> {
     program.push(step(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, 0, 0, cores.len() as u32));
     program.push(step(libc::BPF_RET | libc::BPF_A, 0, 0, 0));
     program
+}
+
+/// Adds sockets to a group until there are `count`, if there are fewer.
+///
+/// # Errors
+///
+/// As [`bind_group`]. A group belongs to the user that bound its first socket: others can add none.
+pub(crate) fn extend_group(
+    options: &ListenOptions,
+    group: &mut Vec<TcpListener>,
+    count: usize,
+) -> io::Result<()> {
+    let Some(first) = group.first() else { return Ok(()) };
+    let address = first.local_addr()?;
+    let explain =
+        |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address} again: {error}"));
+    if group.len() < count {
+        socket2::SockRef::from(first).set_reuse_port(true).map_err(explain)?;
+    }
+    while group.len() < count {
+        let socket = bound(options, address, true)
+            .and_then(|socket| socket.listen(options.backlog()).map(|()| socket));
+        group.push(TcpListener::from(socket.map_err(explain)?));
+    }
+    Ok(())
 }
 
 fn bound(options: &ListenOptions, address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {

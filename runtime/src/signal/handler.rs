@@ -38,13 +38,13 @@ pub(crate) trait Bell: Send + Sync + 'static {
 
 /// A mark that is set whenever a signal comes, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Registration(SigId);
+pub(crate) struct Registration(SigId);
 
 impl Registration {
     /// # Errors
     ///
     /// For signals that cannot be listened for, and what sigaction(2) says.
-    pub(super) fn new(kind: SignalKind, mark: Mark, bell: impl Bell) -> io::Result<Self> {
+    pub(crate) fn new(kind: SignalKind, mark: Mark, bell: impl Bell) -> io::Result<Self> {
         if let Some(why) = cannot_be_listened_for(kind.as_raw_value()) {
             let words = format!("{kind} cannot be listened for: {why}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, words));

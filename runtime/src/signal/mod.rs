@@ -19,7 +19,8 @@ pub mod unix;
 
 use std::io;
 
-pub(crate) use handler::{Bell, Mark};
+pub(crate) use handler::{Bell, Mark, Registration};
+pub(crate) use termination::ThreadBell;
 pub use termination::{Signal, Termination};
 pub use unix::SignalKind;
 
@@ -45,6 +46,23 @@ pub use unix::SignalKind;
 /// Only signals that come while it is awaited count. To miss none between two waits keep a listener instead.
 pub async fn ctrl_c() -> io::Result<()> {
     unix::signal(SignalKind::interrupt())?.recv().await;
+    Ok(())
+}
+
+/// Catches a signal and does nothing about it, for the rest of the process's life. Unlike one that is ignored (SIG_IGN), it
+/// has its default action in children again, and listeners hear it.
+///
+/// # Errors
+///
+/// What sigaction(2) says.
+pub(crate) fn disregard(kind: SignalKind) -> io::Result<()> {
+    struct Silence;
+    impl Bell for Silence {
+        fn ring_in_handler(&self) {}
+    }
+    let registration = Registration::new(kind, Mark::default(), Silence)?;
+    // Its drop would only take an action away that does nothing.
+    std::mem::forget(registration);
     Ok(())
 }
 

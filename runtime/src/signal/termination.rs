@@ -90,7 +90,8 @@ impl Termination {
     }
 }
 
-struct ThreadBell(Arc<OwnedFd>);
+/// Rings an eventfd.
+pub(crate) struct ThreadBell(pub(crate) Arc<OwnedFd>);
 
 impl Bell for ThreadBell {
     fn ring_in_handler(&self) {

@@ -210,6 +210,16 @@ impl Listeners {
         Poll::Pending
     }
 
+    /// Cancels every accept that waits; it is armed anew with its last completion, and takes a connection that nobody was
+    /// woken for.
+    pub(crate) fn look_again(&mut self, cx: &mut Context<'_>) {
+        for (slot, listener) in self.slots.iter_mut().enumerate() {
+            if listener.ending.is_none() {
+                listener.stop(ListenerId { slot: slot as u32, generation: listener.generation }, cx);
+            }
+        }
+    }
+
     /// Takes a completion of an accept in.
     pub(crate) fn handle_event(&mut self, event: Event, cx: &mut Context<'_>) {
         let id = ListenerId { slot: event.key.slot(), generation: event.key.generation() };

@@ -89,3 +89,30 @@ fn blocking_download() {
         ",
     );
 }
+
+#[test]
+fn all_cores() {
+    for mode in ["threads", "processes"] {
+        Example::new("all_cores").arg(mode).run().check_sorted(
+            "
+            all have done their part
+            all run
+            worker 0: [0, 1, 2]
+            worker 1: [0, 1, 2]
+            ",
+        );
+    }
+}
+
+#[test]
+fn restarted() {
+    let output = Example::new("restarted").run();
+    output.check(
+        "
+        answer: \"\", without an error: false
+        answer: \"hello from loop 2\", without an error: true
+        Finished, after 2 loops
+        ",
+    );
+    assert!(output.stderr.contains("worker 0 panicked; another takes its place"), "{output}");
+}

@@ -114,6 +114,23 @@ impl Capabilities {
         self.cq_entries
     }
 
+    /// The length of what `to_bytes` gives.
+    pub(crate) const BYTES: usize = 12;
+
+    /// For another process of this very program.
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        let words = [self.features, self.sq_entries, self.cq_entries];
+        bytes.chunks_exact_mut(4).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_ne_bytes()));
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let [features, sq_entries, cq_entries] =
+            [0, 4, 8].map(|at| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]));
+        Capabilities { features, sq_entries, cq_entries }
+    }
+
     pub(crate) fn remove(&mut self, feature: Feature) {
         self.features &= !(1 << feature as u8);
     }

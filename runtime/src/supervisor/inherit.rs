@@ -1,0 +1,259 @@
+//! What a process finds in its environment: that it is a worker or a successor, and by which numbers it inherits
+//! descriptors; or the sockets of systemd's socket activation.
+//!
+//! ```text
+//!   ANNULET_WORKER     1 PARENT LINK SLOT CORE DESCRIPTOR,DESCRIPTOR…
+//!   ANNULET_SUCCESSOR  1 PARENT LINK ADDRESS=DESCRIPTOR,DESCRIPTOR… ADDRESS~DESCRIPTOR …
+//!   LISTEN_FDS         see sd_listen_fds(3)
+//! ```
+//!
+//! The first word is the version of the format: a successor may be of another version of this crate, and one that
+//! understands nothing must fail and not guess. `=` is a group of sockets, one a slot, `~` are sockets that slots share.
+//!
+//! The variables are inherited further, by children of a worker that are not meant. Those find another parent's number
+//! there, and descriptors that are none of these.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::sockopt;
+use rustix::net::{AddressFamily, SocketType};
+
+pub(super) const WORKER: &str = "ANNULET_WORKER";
+pub(super) const SUCCESSOR: &str = "ANNULET_SUCCESSOR";
+const VERSION: &str = "1";
+
+/// Descriptors are taken out of the environment once in the life of a process.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// What this process is.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// It was started by a person, or a service manager.
+    First { activated: Vec<TcpListener> },
+    /// It takes over from a supervisor that still runs.
+    Successor { link: UnixStream, sockets: Vec<Inherited> },
+    /// It runs one loop for a supervisor.
+    Worker(Worker),
+}
+
+/// What a worker is given.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) link: UnixStream,
+    pub(super) slot: usize,
+    pub(super) core: usize,
+    pub(super) listeners: Vec<TcpListener>,
+}
+
+/// The sockets of one address.
+#[derive(Debug)]
+pub(super) struct Inherited {
+    /// As the predecessor was asked for it; with port 0 it is bound elsewhere.
+    pub(super) asked: SocketAddr,
+    /// Not one a slot: slots share them.
+    pub(super) is_shared: bool,
+    pub(super) sockets: Vec<TcpListener>,
+}
+
+/// What a worker's variable says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WorkerWords {
+    pub(super) parent: u32,
+    pub(super) link: RawFd,
+    pub(super) slot: usize,
+    pub(super) core: usize,
+    pub(super) listeners: Vec<RawFd>,
+}
+
+/// What a successor's variable says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SuccessorWords {
+    pub(super) parent: u32,
+    pub(super) link: RawFd,
+    pub(super) sockets: Vec<(SocketAddr, bool, Vec<RawFd>)>,
+}
+
+impl Role {
+    /// Looks into the environment. Descriptors are given out once; later calls find a process of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the environment speaks to this process and cannot be understood.
+    pub(super) fn find() -> io::Result<Role> {
+        if TAKEN.swap(true, Ordering::Relaxed) {
+            return Ok(Role::First { activated: Vec::new() });
+        }
+        let parent = std::os::unix::process::parent_id();
+        if let Ok(words) = std::env::var(WORKER) {
+            let words = WorkerWords::decode(&words).ok_or_else(|| not_understood(WORKER, &words))?;
+            if let Some(link) = take_link(words.link, words.parent == parent) {
+                let listeners = take_listeners(&words.listeners)?;
+                return Ok(Role::Worker(Worker { link, slot: words.slot, core: words.core, listeners }));
+            }
+        }
+        if let Ok(words) = std::env::var(SUCCESSOR) {
+            let words = SuccessorWords::decode(&words).ok_or_else(|| not_understood(SUCCESSOR, &words))?;
+            if let Some(link) = take_link(words.link, words.parent == parent) {
+                let sockets = words.sockets.into_iter().map(|(asked, is_shared, sockets)| {
+                    Ok(Inherited { asked, is_shared, sockets: take_listeners(&sockets)? })
+                });
+                return Ok(Role::Successor { link, sockets: sockets.collect::<io::Result<_>>()? });
+            }
+        }
+        let activated: Vec<RawFd> = sd_notify::listen_fds()?.collect();
+        Ok(Role::First { activated: take_listeners(&activated)? })
+    }
+}
+
+impl WorkerWords {
+    pub(super) fn encode(&self) -> String {
+        let WorkerWords { parent, link, slot, core, listeners } = self;
+        format!("{VERSION} {parent} {link} {slot} {core} {}", list(listeners))
+    }
+
+    fn decode(text: &str) -> Option<WorkerWords> {
+        let words: Vec<&str> = text.split(' ').collect();
+        let [VERSION, parent, link, slot, core, listeners] = words[..] else { return None };
+        Some(WorkerWords {
+            parent: parent.parse().ok()?,
+            link: descriptor(link)?,
+            slot: slot.parse().ok()?,
+            core: core.parse().ok()?,
+            listeners: unlist(listeners)?,
+        })
+    }
+}
+
+impl SuccessorWords {
+    pub(super) fn encode(&self) -> String {
+        let SuccessorWords { parent, link, sockets } = self;
+        let mut text = format!("{VERSION} {parent} {link}");
+        for (asked, is_shared, sockets) in sockets {
+            text += &format!(" {asked}{}{}", if *is_shared { '~' } else { '=' }, list(sockets));
+        }
+        text
+    }
+
+    fn decode(text: &str) -> Option<SuccessorWords> {
+        let mut words = text.split(' ');
+        let (VERSION, parent, link) = (words.next()?, words.next()?, words.next()?) else { return None };
+        let sockets = words.map(|word| {
+            let at = word.find(['=', '~'])?;
+            Some((word[..at].parse().ok()?, word[at..].starts_with('~'), unlist(&word[at + 1..])?))
+        });
+        Some(SuccessorWords {
+            parent: parent.parse().ok()?,
+            link: descriptor(link)?,
+            sockets: sockets.collect::<Option<_>>()?,
+        })
+    }
+}
+
+fn list(descriptors: &[RawFd]) -> String {
+    descriptors.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn unlist(text: &str) -> Option<Vec<RawFd>> {
+    if text.is_empty() { Some(Vec::new()) } else { text.split(',').map(descriptor).collect() }
+}
+
+/// Neither negative nor one of the standard streams.
+fn descriptor(text: &str) -> Option<RawFd> {
+    text.parse().ok().filter(|fd| *fd > 2)
+}
+
+fn not_understood(variable: &str, words: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!(
+            "{variable}={words:?} is not understood; it is set by a supervisor for its workers and successors only"
+        ),
+    )
+}
+
+/// The link, if it is one. `None` if the variable was meant for another process. Whoever is meant and comes too late (its
+/// parent has died meanwhile) has the link all the same, and finds it closed.
+fn take_link(fd: RawFd, is_of_parent: bool) -> Option<UnixStream> {
+    let is_link = socket(fd).is_some_and(|socket| {
+        sockopt::socket_domain(socket) == Ok(AddressFamily::UNIX)
+            && sockopt::socket_type(socket) == Ok(SocketType::STREAM)
+            && sockopt::socket_passcred(socket) == Ok(true)
+    });
+    (is_of_parent || is_link).then_some(())?;
+    Some(UnixStream::from(take(fd).ok()?))
+}
+
+fn take_listeners(descriptors: &[RawFd]) -> io::Result<Vec<TcpListener>> {
+    let listeners = descriptors.iter().map(|&fd| {
+        let listens = socket(fd).is_some_and(|socket| {
+            sockopt::socket_acceptconn(socket) == Ok(true)
+                && sockopt::socket_type(socket) == Ok(SocketType::STREAM)
+                && sockopt::socket_domain(socket) != Ok(AddressFamily::UNIX)
+        });
+        if !listens {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("descriptor {fd}, which was handed to this process, is no listening TCP socket"),
+            ));
+        }
+        take(fd).map(TcpListener::from)
+    });
+    listeners.collect()
+}
+
+/// A look at a descriptor that may not be open.
+fn socket<'a>(fd: RawFd) -> Option<BorrowedFd<'a>> {
+    // SAFETY: it is not -1 (`descriptor` and systemd count from 3), and is only asked for options of a socket within this
+    // module: a number that is not open answers EBADF.
+    (fd > 2).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Takes an inherited descriptor over, so that children of this process do not inherit it further.
+fn take(fd: RawFd) -> io::Result<OwnedFd> {
+    if let Some(socket) = socket(fd) {
+        fcntl_setfd(socket, FdFlags::CLOEXEC)?;
+    }
+    // SAFETY: whoever executed this process has left this number open for it and told it so in the environment, which is
+    // read once (`TAKEN`). Nothing of this process can have opened it: it was open before `main`.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_workers() {
+        let words = WorkerWords { parent: 1, link: 5, slot: 2, core: 7, listeners: vec![6, 9] };
+        assert_eq!(words.encode(), "1 1 5 2 7 6,9");
+        for listeners in [vec![], vec![3], vec![6, 9]] {
+            let words = WorkerWords { listeners, ..words.clone() };
+            assert_eq!(WorkerWords::decode(&words.encode()), Some(words));
+        }
+        for wrong in ["", "1", "2 1 5 2 7 6,9", "1 1 5 2 7", "1 1 5 2 7 6,", "1 1 -5 2 7 6", "1 1 2 2 7 6"] {
+            assert_eq!(WorkerWords::decode(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn words_of_successors() {
+        let v4 = "127.0.0.1:80".parse().unwrap();
+        let v6 = "[::1]:0".parse().unwrap();
+        let sockets = vec![(v4, false, vec![4, 5]), (v6, true, vec![8])];
+        let words = SuccessorWords { parent: 20, link: 3, sockets };
+        assert_eq!(words.encode(), "1 20 3 127.0.0.1:80=4,5 [::1]:0~8");
+        assert_eq!(SuccessorWords::decode(&words.encode()), Some(words.clone()));
+        let none = SuccessorWords { sockets: Vec::new(), ..words };
+        assert_eq!(SuccessorWords::decode(&none.encode()), Some(none));
+        for wrong in ["1 20", "1 20 3 x=4", "1 20 3 127.0.0.1:80", "9 20 3", "1 20 3 127.0.0.1:80=x"] {
+            assert_eq!(SuccessorWords::decode(wrong), None, "{wrong:?}");
+        }
+    }
+}

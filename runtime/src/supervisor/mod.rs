@@ -1,0 +1,255 @@
+//! Workers, watched over: threads of this process or processes of their own, restarted when they die, replaced one by one,
+//! handed over to a new binary, and ended in good order.
+//!
+//! ```text
+//!   watch     the supervisor: one wait for signals, ends and reports      plan        what to do when; pure
+//!   worker    the worker's side of the link                               link        orders and reports, bytes
+//!   process   executing this program again, or its successor              inherit     what that process finds
+//!   sockets   listening sockets, owned for the supervisor's whole life    heard       its signals
+//!   manager   what systemd is told                                        privileges  giving them up
+//! ```
+//!
+//! In processes mode the supervisor makes no ring and no thread. A worker gets its listening socket by inheritance and runs
+//! one pinned loop. A socket pair links the two: by its end each learns that the other is gone.
+//!
+//! Start with [`Builder::supervise`]. Not done here: limits on what workers use (cgroups), restarting the supervisor itself
+//! (a service manager), sharing anything between worker processes but their sockets.
+
+mod heard;
+mod inherit;
+mod link;
+mod manager;
+mod plan;
+mod privileges;
+mod process;
+mod sockets;
+mod watch;
+mod worker;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::readiness::Readiness;
+use crate::runtime::{Builder, Core};
+use crate::signal::Signal;
+use heard::Heard;
+use inherit::Role;
+use sockets::Sockets;
+use watch::{Body, Watch};
+
+/// What the workers of a [supervised](Builder::supervise) program are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Workers {
+    /// Threads of one process. They may share memory, and a crash ends them all.
+    #[default]
+    Threads,
+    /// Processes, executed anew from this program. They share their listening sockets and nothing else.
+    Processes,
+}
+
+/// What was started, for whoever greets; see [`Builder::supervise`].
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// Where it listens, in the order of [`Builder::listen`]; sockets of a service manager that were not asked for follow.
+    pub addresses: Vec<SocketAddr>,
+    /// The cores, one worker each.
+    pub cores: Vec<usize>,
+    /// What the workers' rings can do.
+    pub capabilities: Option<crate::Capabilities>,
+    /// What to tell a load balancer. In processes mode each worker has its own as well ([`Core::readiness`]).
+    pub readiness: Readiness,
+}
+
+/// Why a supervised program has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// A signal asked for it.
+    Signalled(Signal),
+    /// Another process has taken over (SIGUSR2).
+    Replaced,
+    /// The futures of all workers were done by themselves.
+    Finished,
+    /// This process is a worker, and its part is done.
+    Worker,
+}
+
+impl Builder {
+    /// What workers are, for [`supervise`](Self::supervise). Threads, if nothing is said.
+    pub fn workers(mut self, workers: Workers) -> Self {
+        self.supervision.workers = workers;
+        self
+    }
+
+    /// How long accepting goes on after a signal has asked for the end, so that a load balancer sees it coming
+    /// ([`Core::readiness`]). Not at all, if nothing is said.
+    pub fn drain_delay(mut self, delay: Duration) -> Self {
+        self.supervision.drain_delay = delay;
+        self
+    }
+
+    /// How long a worker may take to end once it was asked to; it is killed (a thread: the process is) five seconds later.
+    /// 30 s, if nothing is said. The worker's future should keep to it by itself.
+    pub fn drain_limit(mut self, limit: Duration) -> Self {
+        self.supervision.drain_limit = limit;
+        self
+    }
+
+    /// Becomes this user once the addresses are bound, before there is a thread or a ring. For programs that root starts.
+    pub fn user(mut self, name: impl Into<String>) -> Self {
+        self.supervision.user = Some(name.into());
+        self
+    }
+
+    /// Whether what is executed from here on may gain privileges, by a set-user-ID program for example. Not, if nothing is
+    /// said: see PR_SET_NO_NEW_PRIVS in prctl(2).
+    pub fn new_privileges(mut self, allowed: bool) -> Self {
+        self.supervision.new_privileges = allowed;
+        self
+    }
+
+    /// Runs one worker per core, watched over, until a signal ends them. Returns when all is over.
+    ///
+    /// `make` gives the future of a worker, as for [`start`](Self::start). `on_ready` is called once, when all workers run.
+    ///
+    /// | signal | what happens |
+    /// |---|---|
+    /// | SIGTERM, SIGINT | readiness turns red; after the drain delay [`Core::stopped`] is done, and workers end. A second one: at once |
+    /// | SIGHUP | each worker is replaced: a new one is started on the same socket, and the old one ends once it is ready |
+    /// | SIGUSR2 | the program is executed anew (looked up by the name it was started by) with the same sockets; once it is ready, this one ends |
+    /// | SIGUSR1 | handed on to worker processes, where it does nothing unless they listen for it |
+    ///
+    /// A worker that dies is replaced: at once, or, if it had not been ready, after pauses that double from 100 ms, and the
+    /// eighth time in a row everything ends with an error. Listening sockets stay open all the while: who connects, waits.
+    ///
+    /// With [`Workers::Processes`] this program is executed again for each worker, with the same arguments. So `main` runs
+    /// in the workers as well, up to this call, which runs the worker's loop there and returns [`Ended::Worker`]. In the
+    /// first process, the supervisor, there should be no thread by then, and no loop.
+    ///
+    /// Under systemd it accepts sockets (LISTEN_FDS; those that were not asked for by [`listen`](Self::listen) are served
+    /// as well), and tells of its state with sd_notify(3), the watchdog included: a sign of life means that every worker's loop
+    /// has turned since the last one.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use annulet::{Builder, Workers};
+    ///
+    /// Builder::new()
+    ///     .workers(Workers::Processes)
+    ///     .listen("127.0.0.1:8000".parse().unwrap())
+    ///     .supervise(
+    ///         |started| println!("listening on {:?}", started.addresses),
+    ///         |mut core| async move {
+    ///             let listener = core.take_listeners().pop().unwrap();
+    ///             annulet::spawn(async move {
+    ///                 while let Ok(stream) = listener.accept().await {
+    ///                     // … serve `stream` …
+    /// #                   drop(stream);
+    ///                 }
+    ///             });
+    ///             core.stopped().await;
+    ///         },
+    ///     )
+    ///     .unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start); and when workers fail to start again and again.
+    ///
+    /// # Panics
+    ///
+    /// Inside of a loop.
+    #[track_caller]
+    pub fn supervise<M, F>(&self, on_ready: impl FnOnce(&Started), make: M) -> io::Result<Ended>
+    where
+        M: Fn(Core) -> F + Send + Sync + 'static,
+        F: Future<Output = ()>,
+    {
+        crate::shard::assert_no_loop();
+        let location = Location::caller();
+        let (activated, inherited, predecessor) = match Role::find()? {
+            Role::Worker(worker) => {
+                worker::run_process(worker, &self.settings, &make, location)?;
+                return Ok(Ended::Worker);
+            }
+            Role::First { activated } => (activated, Vec::new(), None),
+            Role::Successor { link, sockets } => (Vec::new(), sockets, Some(link)),
+        };
+        // First of all: from here on no signal ends the process by itself.
+        let heard = Heard::catch()?;
+        let cores = self.chosen_cores()?;
+        let slots = cores.len();
+        let is_given = !self.listen.is_empty() || !activated.is_empty() || !inherited.is_empty();
+        let default = self.listen_default.filter(|_| !is_given);
+        let asked: Vec<SocketAddr> = self.listen.iter().copied().chain(default).collect();
+        let sockets = Rc::new(Sockets::new(&self.listen_options, &asked, activated, inherited, slots)?);
+        if let Some(user) = &self.supervision.user {
+            privileges::become_user(user)?;
+        }
+        if !self.supervision.new_privileges {
+            privileges::gain_no_more()?;
+        }
+        let readiness = Readiness::default();
+        let of_slot = Rc::clone(&sockets);
+        let start: watch::Start = match self.supervision.workers {
+            Workers::Processes => {
+                let cores = cores.clone();
+                Box::new(move |slot| {
+                    let listeners: Vec<_> =
+                        of_slot.of_slot(slot, slots).into_iter().map(AsFd::as_fd).collect();
+                    let (process, link) = process::start_worker(slot, cores[slot], &listeners)?;
+                    Ok((Body::Process(process), link))
+                })
+            }
+            Workers::Threads => {
+                let (cores, settings, make) = (cores.clone(), self.settings.clone(), Arc::new(make));
+                let readiness = readiness.clone();
+                Box::new(move |slot| {
+                    let listeners: io::Result<Vec<_>> = of_slot
+                        .of_slot(slot, slots)
+                        .into_iter()
+                        .map(std::net::TcpListener::try_clone)
+                        .collect();
+                    let core = Core::new(slot, cores[slot], listeners?, readiness.clone());
+                    let mut settings = settings.clone();
+                    settings.row += slot;
+                    let (thread, link) = worker::start_thread(core, settings, Arc::clone(&make), location)?;
+                    Ok((Body::Thread(thread), link))
+                })
+            }
+        };
+        let started = Started { addresses: sockets.addresses(), cores, capabilities: None, readiness };
+        let plan = plan::Plan::new(slots, self.supervision.drain_delay, self.supervision.drain_limit);
+        Watch::new(plan, heard, start, sockets, started, predecessor)?.run(on_ready)
+    }
+}
+
+/// What a builder knows about supervision.
+#[derive(Clone, Debug)]
+pub(crate) struct Supervision {
+    workers: Workers,
+    drain_delay: Duration,
+    drain_limit: Duration,
+    user: Option<String>,
+    new_privileges: bool,
+}
+
+impl Default for Supervision {
+    fn default() -> Self {
+        Supervision {
+            workers: Workers::default(),
+            drain_delay: Duration::ZERO,
+            drain_limit: Duration::from_secs(30),
+            user: None,
+            new_privileges: false,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The listening sockets of all slots, which the supervisor owns for its whole life.
+//!
+//! Closing a listening socket resets what waits in its queue; so they are made once, workers get copies of the descriptors,
+//! and a successor gets all of them.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::inherit::Inherited;
+use super::watch::say;
+use crate::net::{ListenOptions, extend_group};
+
+/// The sockets of all addresses.
+#[derive(Debug)]
+pub(super) struct Sockets(Vec<Address>);
+
+/// The sockets of one address: one a slot, or fewer, which slots share.
+#[derive(Debug)]
+struct Address {
+    asked: SocketAddr,
+    bound: SocketAddr,
+    sockets: Vec<TcpListener>,
+    is_shared: bool,
+}
+
+impl Sockets {
+    /// Binds what is asked for and not there yet. What is there, and not asked for, comes behind it.
+    ///
+    /// # Errors
+    ///
+    /// As [`ListenOptions::bind_group`].
+    pub(super) fn new(
+        options: &ListenOptions,
+        asked: &[SocketAddr],
+        activated: Vec<TcpListener>,
+        mut inherited: Vec<Inherited>,
+        slots: usize,
+    ) -> io::Result<Sockets> {
+        for socket in activated {
+            // The manager has chosen the other options.
+            socket2::SockRef::from(&socket).set_tcp_nodelay(options.nodelay)?;
+            let bound = socket.local_addr()?;
+            // One of a service manager belongs to its user: no others can join it.
+            match inherited.iter_mut().find(|address| address.asked == bound) {
+                Some(address) => address.sockets.push(socket),
+                None => inherited.push(Inherited { asked: bound, is_shared: true, sockets: vec![socket] }),
+            }
+        }
+        let mut addresses = Vec::new();
+        for &address in asked {
+            let found = inherited.iter().position(|inherited| inherited.asked == address);
+            let inherited = found.map(|at| inherited.remove(at));
+            addresses.push(Address::new(options, address, inherited, slots)?);
+        }
+        for more in inherited {
+            addresses.push(Address::new(options, more.asked, Some(more), slots)?);
+        }
+        Ok(Sockets(addresses))
+    }
+
+    /// Where they listen.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().map(|address| address.bound).collect()
+    }
+
+    /// Those of one slot among `slots`, by address.
+    pub(super) fn of_slot(&self, slot: usize, slots: usize) -> Vec<&TcpListener> {
+        self.0.iter().flat_map(|address| of_slot(&address.sockets, slot, slots)).collect()
+    }
+
+    /// All of them, as a successor is told of them.
+    pub(super) fn handed_on(&self) -> Vec<(SocketAddr, bool, Vec<BorrowedFd<'_>>)> {
+        let handed = self.0.iter().map(|Address { asked, is_shared, sockets, .. }| {
+            (*asked, *is_shared, sockets.iter().map(AsFd::as_fd).collect())
+        });
+        handed.collect()
+    }
+}
+
+impl Address {
+    fn new(
+        options: &ListenOptions,
+        asked: SocketAddr,
+        inherited: Option<Inherited>,
+        slots: usize,
+    ) -> io::Result<Address> {
+        let (sockets, is_shared) = match inherited {
+            None => (options.bind_group(asked, slots)?, false),
+            Some(Inherited { sockets, is_shared: true, .. }) => (sockets, true),
+            Some(Inherited { mut sockets, .. }) => {
+                let is_shared = match extend_group(options, &mut sockets, slots) {
+                    Ok(()) => false,
+                    // After privileges were dropped there is no second socket to be had at a port below 1024.
+                    Err(error) => {
+                        say(format_args!("{error}; the sockets that are there are shared"));
+                        true
+                    }
+                };
+                (sockets, is_shared)
+            }
+        };
+        let Some(first) = sockets.first() else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("no socket was handed on for {asked}"),
+            ));
+        };
+        Ok(Address { asked, bound: first.local_addr()?, sockets, is_shared })
+    }
+}
+
+/// Every socket belongs to a slot, and every slot has one. More sockets than slots: some slots have several, because none may
+/// be closed. Fewer: they are shared.
+fn of_slot<T>(sockets: &[T], slot: usize, slots: usize) -> Vec<&T> {
+    match sockets.get(slot..) {
+        Some(own) if !own.is_empty() => own.iter().step_by(slots).collect(),
+        _ => vec![&sockets[slot % sockets.len()]],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_socket_has_a_slot_and_every_slot_a_socket() {
+        let check = |sockets: usize, slots: usize, expected: &[&[usize]]| {
+            let sockets: Vec<usize> = (0..sockets).collect();
+            let of: Vec<Vec<usize>> = (0..slots)
+                .map(|slot| of_slot(&sockets, slot, slots).into_iter().copied().collect())
+                .collect();
+            assert_eq!(of, expected);
+        };
+        check(2, 2, &[&[0], &[1]]);
+        check(1, 3, &[&[0], &[0], &[0]]);
+        check(2, 3, &[&[0], &[1], &[0]]);
+        check(3, 2, &[&[0, 2], &[1]]);
+        check(3, 1, &[&[0, 1, 2]]);
+    }
+}

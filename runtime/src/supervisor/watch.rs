@@ -1,0 +1,429 @@
+//! The supervisor: one wait for signals, for what workers say and for their ends; the plan decides, this does it.
+//!
+//! It sleeps in one poll(2) until something happens or the plan's next deadline has come.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::Signal as Raw;
+
+use super::heard::Heard;
+use super::link::{self, Link, PING, Report};
+use super::manager::Manager;
+use super::plan::{Action, Late, Plan, WorkerId};
+use super::process::{self, Process, describe};
+use super::sockets::Sockets;
+use super::worker::Thread;
+use super::{Ended, Started};
+use crate::readiness::ReadinessState;
+use crate::signal::{Signal, SignalKind};
+
+/// How long a new binary may take to be ready. Arbitrary, and the same as for a worker.
+const SUCCESSOR_READY_MAX: Duration = Duration::from_secs(60);
+
+/// Starts a worker of a slot; gives it and the supervisor's end of its link.
+pub(super) type Start = Box<dyn Fn(usize) -> io::Result<(Body, UnixStream)>>;
+
+/// What a worker is.
+#[derive(Debug)]
+pub(super) enum Body {
+    Process(Process),
+    Thread(Thread),
+    /// Its end is being dealt with.
+    Gone,
+}
+
+/// A worker that has not ended.
+#[derive(Debug)]
+struct Worker {
+    slot: usize,
+    body: Body,
+    link: Link,
+}
+
+/// A new binary that is to take over.
+#[derive(Debug)]
+struct Successor {
+    process: Process,
+    link: Link,
+    late_at: Instant,
+    has_taken_over: bool,
+}
+
+/// The supervisor.
+pub(super) struct Watch {
+    plan: Plan,
+    workers: BTreeMap<WorkerId, Worker>,
+    heard: Heard,
+    start: Start,
+    sockets: Rc<Sockets>,
+    started: Started,
+    manager: Manager,
+    successor: Option<Successor>,
+    /// Who is to be told that this one is ready.
+    predecessor: Option<Link>,
+    actions: VecDeque<Action>,
+    ended: Option<Ended>,
+    failure: Option<io::Error>,
+}
+
+impl Watch {
+    pub(super) fn new(
+        plan: Plan,
+        heard: Heard,
+        start: Start,
+        sockets: Rc<Sockets>,
+        started: Started,
+        predecessor: Option<UnixStream>,
+    ) -> io::Result<Watch> {
+        Ok(Watch {
+            plan,
+            workers: BTreeMap::new(),
+            heard,
+            start,
+            sockets,
+            started,
+            manager: Manager::from_environment(Instant::now()),
+            successor: None,
+            predecessor: predecessor.map(Link::new).transpose()?,
+            actions: VecDeque::new(),
+            ended: None,
+            failure: None,
+        })
+    }
+
+    /// Watches until all is over.
+    ///
+    /// # Errors
+    ///
+    /// When workers cannot be started, and what poll(2) says.
+    pub(super) fn run(mut self, on_ready: impl FnOnce(&Started)) -> io::Result<Ended> {
+        let mut on_ready = Some(on_ready);
+        self.actions.extend(self.plan.begin(Instant::now()));
+        loop {
+            while let Some(action) = self.actions.pop_front() {
+                if action == Action::Ready {
+                    self.is_ready();
+                    on_ready.take().into_iter().for_each(|on_ready| on_ready(&self.started));
+                } else {
+                    self.perform(action);
+                }
+            }
+            if self.plan.is_over() {
+                break;
+            }
+            self.wait()?;
+            self.hear();
+            self.look_at_workers();
+            self.look_at_successor();
+            let now = Instant::now();
+            self.actions.extend(self.plan.tick(now));
+            if self.manager.tick(now, &self.plan.serving()) {
+                for id in self.plan.serving() {
+                    if let Some(worker) = self.workers.get_mut(&id) {
+                        worker.link.send(PING);
+                    }
+                }
+            }
+        }
+        match self.failure {
+            Some(error) => Err(error),
+            None => Ok(self.ended.unwrap_or(Ended::Finished)),
+        }
+    }
+
+    /// Sleeps until something happens.
+    fn wait(&self) -> io::Result<()> {
+        let bell = self.heard.bell();
+        let mut entries = vec![PollFd::new(&bell, PollFlags::IN)];
+        let successor = self.successor.iter().map(|it| (&it.link, Some(&it.process)));
+        let workers = self.workers.values().map(|worker| match &worker.body {
+            Body::Process(process) => (&worker.link, Some(process)),
+            Body::Thread(_) | Body::Gone => (&worker.link, None),
+        });
+        let pidfds_and_links: Vec<_> = workers
+            .chain(successor)
+            .map(|(link, process)| {
+                (link.is_open().then(|| link.stream().as_fd()), process.map(Process::pidfd))
+            })
+            .collect();
+        for (link, pidfd) in &pidfds_and_links {
+            entries.extend([link, pidfd].into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        }
+        let late = self.successor.iter().filter(|it| !it.has_taken_over).map(|it| it.late_at);
+        let deadlines = [self.plan.next_deadline(), self.manager.next_deadline()];
+        let deadline = deadlines.into_iter().flatten().chain(late).min();
+        let timeout = deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            Timespec {
+                tv_sec: left.as_secs().min(i32::MAX as u64) as i64,
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        });
+        match poll(&mut entries, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn hear(&mut self) {
+        for kind in self.heard.take() {
+            let now = Instant::now();
+            if kind == SignalKind::terminate() || kind == SignalKind::interrupt() {
+                let signal =
+                    if kind == SignalKind::terminate() { Signal::Terminate } else { Signal::Interrupt };
+                let is_first = !self.plan.is_ending();
+                say(format_args!(
+                    "{signal}: {}",
+                    if is_first { "finishing what is in flight" } else { "ending at once" }
+                ));
+                if is_first {
+                    self.ended = Some(Ended::Signalled(signal));
+                    self.manager.stopping();
+                    // Not ready yet, it would go on alone, unknown to whoever ends this one.
+                    let coming = self.successor.iter().filter(|successor| !successor.has_taken_over);
+                    coming.for_each(|successor| successor.process.send(Raw::TERM));
+                }
+                self.started.readiness.move_to(ReadinessState::Draining);
+                self.actions.extend(self.plan.end(now));
+            } else if kind == SignalKind::hangup() {
+                if self.plan.is_running() && self.successor.is_none() {
+                    say("SIGHUP: replacing the workers one by one");
+                    self.manager.reloading();
+                    self.actions.extend(self.plan.roll(now));
+                } else {
+                    say("SIGHUP: not now: there is a change under way");
+                }
+            } else if kind == SignalKind::user_defined2() {
+                self.start_successor(now);
+            } else {
+                let workers = self.workers.values().filter_map(|worker| match &worker.body {
+                    Body::Process(process) => Some(process),
+                    Body::Thread(_) | Body::Gone => None,
+                });
+                workers.for_each(|process| process.send(Raw::USR1));
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        let now = Instant::now();
+        match action {
+            Action::Start { worker, slot } => self.start(worker, slot, now),
+            Action::Tell(worker, order) => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.link.send(order.byte());
+                }
+            }
+            Action::Kill(worker, late) => self.kill(worker, late),
+            Action::Ready => unreachable!("the run takes it"),
+            Action::Rolled { is_whole } => {
+                say(if is_whole {
+                    "every worker was replaced"
+                } else {
+                    "a new worker has failed to start; the old ones go on"
+                });
+                self.manager.ready();
+            }
+            Action::BackOff { slot, pause } => {
+                say(format_args!("worker {slot}: the next attempt in {pause:?}"));
+            }
+            Action::GiveUp { slot } => {
+                let core = self.started.cores[slot];
+                let words = format!("worker {slot} (core {core}) does not start; giving up");
+                let error = self.failure.take().unwrap_or_else(|| io::Error::other(words));
+                self.failure = Some(error);
+                self.manager.stopping();
+            }
+        }
+    }
+
+    fn start(&mut self, id: WorkerId, slot: usize, now: Instant) {
+        let started = (self.start)(slot).and_then(|(body, link)| Ok((body, Link::new(link)?)));
+        match started {
+            Ok((body, link)) => drop(self.workers.insert(id, Worker { slot, body, link })),
+            Err(error) => {
+                say(format_args!("worker {slot} cannot be started: {error}"));
+                self.actions.extend(self.plan.ended(id, now));
+            }
+        }
+    }
+
+    fn kill(&mut self, id: WorkerId, late: Late) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        match (&worker.body, late) {
+            (_, Late::Starting) => say(format_args!("{worker} is not ready in time and is killed")),
+            (_, Late::Leaving) => say(format_args!("{worker} does not end in time and is killed")),
+            (_, Late::AtOnce) => {}
+        }
+        match &worker.body {
+            Body::Process(process) => process.send(Raw::KILL),
+            // A thread cannot be ended by force, only all of them together.
+            Body::Thread(_) if self.plan.is_ending() => std::process::exit(1),
+            Body::Thread(_) | Body::Gone => {}
+        }
+    }
+
+    fn is_ready(&mut self) {
+        self.started.readiness.move_to(ReadinessState::Ready);
+        match self.predecessor.take() {
+            // The predecessor tells the manager, to whom this process is a stranger yet.
+            Some(mut link) => link.send(link::READY),
+            None => self.manager.ready(),
+        }
+    }
+
+    fn look_at_workers(&mut self) {
+        let ids: Vec<_> = self.workers.keys().copied().collect();
+        for id in ids {
+            let Some(worker) = self.workers.get_mut(&id) else { continue };
+            // A thread's end is the end of its link; the last reports of a process may come until it has ended.
+            let mut reports = worker.link.receive();
+            let end = worker.take_end();
+            reports.extend(worker.link.receive());
+            let now = Instant::now();
+            for report in reports {
+                match report {
+                    Report::Ready(capabilities) => {
+                        self.started.capabilities = Some(capabilities);
+                        self.actions.extend(self.plan.ready(id, now));
+                    }
+                    Report::Pong => self.manager.pong(id),
+                    Report::Finished => self.plan.finished(id),
+                }
+            }
+            let Some(end) = end else { continue };
+            // A thread's failure at the very start is what `supervise` returns.
+            let is_returned = end.failure.is_some() && self.plan.is_starting();
+            let is_expected = end.is_clean && self.plan.may_end(id);
+            if !is_returned && !is_expected {
+                let what = if self.plan.is_restarted(id) { "; another takes its place" } else { "" };
+                say(format_args!("{} {}{what}", end.who, end.how));
+            }
+            self.workers.remove(&id);
+            if self.plan.is_starting() && self.failure.is_none() {
+                self.failure = end.failure;
+            }
+            self.actions.extend(self.plan.ended(id, now));
+        }
+    }
+
+    fn start_successor(&mut self, now: Instant) {
+        if !self.plan.is_running() || self.successor.is_some() {
+            return say("SIGUSR2: not now: there is a change under way");
+        }
+        self.manager.reloading();
+        let started = process::start_successor(&self.sockets.handed_on())
+            .and_then(|(process, link)| Ok((process, Link::new(link)?)));
+        match started {
+            Ok((process, link)) => {
+                say(format_args!("SIGUSR2: pid {} is to take over", process.id()));
+                let late_at = now + SUCCESSOR_READY_MAX;
+                self.successor = Some(Successor { process, link, late_at, has_taken_over: false });
+            }
+            Err(error) => {
+                say(format_args!("SIGUSR2: {error}; this one goes on serving"));
+                self.manager.ready();
+            }
+        }
+    }
+
+    fn look_at_successor(&mut self) {
+        let Some(successor) = &mut self.successor else { return };
+        let now = Instant::now();
+        if !successor.has_taken_over && successor.link.receive_any() {
+            successor.has_taken_over = true;
+            let pid = successor.process.id();
+            say(format_args!("pid {pid} has taken over; finishing what is in flight"));
+            self.ended = self.ended.or(Some(Ended::Replaced));
+            self.manager.handed_over(pid);
+            self.actions.extend(self.plan.replaced(now));
+        }
+        let (pid, took_over) = (successor.process.id(), successor.has_taken_over);
+        let why = match successor.process.try_wait() {
+            Ok(Some(status)) if took_over => {
+                say(format_args!("pid {pid}, which has taken over, {}", describe(status)));
+                self.successor = None;
+                return;
+            }
+            Ok(Some(status)) => format!("{} before it was ready", describe(status)),
+            Ok(None) if !took_over && successor.late_at <= now => {
+                successor.process.send(Raw::KILL);
+                // Its end is seen next.
+                successor.late_at = now + SUCCESSOR_READY_MAX;
+                return say(format_args!("pid {pid} is not ready in time and is killed"));
+            }
+            Ok(None) => return,
+            Err(error) => format!("cannot be waited for: {error}"),
+        };
+        self.successor = None;
+        if self.plan.is_ending() {
+            return say(format_args!("pid {pid} {why}"));
+        }
+        say(format_args!("pid {pid} {why}; this one goes on serving"));
+        self.manager.ready();
+    }
+}
+
+/// The end of a worker.
+struct End {
+    who: String,
+    how: String,
+    is_clean: bool,
+    failure: Option<io::Error>,
+}
+
+impl Worker {
+    /// Its end, once; a process is reaped, a thread joined.
+    fn take_end(&mut self) -> Option<End> {
+        let who = self.to_string();
+        match &mut self.body {
+            Body::Process(process) => match process.try_wait() {
+                Ok(None) => None,
+                Ok(Some(status)) => {
+                    Some(End { who, how: describe(status), is_clean: status.success(), failure: None })
+                }
+                Err(error) => {
+                    let how = format!("cannot be waited for: {error}");
+                    Some(End { who, how, is_clean: false, failure: None })
+                }
+            },
+            // The link ends behind everything else of the thread.
+            Body::Thread(_) if !self.link.is_open() => {
+                let Body::Thread(thread) = std::mem::replace(&mut self.body, Body::Gone) else {
+                    unreachable!("matched just now")
+                };
+                let (panicked, failure) = thread.join();
+                let how = match &failure {
+                    Some(error) => error.to_string(),
+                    None if panicked => "panicked".to_owned(),
+                    None => "ended".to_owned(),
+                };
+                Some(End { who, how, is_clean: !panicked && failure.is_none(), failure })
+            }
+            Body::Thread(_) | Body::Gone => None,
+        }
+    }
+}
+
+impl fmt::Display for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.body {
+            Body::Process(process) => write!(f, "worker {} (pid {})", self.slot, process.id()),
+            Body::Thread(_) | Body::Gone => write!(f, "worker {}", self.slot),
+        }
+    }
+}
+
+/// One line for one event, in one write: several processes share stderr.
+pub(super) fn say(what: impl fmt::Display) {
+    // Nobody may be listening any more, which is no reason to end.
+    let _ = io::stderr().write_all(format!("annulet: {what}\n").as_bytes());
+}

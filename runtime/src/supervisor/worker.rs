@@ -1,0 +1,207 @@
+//! The worker's side: one pinned loop, and a task on it that hears the supervisor's orders.
+
+use std::future::Future;
+use std::io;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::inherit;
+use super::link::{self, FINISHED, PING, PONG};
+use super::plan::Order;
+use super::watch::say;
+use crate::net::UnixStream;
+use crate::readiness::{Readiness, ReadinessState};
+use crate::runtime::{Core, pin_and_make};
+use crate::shard::ShardSettings;
+use crate::signal::unix::signal;
+use crate::signal::{SignalKind, disregard};
+use crate::stop::Stop;
+
+/// When a new worker process looks for connections that nobody was woken for, each time after the last. The kernel takes the
+/// ring of a killed process down after the process has ended, usually within milliseconds; a connection that comes in between
+/// may wake that ring only, and would wait until the next one comes (`scripts/stranded`). What came before the new worker's
+/// first accept is found by that; this is for a machine so busy that the ring outlives the start of the new worker, which was
+/// not seen yet.
+const LOOKS: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5)];
+
+/// What a worker's loop hears.
+#[derive(Clone, Debug)]
+struct Told {
+    red: Stop,
+    stop: Stop,
+    readiness: Readiness,
+}
+
+impl Told {
+    fn obey(&self, order: Order) {
+        // Who is replaced goes without a word: the others are ready.
+        if order != Order::Replaced {
+            self.readiness.move_to(ReadinessState::Draining);
+        }
+        self.red.stop();
+        if order != Order::TurnRed {
+            self.stop.stop();
+        }
+    }
+}
+
+/// Runs the loop of one worker until its future is done.
+///
+/// # Errors
+///
+/// As [`Builder::start`](crate::Builder::start) for one core.
+fn run<M, F>(
+    core: Core,
+    link: std::os::unix::net::UnixStream,
+    settings: &ShardSettings,
+    is_process: bool,
+    make: &M,
+    location: &'static Location<'static>,
+) -> io::Result<()>
+where
+    M: Fn(Core) -> F,
+    F: Future<Output = ()>,
+{
+    let runtime = pin_and_make(Some(core.core()), settings)?;
+    let shard = Rc::clone(runtime.shard());
+    let capabilities = *shard.io.borrow().driver.capabilities();
+    let (red, stop) = core.told();
+    let told = Told { red, stop, readiness: core.readiness().clone() };
+    let main = async move {
+        let link = Rc::new(UnixStream::from_std(link)?);
+        if is_process {
+            told.readiness.move_to(ReadinessState::Ready);
+            let mut terminate = signal(SignalKind::terminate())?;
+            let told = told.clone();
+            // Whoever sends it to one worker wants this one to go; the supervisor starts another.
+            drop(crate::task::Builder::new().name("SIGTERM").spawn(async move {
+                terminate.recv().await;
+                told.obey(Order::Stop);
+            }));
+            drop(crate::task::Builder::new().name("look again").spawn(look_again()));
+        }
+        // Its first poll comes after the first of the main future: by then that listens, if it is going to.
+        let obeying = obey_all(Rc::clone(&link), link::ready(&capabilities), told.clone());
+        drop(crate::task::Builder::new().name("supervisor").spawn(obeying));
+        make(core).await;
+        if !told.stop.is_set() {
+            link.write_all(&[FINISHED]).await?;
+        }
+        link.flush().await
+    };
+    // The supervisor may be gone before the last word; that is no failure of this worker.
+    let _: io::Result<()> = shard.block_on(main, location);
+    Ok(())
+}
+
+/// See [`LOOKS`].
+async fn look_again() {
+    for pause in LOOKS {
+        crate::time::sleep(pause).await;
+        let shard = crate::shard::current();
+        let mut io = shard.io.borrow_mut();
+        let (listeners, mut cx) = io.listeners(shard.clock.now());
+        listeners.look_again(&mut cx);
+    }
+}
+
+/// Says that it is ready, then does what the supervisor says until one of them ends.
+async fn obey_all(link: Rc<UnixStream>, ready: Vec<u8>, told: Told) {
+    // An error is seen by `recv` as well.
+    let _ = link.write_all(&ready).await;
+    while let Ok(Some(bytes)) = link.recv().await {
+        for &byte in bytes.iter() {
+            match Order::from_byte(byte) {
+                Some(order) => told.obey(order),
+                None if byte == PING => {
+                    let _ = link.write_all(&[PONG]).await;
+                }
+                // Of a later version.
+                None => {}
+            }
+        }
+    }
+    if !told.stop.is_set() {
+        say(format_args!("worker of pid {}: the supervisor is gone; finishing", std::process::id()));
+        told.obey(Order::Stop);
+    }
+}
+
+/// This process is a worker: runs its loop on this thread.
+///
+/// # Errors
+///
+/// As [`run`], and what sigaction(2) says.
+pub(super) fn run_process<M, F>(
+    worker: inherit::Worker,
+    settings: &ShardSettings,
+    make: &M,
+    location: &'static Location<'static>,
+) -> io::Result<()>
+where
+    M: Fn(Core) -> F,
+    F: Future<Output = ()>,
+{
+    // Those of a terminal and of `kill -SIGNAL -GROUP` reach the workers too, but are the supervisor's affair.
+    for kind in [
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+    ] {
+        disregard(kind)?;
+    }
+    // Executed by way of /proc it is called `exe`; only a name.
+    let name = std::env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&name).file_name().unwrap_or_default();
+    if let Ok(name) = std::ffi::CString::new(name.as_encoded_bytes()) {
+        let _ = rustix::thread::set_name(&name);
+    }
+    let core = Core::new(worker.slot, worker.core, worker.listeners, Readiness::default());
+    run(core, worker.link, settings, true, make, location)
+}
+
+/// A worker that is a thread of this process.
+#[derive(Debug)]
+pub(super) struct Thread {
+    thread: thread::JoinHandle<()>,
+    /// Why it could not start.
+    failure: Arc<Mutex<Option<io::Error>>>,
+}
+
+/// Starts the loop of a core on a thread of its own. Gives the supervisor's end of the link, which ends with the thread.
+pub(super) fn start_thread<M, F>(
+    core: Core,
+    settings: ShardSettings,
+    make: Arc<M>,
+    location: &'static Location<'static>,
+) -> io::Result<(Thread, std::os::unix::net::UnixStream)>
+where
+    M: Fn(Core) -> F + Send + Sync + 'static,
+    F: Future<Output = ()>,
+{
+    let (link, of_worker) = std::os::unix::net::UnixStream::pair()?;
+    // Closed when everything of the thread has been dropped, also by a panic.
+    let alive = of_worker.try_clone()?;
+    let failure = Arc::new(Mutex::new(None));
+    let failed = Arc::clone(&failure);
+    let thread = thread::Builder::new().name(format!("annulet-{}", core.core())).spawn(move || {
+        let _alive = alive;
+        if let Err(error) = run(core, of_worker, &settings, false, &*make, location) {
+            *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
+    })?;
+    Ok((Thread { thread, failure }, link))
+}
+
+impl Thread {
+    /// Waits for its end: whether it panicked, and why it could not start.
+    pub(super) fn join(self) -> (bool, Option<io::Error>) {
+        let panicked = self.thread.join().is_err();
+        (panicked, self.failure.lock().unwrap_or_else(PoisonError::into_inner).take())
+    }
+}
