@@ -7,5 +7,7 @@ mod capacity;
 mod ends;
 mod operations;
 mod served;
+mod supervised;
 #[cfg(feature = "tls")]
 mod tls;
+mod workers;

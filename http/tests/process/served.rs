@@ -1,6 +1,6 @@
 //! A running annulet-serve.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -116,13 +116,23 @@ pub(crate) fn ask(stream: &mut TcpStream, path: &str) {
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).unwrap();
 }
 
+/// Reads once. A read with a time limit is not restarted after a signal, whatever its handler asks for (signal(7)).
+pub(crate) fn read(stream: &mut TcpStream, bytes: &mut [u8]) -> usize {
+    loop {
+        match stream.read(bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result.unwrap(),
+        }
+    }
+}
+
 /// Reads one answer with a Content-Length: status line and body. Nothing may follow it.
 pub(crate) fn answer(stream: &mut TcpStream) -> (String, String) {
     let mut bytes = [0; 4096];
     let mut filled = 0;
     loop {
         // As few reads as there are packets: ten thousand clients are read one after the other.
-        let count = stream.read(&mut bytes[filled..]).unwrap();
+        let count = read(stream, &mut bytes[filled..]);
         assert_ne!(count, 0, "the connection ended after {:?}", String::from_utf8_lossy(&bytes[..filled]));
         filled += count;
         let text = std::str::from_utf8(&bytes[..filled]).unwrap();

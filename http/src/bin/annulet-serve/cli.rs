@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use annulet::net::AcceptPolicy;
 use annulet::placement::Policy;
-use annulet::{Gather, LoopPolicy};
+use annulet::{Gather, LoopPolicy, Workers};
 use annulet_http::LogFormat;
 use clap::Parser;
 
@@ -19,11 +19,12 @@ use crate::operations::OperationOptions;
 #[derive(Debug, Parser)]
 #[command(name = "annulet-serve", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Options {
-    /// Address to listen on; may be given several times. Every core listens on all of them.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000", value_parser = parse_address)]
+    /// Address to listen on, 127.0.0.1:8000 if nothing is said; may be given several times. Every core listens on all of them,
+    /// and on the sockets that systemd hands over.
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub(crate) listen: Vec<SocketAddr>,
 
-    /// Cores to run on, one pinned thread each: "all" that this process may use, or a list such as "0,2-5".
+    /// Cores to run on, one pinned worker each: "all" that this process may use, or a list such as "0,2-5".
     #[arg(long, value_name = "LIST|all", default_value = "all")]
     pub(crate) cores: Cores,
 
@@ -42,6 +43,16 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT")]
     pub(crate) connections_max: Option<usize>,
 
+    /// Watch over the workers, which are threads of one process, or processes below a supervisor. One that dies is replaced; SIGHUP
+    /// replaces them one by one, SIGUSR2 the program by what its file is now, without losing a request.
+    #[arg(long, value_name = "threads|processes", value_parser = parse_workers,
+        conflicts_with_all = ["accept", "connections_max", "placement", "admin"])]
+    pub(crate) workers: Option<Workers>,
+
+    /// Become this user once the addresses are bound; for root.
+    #[arg(long, value_name = "NAME", requires = "workers")]
+    pub(crate) user: Option<String>,
+
     /// Wait so long in the handlers before answering, e.g. 500ms, 2s: stands for work that is awaited.
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = parse_duration)]
     pub(crate) delay: Duration,
@@ -55,7 +66,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", default_value = "0us", value_parser = parse_duration)]
     pub(crate) spin: Duration,
 
-    /// When asked to stop, give requests in flight so long, e.g. 5s. Connections still open then are cut.
+    /// When asked to stop, tell a load balancer at once but go on accepting for so long, e.g. 5s.
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = parse_duration, requires = "workers")]
+    pub(crate) drain_delay: Duration,
+
+    /// Then let idle connections send one more request for so long; its answer closes them.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration, requires = "workers")]
+    pub(crate) drain_idle: Duration,
+
+    /// And give requests in flight so long in all, e.g. 5s. Connections still open then are cut.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) drain: Duration,
 
@@ -86,6 +105,7 @@ const EXAMPLES: &str = "Examples:
   annulet-serve                                   on 127.0.0.1:8000, on all cores
   annulet-serve --listen 0.0.0.0:80 --listen [::]:80
   annulet-serve --cores 0-3 --spin 50us           four cores, lowest latency
+  annulet-serve --workers processes --user www    as processes, not as root
   annulet-serve --dir site                        the files below ./site, its index.html as /
   annulet-serve --tls-cert chain.pem --tls-key key.pem
   annulet-serve --delay 500ms                     as if every answer had to be fetched";
@@ -162,6 +182,14 @@ pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     addresses.next().ok_or_else(|| "the name has no address".to_owned())
 }
 
+fn parse_workers(text: &str) -> Result<Workers, String> {
+    match text {
+        "threads" => Ok(Workers::Threads),
+        "processes" => Ok(Workers::Processes),
+        _ => Err(format!("{text:?} is neither; write threads or processes")),
+    }
+}
+
 fn parse_log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "common" => Ok(LogFormat::Common),
@@ -200,7 +228,9 @@ mod tests {
     #[test]
     fn defaults() {
         let options = parse("").unwrap();
-        assert_eq!(options.listen, ["127.0.0.1:8000".parse().unwrap()]);
+        assert!(options.listen.is_empty());
+        assert_eq!((options.workers, options.user), (None, None));
+        assert_eq!((options.drain_delay, options.drain_idle), (Duration::ZERO, Duration::from_secs(1)));
         assert_eq!((options.cores, options.delay), (Cores::All, Duration::ZERO));
         assert_eq!(options.drain, Duration::from_secs(30));
         assert_eq!(parse("").unwrap().policy(), LoopPolicy::default());
@@ -249,13 +279,18 @@ mod tests {
     #[test]
     fn everything_at_once() {
         let options = parse(
-            "--listen 0.0.0.0:1 --listen [::1]:2 --cores 3,0-1 --delay 500ms --batch --spin 50us --drain 5s",
+            "--listen 0.0.0.0:1 --listen [::1]:2 --cores 3,0-1 --delay 500ms --batch --spin 50us --drain 5s \
+             --workers processes --drain-delay 3s",
         )
         .unwrap();
         assert_eq!(options.listen, ["0.0.0.0:1".parse().unwrap(), "[::1]:2".parse().unwrap()]);
         assert_eq!(options.cores.chosen(), Some(&[3, 0, 1][..]));
         assert_eq!(options.delay, Duration::from_millis(500));
         assert_eq!(options.drain, Duration::from_secs(5));
+        assert_eq!(
+            (options.workers, options.drain_delay),
+            (Some(Workers::Processes), Duration::from_secs(3))
+        );
         let policy = LoopPolicy { spin: Duration::from_micros(50), gather: Some(Gather::default()) };
         assert_eq!(options.policy(), policy);
     }
@@ -291,6 +326,7 @@ mod tests {
         check("--listen 8000", "such as 127.0.0.1:8000");
         check("--delay 5", "is no time");
         check("--drain soon", "is no time");
+        check("--workers fibres", "threads or processes");
         check("--access-log x --access-log-format xml", "common, combined or json");
         check("--speed", "unexpected argument");
     }

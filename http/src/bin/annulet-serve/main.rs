@@ -7,9 +7,11 @@ mod operations;
 mod pages;
 #[cfg(feature = "tls")]
 mod tls;
+mod watched;
 
 use std::fs::File;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +25,9 @@ use annulet::{Builder, Core};
 use annulet_http::{AccessLog, ServeDir, Server};
 use clap::Parser;
 use cli::Options;
+
+/// Where it listens if nobody says otherwise.
+const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
 
 /// For a loop to listen to SIGHUP. It takes no time at all unless that loop has failed, which is told elsewhere.
 const HANGUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,6 +44,9 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> io::Result<()> {
+    if let Some(workers) = options.workers {
+        return watched::run(options, workers);
+    }
     // First of all: from here on neither signal ends the process.
     let termination = Termination::catch()?;
     let descriptors = operations::raise_descriptors();
@@ -48,8 +56,9 @@ fn run(options: &Options) -> io::Result<()> {
     if let Some(connections) = options.connections_max {
         builder = builder.connections_max(connections);
     }
-    for address in &options.listen {
-        builder = builder.listen(*address);
+    let default = options.listen.is_empty().then_some(DEFAULT_ADDRESS);
+    for address in options.listen.iter().copied().chain(default) {
+        builder = builder.listen(address);
     }
     let delay = options.delay;
     let drain = options.drain;

@@ -77,3 +77,11 @@ pub(crate) async fn reload_on_hangup(acceptor: TlsAcceptor, heard: Sender<()>) {
         }
     }
 }
+
+/// Reads the certificates again: a worker takes another's place, which SIGHUP asks for. If that fails the old ones stay.
+pub(crate) fn reload(acceptor: &TlsAcceptor) {
+    match acceptor.reload() {
+        Ok(()) => eprintln!("annulet-serve: the certificates were read again"),
+        Err(error) => eprintln!("annulet-serve: the old certificates stay: {error}"),
+    }
+}

@@ -1,0 +1,123 @@
+//! `--workers`: the same server with its workers watched over, see [`annulet::Builder::supervise`].
+use std::io::{self, Write};
+use std::sync::Arc;
+#[cfg(feature = "tls")]
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use annulet::{Builder, Core, Started, Workers};
+use annulet_http::{AccessLog, Server};
+
+use crate::cli::Options;
+use crate::{Acceptor, DEFAULT_ADDRESS, accept, open_dir, open_log, operations, pages};
+
+/// Serves until a signal ends it. In a worker process: until the supervisor does.
+pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
+    // Workers and successors inherit it.
+    let descriptors = operations::raise_descriptors();
+    let mut builder = options
+        .operations
+        .apply(Builder::new().policy(options.policy()))
+        .workers(workers)
+        .listen_default(DEFAULT_ADDRESS)
+        .drain_delay(options.drain_delay)
+        .drain_limit(options.drain);
+    if let Some(cores) = options.cores.chosen() {
+        builder = builder.cores(cores.iter().copied());
+    }
+    for address in &options.listen {
+        builder = builder.listen(*address);
+    }
+    if let Some(user) = &options.user {
+        builder = builder.user(user);
+    }
+    let delay = options.delay;
+    let patience = Patience { idle: options.drain_idle, all: options.drain };
+    let cut = Arc::new(AtomicUsize::new(0));
+    let cut_here = cut.clone();
+    let limits = options.limits.limits();
+    let files = options.dir.as_deref().map(open_dir).transpose()?;
+    let log = options.access_log.as_deref().map(open_log).transpose()?;
+    let format = options.access_log_format;
+    #[cfg(feature = "tls")]
+    let acceptor = options.tls.acceptor()?;
+    #[cfg(not(feature = "tls"))]
+    let acceptor = None;
+    let scheme = if acceptor.is_some() { "https" } else { "http" };
+    #[cfg(feature = "tls")]
+    let has_served = AtomicBool::new(false);
+    let make = move |core: Core| {
+        // Of threads that share it the first of a new generation. A process has read it when it began.
+        #[cfg(feature = "tls")]
+        if let Some(acceptor) = acceptor.as_ref().filter(|_| core.index() == 0)
+            && has_served.swap(true, Ordering::Relaxed)
+        {
+            crate::tls::reload(acceptor);
+        }
+        let mut server = Server::with_limits(pages::site(delay, files.clone()), limits.clone());
+        if let Some(file) = &log {
+            server = server.with_access_log(AccessLog::new(file.clone(), format));
+        }
+        serve(core, server, acceptor.clone(), patience, cut_here.clone())
+    };
+    builder.supervise(|started| greet(started, scheme, &descriptors), make)?;
+    // Of all threads, or of the one worker that this process is.
+    match cut.load(Ordering::Relaxed) {
+        0 => {}
+        1 => eprintln!("annulet-serve: 1 connection cut after {:?}", patience.all),
+        count => eprintln!("annulet-serve: {count} connections cut after {:?}", patience.all),
+    }
+    Ok(())
+}
+
+/// Once, when every worker runs.
+fn greet(started: &Started, scheme: &str, descriptors: &str) {
+    let mut words = String::new();
+    for address in &started.addresses {
+        words += &format!("listening on {scheme}://{address}/\n");
+    }
+    let cores: Vec<String> = started.cores.iter().map(ToString::to_string).collect();
+    words += &format!("cores {}\n{descriptors}\n", cores.join(","));
+    if let Some(capabilities) = started.capabilities {
+        words += &format!("ring {capabilities}\n");
+    }
+    // Whoever has started the first of several successors may be gone, and with it the pipe.
+    let _ = io::stdout().write_all(words.as_bytes());
+}
+
+/// How long connections are waited for at the end.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Idle ones, for one more request.
+    idle: Duration,
+    /// All of them.
+    all: Duration,
+}
+
+/// One core: serves until it is asked to stop, then answers what is in flight. Connections that are still open after that are
+/// added to `cut`.
+async fn serve(
+    mut core: Core,
+    server: Server,
+    acceptor: Option<Acceptor>,
+    patience: Patience,
+    cut: Arc<AtomicUsize>,
+) {
+    for listener in core.take_listeners() {
+        let (server, acceptor) = (server.clone(), acceptor.clone());
+        // Detached: it ends when the server drains.
+        drop(annulet::spawn(async move {
+            if let Err(error) = accept(&server, listener, acceptor).await {
+                eprintln!("annulet-serve: accepting has ended: {error}");
+            }
+        }));
+    }
+    let drain = server.drain_handle();
+    core.draining().await;
+    drain.announce();
+    core.stopped().await;
+    if annulet::time::timeout(patience.all, drain.gently(patience.idle)).await.is_err() {
+        cut.fetch_add(drain.connections(), Ordering::Relaxed);
+    }
+}
