@@ -11,8 +11,14 @@
 //!
 //! A slot has at most one worker that serves and one that starts; a new one that is ready sends the old one away.
 
+mod action;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+pub(super) use action::{Action, Late, Order, WorkerId};
 
 /// Exits before READY in a row, of one slot, after which the supervisor gives up. With the pauses between them that is
 /// about thirteen seconds.
@@ -25,56 +31,6 @@ const READY_MAX: Duration = Duration::from_secs(60);
 const LEAVE_GRACE: Duration = Duration::from_secs(5);
 /// Leaving workers of one slot; with so many a roll waits.
 const LEAVING_MAX: usize = 4;
-
-/// Which worker, among all that ever were.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct WorkerId(pub(super) u64);
-
-/// What a worker is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    /// The end is near: say so to who asks, and go on.
-    TurnRed,
-    /// Accept no more, finish.
-    Stop,
-    /// The same, and another has taken the place.
-    Replaced,
-}
-
-/// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    Start {
-        worker: WorkerId,
-        slot: usize,
-    },
-    Tell(WorkerId, Order),
-    Kill(WorkerId, Late),
-    /// Every slot serves, for the first time.
-    Ready,
-    /// The roll is over; not every slot has a new worker if it failed.
-    Rolled {
-        is_whole: bool,
-    },
-    /// A slot starts again after this pause.
-    BackOff {
-        slot: usize,
-        pause: Duration,
-    },
-    /// A slot's workers fail to start; everything ends.
-    GiveUp {
-        slot: usize,
-    },
-}
-
-/// What a worker was too late with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Late {
-    Starting,
-    Leaving,
-    /// There is no more patience: a second signal, or an end in failure.
-    AtOnce,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -180,7 +136,8 @@ impl Plan {
 
     /// A worker said that it has done all it had to, and ends.
     pub(super) fn finished(&mut self, worker: WorkerId) {
-        if let Some((slot, _)) = self.workers.get(&worker) {
+        // One that leaves has not heard of it yet; another has its place, which is not finished.
+        if let Some((slot, State::Starting { .. } | State::Serving)) = self.workers.get(&worker) {
             self.slots[*slot].is_finished = true;
         }
     }
@@ -222,7 +179,7 @@ impl Plan {
         // What never worked will not work the second time either: whoever started this is there, and is told.
         if self.phase == Phase::Starting || failures >= FAILURES_MAX {
             actions.push(Action::GiveUp { slot });
-            self.end_now(now, actions);
+            self.stop_all(Order::Stop, now, actions);
             return;
         }
         let pause = BACK_OFF * (1 << (failures - 1));
@@ -390,10 +347,6 @@ impl Plan {
         staying.into_iter().for_each(|worker| self.send_away(worker, order, now, actions));
     }
 
-    fn end_now(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        self.stop_all(Order::Stop, now, actions);
-    }
-
     fn kill_all(&mut self, actions: &mut Vec<Action>) {
         self.phase = Phase::Ending;
         for (&worker, (_, state)) in &mut self.workers {
@@ -427,342 +380,5 @@ impl Plan {
             // It waits for its next attempt, which will be a new one.
             self.roll = Some(slot + 1);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMIT: Duration = Duration::from_secs(30);
-
-    /// A plan, its clock, and all it wants done since it was asked, in short.
-    struct Played {
-        plan: Plan,
-        now: Instant,
-        done: Vec<String>,
-    }
-
-    impl Played {
-        fn new(slots: usize, drain_delay: Duration) -> Played {
-            let mut played =
-                Played { plan: Plan::new(slots, drain_delay, LIMIT), now: Instant::now(), done: Vec::new() };
-            let actions = played.plan.begin(played.now);
-            played.note(actions);
-            played
-        }
-
-        fn note(&mut self, actions: Vec<Action>) {
-            self.done.extend(actions.into_iter().map(|action| match action {
-                Action::Start { worker, slot } => format!("start {} in {slot}", worker.0),
-                Action::Tell(worker, order) => format!("{order:?} {}", worker.0),
-                Action::Kill(worker, late) => format!("kill {} {late:?}", worker.0),
-                Action::Ready => "all ready".to_owned(),
-                Action::Rolled { is_whole } => format!("rolled {is_whole}"),
-                Action::BackOff { slot, pause } => format!("pause {slot} {pause:?}"),
-                Action::GiveUp { slot } => format!("give up {slot}"),
-            }));
-        }
-
-        /// One event: `ready N`, `ended N`, `finished N`, `end`, `roll`, `replaced`, or `after SECONDS`; and what it leads to.
-        #[track_caller]
-        fn check(&mut self, event: &str, expected: &str) {
-            let (what, number) = event.split_once(' ').unwrap_or((event, "0"));
-            let number: u64 = number.parse().unwrap();
-            let (worker, now) = (WorkerId(number), self.now);
-            let actions = match what {
-                "ready" => self.plan.ready(worker, now),
-                "ended" => self.plan.ended(worker, now),
-                "finished" => {
-                    self.plan.finished(worker);
-                    Vec::new()
-                }
-                "end" => self.plan.end(now),
-                "roll" => self.plan.roll(now),
-                "replaced" => self.plan.replaced(now),
-                "after" => {
-                    self.now += Duration::from_secs(number);
-                    self.plan.tick(self.now)
-                }
-                _ => unreachable!("{event}"),
-            };
-            self.note(actions);
-            assert_eq!(self.done.join(", "), expected, "{event}");
-            self.done.clear();
-        }
-    }
-
-    /// Two slots, served by workers 0 and 1.
-    fn running() -> Played {
-        let mut played = Played::new(2, Duration::ZERO);
-        played.check("after 0", "start 0 in 0, start 1 in 1");
-        played.check("ready 0", "");
-        played.check("ready 1", "all ready");
-        played
-    }
-
-    #[test]
-    fn one_that_dies_is_replaced_at_once() {
-        let mut played = running();
-        for dead in 1..100 {
-            assert!(played.plan.is_restarted(WorkerId(dead)) && !played.plan.may_end(WorkerId(dead)));
-            played.check(&format!("ended {dead}"), &format!("start {} in 1", dead + 1));
-            played.check(&format!("ready {}", dead + 1), "");
-        }
-        assert_eq!(played.plan.next_deadline(), None);
-    }
-
-    #[test]
-    fn one_that_dies_before_it_is_ready_is_replaced_after_pauses_and_not_for_ever() {
-        let mut played = running();
-        played.check("ended 1", "start 2 in 1");
-        let mut now = 2;
-        for pause in ["100ms", "200ms", "400ms", "800ms", "1.6s", "3.2s", "6.4s"] {
-            played.check(&format!("ended {now}"), &format!("pause 1 {pause}"));
-            now += 1;
-            played.check("after 7", &format!("start {now} in 1"));
-        }
-        played.check("ended 9", "give up 1, Stop 0");
-        assert!(!played.plan.is_over());
-        played.check("ended 0", "");
-        assert!(played.plan.is_over());
-    }
-
-    #[test]
-    fn a_ready_one_makes_its_slots_failures_forgotten() {
-        let mut played = running();
-        played.check("ended 1", "start 2 in 1");
-        played.check("ended 2", "pause 1 100ms");
-        played.check("after 1", "start 3 in 1");
-        played.check("ready 3", "");
-        played.check("ended 3", "start 4 in 1");
-        played.check("ended 4", "pause 1 100ms");
-    }
-
-    #[test]
-    fn what_never_worked_ends_everything_at_once() {
-        let mut played = Played::new(2, Duration::ZERO);
-        played.check("ready 0", "start 0 in 0, start 1 in 1");
-        played.check("ended 1", "give up 1, Stop 0");
-        played.check("ended 0", "");
-        assert!(played.plan.is_over());
-    }
-
-    #[test]
-    fn a_roll_goes_from_slot_to_slot() {
-        let mut played = running();
-        played.check("roll", "start 2 in 0");
-        played.check("ready 2", "Replaced 0, start 3 in 1");
-        assert!(played.plan.may_end(WorkerId(0)));
-        played.check("roll", "");
-        played.check("ended 0", "");
-        played.check("ready 3", "Replaced 1, rolled true, start 4 in 0");
-        played.check("ready 4", "Replaced 2, start 5 in 1");
-        played.check("ready 5", "Replaced 3, rolled true");
-        for gone in [1, 2, 3] {
-            played.check(&format!("ended {gone}"), "");
-        }
-        assert_eq!(played.plan.serving(), [WorkerId(4), WorkerId(5)]);
-    }
-
-    #[test]
-    fn a_roll_that_fails_leaves_the_old_ones_and_can_be_tried_again() {
-        let mut played = running();
-        played.check("roll", "start 2 in 0");
-        played.check("ended 2", "rolled false");
-        played.check("roll", "start 3 in 0");
-        // The old one dies meanwhile: then the new one is a restart like others.
-        played.check("ended 0", "");
-        played.check("ready 3", "start 4 in 1");
-        played.check("ready 4", "Replaced 1, rolled true");
-    }
-
-    #[test]
-    fn a_roll_waits_while_too_many_old_ones_are_there() {
-        let mut played = running();
-        let mut next = 2;
-        let mut old = [0, 1];
-        for _ in 0..LEAVING_MAX {
-            played.check("roll", &format!("start {next} in 0"));
-            played.check(&format!("ready {next}"), &format!("Replaced {}, start {} in 1", old[0], next + 1));
-            played.check(&format!("ready {}", next + 1), &format!("Replaced {}, rolled true", old[1]));
-            old = [next, next + 1];
-            next += 2;
-        }
-        played.check("roll", "");
-        played.check("ended 1", "");
-        played.check("ended 0", &format!("start {next} in 0"));
-    }
-
-    #[test]
-    fn the_end_in_good_order_and_at_once() {
-        let mut played = running();
-        played.check("end", "Stop 0, Stop 1");
-        assert!(played.plan.is_ending());
-        played.check("ended 0", "");
-        played.check("roll", "");
-        played.check("end", "kill 1 AtOnce");
-        played.check("end", "");
-        assert!(!played.plan.is_over());
-        played.check("ended 1", "");
-        assert!(played.plan.is_over());
-    }
-
-    #[test]
-    fn accepting_goes_on_for_the_delay() {
-        let mut played = Played::new(1, Duration::from_secs(5));
-        played.check("ready 0", "start 0 in 0, all ready");
-        played.check("end", "TurnRed 0");
-        assert_eq!(played.plan.next_deadline(), Some(played.now + Duration::from_secs(5)));
-        played.check("after 4", "");
-        played.check("after 1", "Stop 0");
-        assert_eq!(played.plan.next_deadline(), Some(played.now + LIMIT + LEAVE_GRACE));
-        played.check("after 34", "");
-        played.check("after 1", "kill 0 Leaving");
-        played.check("ended 0", "");
-        assert!(played.plan.is_over());
-    }
-
-    #[test]
-    fn one_that_starts_hears_of_the_end() {
-        let mut played = Played::new(2, Duration::from_secs(5));
-        played.check("ready 0", "start 0 in 0, start 1 in 1");
-        played.check("end", "TurnRed 0");
-        played.check("ready 1", "TurnRed 1");
-        played.check("after 5", "Stop 0, Stop 1");
-        // And one that nobody waits for any more is not restarted.
-        played.check("ended 1", "");
-        assert!(!played.plan.is_over());
-    }
-
-    #[test]
-    fn one_that_is_never_ready_is_killed_and_counts_as_failed() {
-        let mut played = running();
-        played.check("roll", "start 2 in 0");
-        played.check("after 60", "kill 2 Starting");
-        played.check("ended 2", "rolled false");
-    }
-
-    #[test]
-    fn one_that_is_killed_is_killed_once() {
-        let mut played = running();
-        played.check("roll", "start 2 in 0");
-        played.check("after 60", "kill 2 Starting");
-        assert_eq!(played.plan.next_deadline(), None);
-        played.check("after 60", "");
-    }
-
-    #[test]
-    fn a_pause_has_a_deadline_and_ends_once() {
-        let mut played = running();
-        played.check("ended 1", "start 2 in 1");
-        played.check("ended 2", "pause 1 100ms");
-        assert_eq!(played.plan.next_deadline(), Some(played.now + Duration::from_millis(100)));
-        played.check("after 1", "start 3 in 1");
-        played.check("after 1", "");
-    }
-
-    #[test]
-    fn nobody_starts_after_the_end() {
-        let mut played = running();
-        played.check("ended 1", "start 2 in 1");
-        played.check("ended 2", "pause 1 100ms");
-        played.check("end", "Stop 0");
-        played.check("after 1", "");
-        played.check("ended 0", "");
-        assert!(played.plan.is_over());
-    }
-
-    #[test]
-    fn the_end_in_the_middle_of_a_roll() {
-        let mut played = running();
-        played.check("roll", "start 2 in 0");
-        played.check("ready 2", "Replaced 0, start 3 in 1");
-        // The old one of slot 0 goes already; the new one of slot 1 hears of it too.
-        played.check("end", "Stop 1, Stop 2, Stop 3");
-        played.check("ready 3", "");
-        for gone in [3, 1, 0] {
-            played.check(&format!("ended {gone}"), "");
-        }
-        assert!(!played.plan.is_over());
-        played.check("ended 2", "");
-        assert!(played.plan.is_over());
-    }
-
-    #[test]
-    fn a_second_signal_during_the_delay_ends_at_once() {
-        let mut played = Played::new(1, Duration::from_secs(5));
-        played.check("ready 0", "start 0 in 0, all ready");
-        played.check("end", "TurnRed 0");
-        assert!(!played.plan.is_restarted(WorkerId(0)) && played.plan.may_end(WorkerId(0)));
-        played.check("end", "kill 0 AtOnce");
-        played.check("ended 0", "");
-        assert!(played.plan.is_over());
-    }
-
-    #[test]
-    fn one_that_dies_during_the_delay_is_not_replaced() {
-        let mut played = Played::new(1, Duration::from_secs(5));
-        played.check("ready 0", "start 0 in 0, all ready");
-        played.check("end", "TurnRed 0");
-        played.check("ended 0", "");
-        assert!(!played.plan.is_over(), "others may wait in the socket's queue");
-        played.check("after 5", "");
-        assert!(played.plan.is_over());
-    }
-
-    #[test]
-    fn a_roll_that_fails_takes_the_next_one_with_it() {
-        let mut played = running();
-        played.check("roll", "start 2 in 0");
-        played.check("roll", "");
-        played.check("ended 2", "rolled false");
-        played.check("roll", "start 3 in 0");
-        played.check("ready 3", "Replaced 0, start 4 in 1");
-        assert!(!played.plan.is_restarted(WorkerId(0)));
-        played.check("ready 4", "Replaced 1, rolled true");
-    }
-
-    #[test]
-    fn a_roll_passes_a_slot_that_waits_for_its_next_attempt() {
-        let mut played = running();
-        played.check("ended 0", "start 2 in 0");
-        played.check("ended 2", "pause 0 100ms");
-        played.check("roll", "start 3 in 1");
-        played.check("ready 3", "Replaced 1, rolled true");
-        played.check("after 1", "start 4 in 0");
-    }
-
-    #[test]
-    fn others_have_taken_over() {
-        let mut played = running();
-        played.check("replaced", "Replaced 0, Replaced 1");
-        played.check("ended 0", "");
-        played.check("ended 1", "");
-        assert!(played.plan.is_over());
-    }
-
-    #[test]
-    fn one_that_is_done_before_the_others_are_ready_counts_as_ready() {
-        let mut played = Played::new(2, Duration::ZERO);
-        played.check("ready 0", "start 0 in 0, start 1 in 1");
-        played.check("finished 0", "");
-        played.check("ended 0", "");
-        played.check("ready 1", "all ready");
-    }
-
-    #[test]
-    fn workers_that_have_done_all_are_not_replaced() {
-        let mut played = running();
-        played.check("finished 0", "");
-        assert!(played.plan.may_end(WorkerId(0)) && !played.plan.is_restarted(WorkerId(0)));
-        played.check("ended 0", "");
-        assert!(!played.plan.is_over());
-        played.check("roll", "start 2 in 1");
-        played.check("ready 2", "Replaced 1, rolled true");
-        played.check("ended 1", "");
-        played.check("finished 2", "");
-        played.check("ended 2", "");
-        assert!(played.plan.is_over());
     }
 }

@@ -1,0 +1,53 @@
+//! What a plan wants done, and what workers are told.
+
+use std::time::Duration;
+
+/// Which worker, among all that ever were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::supervisor) struct WorkerId(pub(in crate::supervisor) u64);
+
+/// What a worker is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::supervisor) enum Order {
+    /// The end is near: say so to who asks, and go on.
+    TurnRed,
+    /// Accept no more, finish.
+    Stop,
+    /// The same, and another has taken the place.
+    Replaced,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::supervisor) enum Action {
+    Start {
+        worker: WorkerId,
+        slot: usize,
+    },
+    Tell(WorkerId, Order),
+    Kill(WorkerId, Late),
+    /// Every slot serves, for the first time.
+    Ready,
+    /// The roll is over; not every slot has a new worker if it failed.
+    Rolled {
+        is_whole: bool,
+    },
+    /// A slot starts again after this pause.
+    BackOff {
+        slot: usize,
+        pause: Duration,
+    },
+    /// A slot's workers fail to start; everything ends.
+    GiveUp {
+        slot: usize,
+    },
+}
+
+/// What a worker was too late with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::supervisor) enum Late {
+    Starting,
+    Leaving,
+    /// There is no more patience: a second signal, or an end in failure.
+    AtOnce,
+}
