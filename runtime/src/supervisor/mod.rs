@@ -3,10 +3,11 @@
 //!
 //! ```text
 //!   watch     the supervisor: one wait for signals, ends and reports      plan        what to do when; pure
-//!   worker    the worker's side of the link                               link        orders and reports, bytes
+//!   body      a worker as the supervisor has it                           worker      its own side of the link
+//!   link      orders and reports, bytes                                   heard       its signals
 //!   process   executing this program again, or its successor              inherit     what that process finds
-//!   sockets   listening sockets, owned for the supervisor's whole life    heard       its signals
-//!   manager   what systemd is told                                        privileges  giving them up
+//!   sockets   listening sockets, owned for the supervisor's whole life    privileges  giving them up
+//!   manager   what systemd is told
 //! ```
 //!
 //! In processes mode the supervisor makes no ring and no thread. A worker gets its listening socket by inheritance and runs
@@ -15,6 +16,7 @@
 //! Start with [`Builder::supervise`]. Not done here: limits on what workers use (cgroups), restarting the supervisor itself
 //! (a service manager), sharing anything between worker processes but their sockets.
 
+mod body;
 mod heard;
 mod inherit;
 mod link;
@@ -38,10 +40,11 @@ use std::time::Duration;
 use crate::readiness::Readiness;
 use crate::runtime::{Builder, Core};
 use crate::signal::Signal;
+use body::Body;
 use heard::Heard;
 use inherit::Role;
 use sockets::Sockets;
-use watch::{Body, Watch};
+use watch::Watch;
 
 /// What the workers of a [supervised](Builder::supervise) program are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,8 +97,9 @@ impl Builder {
         self
     }
 
-    /// How long a worker may take to end once it was asked to; it is killed (a thread: the process is) five seconds later.
-    /// 30 s, if nothing is said. The worker's future should keep to it by itself.
+    /// How long a worker may take to end once it was asked to; 30 s, if nothing is said. The worker's future should keep to it
+    /// by itself: five seconds later it is killed. A thread cannot be: at the end the process goes with it, and one that was
+    /// replaced is left alone.
     pub fn drain_limit(mut self, limit: Duration) -> Self {
         self.supervision.drain_limit = limit;
         self

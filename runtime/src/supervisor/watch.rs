@@ -14,13 +14,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::Signal as Raw;
 
+use super::body::{Body, Worker};
 use super::heard::Heard;
 use super::link::{self, Link, PING, Report};
 use super::manager::Manager;
 use super::plan::{Action, Late, Plan, WorkerId};
 use super::process::{self, Process, describe};
 use super::sockets::Sockets;
-use super::worker::Thread;
 use super::{Ended, Started};
 use crate::readiness::ReadinessState;
 use crate::signal::{Signal, SignalKind};
@@ -30,23 +30,6 @@ const SUCCESSOR_READY_MAX: Duration = Duration::from_secs(60);
 
 /// Starts a worker of a slot; gives it and the supervisor's end of its link.
 pub(super) type Start = Box<dyn Fn(usize) -> io::Result<(Body, UnixStream)>>;
-
-/// What a worker is.
-#[derive(Debug)]
-pub(super) enum Body {
-    Process(Process),
-    Thread(Thread),
-    /// Its end is being dealt with.
-    Gone,
-}
-
-/// A worker that has not ended.
-#[derive(Debug)]
-struct Worker {
-    slot: usize,
-    body: Body,
-    link: Link,
-}
 
 /// A new binary that is to take over.
 #[derive(Debug)]
@@ -144,10 +127,7 @@ impl Watch {
         let bell = self.heard.bell();
         let mut entries = vec![PollFd::new(&bell, PollFlags::IN)];
         let successor = self.successor.iter().map(|it| (&it.link, Some(&it.process)));
-        let workers = self.workers.values().map(|worker| match &worker.body {
-            Body::Process(process) => (&worker.link, Some(process)),
-            Body::Thread(_) | Body::Gone => (&worker.link, None),
-        });
+        let workers = self.workers.values().map(|worker| (&worker.link, worker.process()));
         let pidfds_and_links: Vec<_> = workers
             .chain(successor)
             .map(|(link, process)| {
@@ -204,11 +184,8 @@ impl Watch {
             } else if kind == SignalKind::user_defined2() {
                 self.start_successor(now);
             } else {
-                let workers = self.workers.values().filter_map(|worker| match &worker.body {
-                    Body::Process(process) => Some(process),
-                    Body::Thread(_) | Body::Gone => None,
-                });
-                workers.for_each(|process| process.send(Raw::USR1));
+                let ready = self.workers.values().filter(|worker| worker.is_ready);
+                ready.filter_map(Worker::process).for_each(|process| process.send(Raw::USR1));
             }
         }
     }
@@ -240,6 +217,7 @@ impl Watch {
                 let words = format!("worker {slot} (core {core}) does not start; giving up");
                 let error = self.failure.take().unwrap_or_else(|| io::Error::other(words));
                 self.failure = Some(error);
+                self.started.readiness.move_to(ReadinessState::Draining);
                 self.manager.stopping();
             }
         }
@@ -248,7 +226,7 @@ impl Watch {
     fn start(&mut self, id: WorkerId, slot: usize, now: Instant) {
         let started = (self.start)(slot).and_then(|(body, link)| Ok((body, Link::new(link)?)));
         match started {
-            Ok((body, link)) => drop(self.workers.insert(id, Worker { slot, body, link })),
+            Ok((body, link)) => drop(self.workers.insert(id, Worker { slot, body, link, is_ready: false })),
             Err(error) => {
                 say(format_args!("worker {slot} cannot be started: {error}"));
                 self.actions.extend(self.plan.ended(id, now));
@@ -258,15 +236,21 @@ impl Watch {
 
     fn kill(&mut self, id: WorkerId, late: Late) {
         let Some(worker) = self.workers.get(&id) else { return };
-        match (&worker.body, late) {
-            (_, Late::Starting) => say(format_args!("{worker} is not ready in time and is killed")),
-            (_, Late::Leaving) => say(format_args!("{worker} does not end in time and is killed")),
-            (_, Late::AtOnce) => {}
+        // A thread cannot be ended by force, only all of them together.
+        let (is_thread, is_ending) = (worker.process().is_none(), self.plan.is_ending());
+        let what = match (is_thread, is_ending) {
+            (false, _) => "it is killed",
+            (true, true) => "the process ends, because a thread cannot be killed",
+            (true, false) => "it is left alone, because a thread cannot be killed",
+        };
+        match late {
+            Late::Starting => say(format_args!("{worker} is not ready in time; {what}")),
+            Late::Leaving => say(format_args!("{worker} does not end in time; {what}")),
+            Late::AtOnce => {}
         }
         match &worker.body {
             Body::Process(process) => process.send(Raw::KILL),
-            // A thread cannot be ended by force, only all of them together.
-            Body::Thread(_) if self.plan.is_ending() => std::process::exit(1),
+            Body::Thread(_) if is_ending => std::process::exit(1),
             Body::Thread(_) | Body::Gone => {}
         }
     }
@@ -292,6 +276,7 @@ impl Watch {
             for report in reports {
                 match report {
                     Report::Ready(capabilities) => {
+                        worker.is_ready = true;
                         self.started.capabilities = Some(capabilities);
                         self.actions.extend(self.plan.ready(id, now));
                     }
@@ -369,56 +354,6 @@ impl Watch {
         }
         say(format_args!("pid {pid} {why}; this one goes on serving"));
         self.manager.ready();
-    }
-}
-
-/// The end of a worker.
-struct End {
-    who: String,
-    how: String,
-    is_clean: bool,
-    failure: Option<io::Error>,
-}
-
-impl Worker {
-    /// Its end, once; a process is reaped, a thread joined.
-    fn take_end(&mut self) -> Option<End> {
-        let who = self.to_string();
-        match &mut self.body {
-            Body::Process(process) => match process.try_wait() {
-                Ok(None) => None,
-                Ok(Some(status)) => {
-                    Some(End { who, how: describe(status), is_clean: status.success(), failure: None })
-                }
-                Err(error) => {
-                    let how = format!("cannot be waited for: {error}");
-                    Some(End { who, how, is_clean: false, failure: None })
-                }
-            },
-            // The link ends behind everything else of the thread.
-            Body::Thread(_) if !self.link.is_open() => {
-                let Body::Thread(thread) = std::mem::replace(&mut self.body, Body::Gone) else {
-                    unreachable!("matched just now")
-                };
-                let (panicked, failure) = thread.join();
-                let how = match &failure {
-                    Some(error) => error.to_string(),
-                    None if panicked => "panicked".to_owned(),
-                    None => "ended".to_owned(),
-                };
-                Some(End { who, how, is_clean: !panicked && failure.is_none(), failure })
-            }
-            Body::Thread(_) | Body::Gone => None,
-        }
-    }
-}
-
-impl fmt::Display for Worker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.body {
-            Body::Process(process) => write!(f, "worker {} (pid {})", self.slot, process.id()),
-            Body::Thread(_) | Body::Gone => write!(f, "worker {}", self.slot),
-        }
     }
 }
 
