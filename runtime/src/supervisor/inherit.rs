@@ -21,9 +21,9 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::net::sockopt;
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 
 pub(super) const WORKER: &str = "ANNULET_WORKER";
 pub(super) const SUCCESSOR: &str = "ANNULET_SUCCESSOR";
@@ -181,13 +181,22 @@ fn not_understood(variable: &str, words: &str) -> io::Error {
 /// The link, if it is one. `None` if the variable was meant for another process. Whoever is meant and comes too late (its
 /// parent has died meanwhile) has the link all the same, and finds it closed.
 fn take_link(fd: RawFd, is_of_parent: bool) -> Option<UnixStream> {
-    let is_link = socket(fd).is_some_and(|socket| {
+    let link = socket(fd).filter(|socket| {
         sockopt::socket_domain(socket) == Ok(AddressFamily::UNIX)
             && sockopt::socket_type(socket) == Ok(SocketType::STREAM)
+            // As `process` has marked it.
             && sockopt::socket_passcred(socket) == Ok(true)
-    });
-    (is_of_parent || is_link).then_some(())?;
+    })?;
+    (is_of_parent || is_closed(link)).then_some(())?;
     Some(UnixStream::from(take(fd).ok()?))
+}
+
+/// Whether the other end is closed. The kernel closes what a process has before its children get another parent.
+fn is_closed(link: BorrowedFd<'_>) -> bool {
+    let mut entry = [PollFd::new(&link, PollFlags::empty())];
+    // It does not wait; an error says nothing.
+    matches!(poll(&mut entry, Some(&Timespec::default())), Ok(1))
+        && entry[0].revents().contains(PollFlags::HUP)
 }
 
 fn take_listeners(descriptors: &[RawFd]) -> io::Result<Vec<TcpListener>> {
@@ -240,6 +249,30 @@ mod tests {
         for wrong in ["", "1", "2 1 5 2 7 6,9", "1 1 5 2 7", "1 1 5 2 7 6,", "1 1 -5 2 7 6", "1 1 2 2 7 6"] {
             assert_eq!(WorkerWords::decode(wrong), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_link_is_known_by_its_parent_or_by_its_end() {
+        let check = |is_marked: bool, is_of_parent: bool, is_closed: bool, expected: bool| {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            sockopt::set_socket_passcred(&theirs, is_marked).unwrap();
+            // As if it were inherited: nobody but `take_link` owns it from here on.
+            let fd = std::os::fd::IntoRawFd::into_raw_fd(theirs);
+            // What was sent before the end does not hide it.
+            rustix::io::write(&ours, b"r").unwrap();
+            let ours = Some(ours).filter(|_| !is_closed);
+            let link = take_link(fd, is_of_parent);
+            assert_eq!(link.is_some(), expected, "{is_marked} {is_of_parent} {is_closed}");
+            drop(ours);
+            if link.is_none() {
+                drop(take(fd).unwrap());
+            }
+        };
+        check(true, true, false, true);
+        check(true, false, true, true);
+        check(true, false, false, false);
+        check(false, true, false, false);
+        check(false, false, true, false);
     }
 
     #[test]
