@@ -97,6 +97,15 @@ impl ListenOptions {
         bind_group_with(self, address, count)
     }
 
+    /// For a socket that somebody else has made: what connections inherit, not its backlog and its address.
+    ///
+    /// # Errors
+    ///
+    /// What setsockopt(2) says.
+    pub(crate) fn apply_to(&self, listener: &TcpListener) -> io::Result<()> {
+        set_for_connections(self, &socket2::SockRef::from(listener))
+    }
+
     fn backlog(&self) -> i32 {
         i32::try_from(self.backlog).unwrap_or(i32::MAX)
     }
@@ -185,6 +194,13 @@ fn bound(options: &ListenOptions, address: SocketAddr, reuse_port: bool) -> io::
     if address.is_ipv6() {
         socket.set_only_v6(options.only_v6)?;
     }
+    set_for_connections(options, &socket)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Those that accepted connections inherit. What is not asked for is left as it is.
+fn set_for_connections(options: &ListenOptions, socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(options.nodelay)?;
     if let Some(Keepalive { idle, interval, probes }) = options.keepalive {
         // Sets SO_KEEPALIVE too.
@@ -194,8 +210,7 @@ fn bound(options: &ListenOptions, address: SocketAddr, reuse_port: bool) -> io::
     if options.user_timeout.is_some() {
         socket.set_tcp_user_timeout(options.user_timeout)?;
     }
-    socket.bind(&address.into())?;
-    Ok(socket)
+    Ok(())
 }
 
 #[cfg(test)]

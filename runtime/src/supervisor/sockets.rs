@@ -38,8 +38,8 @@ impl Sockets {
         slots: usize,
     ) -> io::Result<Sockets> {
         for socket in activated {
-            // The manager has chosen the other options.
-            socket2::SockRef::from(&socket).set_tcp_nodelay(options.nodelay)?;
+            // The manager has chosen the others.
+            options.apply_to(&socket)?;
             let bound = socket.local_addr()?;
             // One of a service manager belongs to its user: no others can join it.
             match inherited.iter_mut().find(|address| address.asked == bound) {
@@ -122,6 +122,27 @@ fn of_slot<T>(sockets: &[T], slot: usize, slots: usize) -> Vec<&T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sockets_of_a_service_manager_get_the_option_that_it_does_not_set() {
+        let check = |nodelay| {
+            let activated = TcpListener::bind("127.0.0.1:0").unwrap();
+            let asked = activated.local_addr().unwrap();
+            let options = ListenOptions { nodelay, ..ListenOptions::default() };
+            // Asked for or not, it is there once, and whoever connects gets its options.
+            for addresses in [&[asked][..], &[]] {
+                let same = vec![activated.try_clone().unwrap()];
+                let sockets = Sockets::new(&options, addresses, same, Vec::new(), 2).unwrap();
+                assert_eq!(sockets.addresses(), [asked]);
+                assert_eq!((sockets.of_slot(0, 2).len(), sockets.of_slot(1, 2).len()), (1, 1));
+                let _client = std::net::TcpStream::connect(asked).unwrap();
+                let (accepted, _) = sockets.of_slot(0, 2)[0].accept().unwrap();
+                assert_eq!(accepted.nodelay().unwrap(), nodelay);
+            }
+        };
+        check(true);
+        check(false);
+    }
 
     #[test]
     fn every_socket_has_a_slot_and_every_slot_a_socket() {
