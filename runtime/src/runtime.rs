@@ -329,8 +329,8 @@ impl Builder {
             let (make, started, mut settings) = (Arc::clone(&make), started.clone(), self.settings.clone());
             settings.row += index;
             let group = Arc::clone(&group);
-            let core =
-                Core { stop: stop.clone(), group, ..Core::new(index, core, listeners, readiness.clone()) };
+            let alone = Core::new(index, core, listeners, readiness.clone());
+            let core = Core { stop: stop.clone(), red: stop.clone(), group, ..alone };
             let pin_to = (!self.is_unpinned).then_some(core.core);
             let membership = memberships.next().expect("one for each core");
             let thread = thread::Builder::new().name(format!("annulet-{}", core.core)).spawn(move || {
@@ -402,7 +402,7 @@ pub struct Core {
     core: usize,
     listeners: Vec<std::net::TcpListener>,
     stop: Stop,
-    /// Set before `stop`, or with it.
+    /// Set before `stop`, or with it: without a supervisor it is the same one.
     red: Stop,
     readiness: Readiness,
     group: Arc<Group>,
@@ -481,8 +481,9 @@ impl Core {
         self.stop.stopped()
     }
 
-    /// Done when the end is near: [`stopped`](Self::stopped) follows after the drain delay. The time to tell clients to go
-    /// elsewhere, while new ones are still served. Only when [supervised](Builder::supervise); otherwise it never is.
+    /// Done when the end is near: [`stopped`](Self::stopped) follows after the drain delay
+    /// ([`Builder::drain_delay`]), or comes with it where there is none. The time to tell clients to go elsewhere, while new
+    /// ones are still served.
     pub fn draining(&self) -> crate::stop::Stopped {
         self.red.stopped()
     }
