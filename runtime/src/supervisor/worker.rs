@@ -23,8 +23,9 @@ use crate::stop::Stop;
 /// When a new worker process looks for connections that nobody was woken for, each time after the last. The kernel takes the
 /// ring of a killed process down after the process has ended, usually within milliseconds; a connection that comes in between
 /// may wake that ring only, and would wait until the next one comes (`scripts/stranded`). What came before the new worker's
-/// first accept is found by that; this is for a machine so busy that the ring outlives the start of the new worker, which was
-/// not seen yet.
+/// first accept is found by that; this is for a ring that outlives the start of the new worker, as it may where a virtual
+/// processor stands still. That was not seen yet, but the client would wait for as long as nobody else comes; four looks in
+/// the life of a worker cost nothing.
 const LOOKS: [Duration; 4] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5)];
 
@@ -203,5 +204,53 @@ impl Thread {
     pub(super) fn join(self) -> (bool, Option<io::Error>) {
         let panicked = self.thread.join().is_err();
         (panicked, self.failure.lock().unwrap_or_else(PoisonError::into_inner).take())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::net::TcpListener;
+
+    /// More than enough for a loop of a thread to begin, and for all looks.
+    const TIME_MAX: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_look_finds_a_connection_that_another_ring_was_woken_for() {
+        if !crate::run(async { crate::capabilities() }).has(crate::Feature::DeferTaskrun) {
+            println!("skipped: without DEFER_TASKRUN no ring can be woken and do nothing");
+            return;
+        }
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let same = listener.try_clone().unwrap();
+        let (waits, waiting) = mpsc::channel();
+        let (end, ends) = mpsc::channel::<()>();
+        // The first in the socket's queue of those to be woken. It is woken, and never enters its ring: as good as dead.
+        let first = thread::spawn(move || {
+            crate::run(async move {
+                let listener = TcpListener::from_std(same).unwrap();
+                drop(crate::spawn(async move { listener.accept().await }));
+                // The loop has slept, so the accept is with the kernel.
+                crate::time::sleep(Duration::from_millis(1)).await;
+                waits.send(()).unwrap();
+                let _ = ends.recv();
+            });
+        });
+        waiting.recv_timeout(TIME_MAX).unwrap();
+        crate::run(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            let accepting = crate::spawn(async move { listener.accept().await.map(drop) });
+            crate::time::sleep(Duration::from_millis(1)).await;
+            let _client = TcpStream::connect(address).unwrap();
+            drop(crate::spawn(look_again()));
+            let found = crate::time::timeout(TIME_MAX, accepting).await;
+            found.expect("it is found").expect("no panic").expect("no error");
+        });
+        drop(end);
+        first.join().unwrap();
     }
 }
