@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::served::{answer, ask};
@@ -35,7 +35,7 @@ pub(crate) fn until<T>(what: &str, mut asked: impl FnMut() -> Option<T>) -> T {
 }
 
 impl Supervised {
-    /// Starts it on a free port, two workers on one core, and waits until it serves.
+    /// Starts it on a free port and waits until it serves.
     #[track_caller]
     pub(crate) fn start(arguments: &[&str]) -> Supervised {
         let mut command = Command::new(env!("CARGO_BIN_EXE_annulet-serve"));
@@ -58,15 +58,26 @@ impl Supervised {
                 heard.lock().unwrap_or_else(PoisonError::into_inner).push_str(&std::mem::take(&mut line));
             }
         });
-        let mut greeting = String::new();
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-        while !greeting.contains("ring ") {
-            assert_ne!(stdout.read_line(&mut greeting).unwrap(), 0, "it ended after saying {greeting:?}");
-        }
-        // A successor greets as well, and must not find the pipe closed.
+        let (line_of, lines) = mpsc::channel();
+        // Reads on after the greeting: a successor greets as well, and must not find the pipe closed.
         std::thread::spawn(move || {
-            let _ = stdout.read_to_string(&mut String::new());
+            let mut line = String::new();
+            while stdout.read_line(&mut line).is_ok_and(|count| count > 0) {
+                // Nobody listens any more once it serves.
+                let _ = line_of.send(std::mem::take(&mut line));
+            }
         });
+        let mut greeting = String::new();
+        while !greeting.contains("ring ") {
+            match lines.recv_timeout(TIME_MAX) {
+                Ok(line) => greeting.push_str(&line),
+                Err(error) => {
+                    let _ = child.kill();
+                    panic!("it does not serve ({error}), after saying {greeting:?}");
+                }
+            }
+        }
         let address = greeting.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
         Supervised { child, address: address.parse().unwrap(), said, successors: Vec::new() }
     }

@@ -40,7 +40,8 @@ const UNHURRIED: [&str; 4] = ["--drain-idle", "5m", "--drain", "5m"];
 /// Asks until an answer closes the connection: the order to end may come later than the next request.
 #[track_caller]
 fn check_told_to_close(mut stream: TcpStream) {
-    loop {
+    let start = Instant::now();
+    while start.elapsed() < TIME_MAX {
         ask(&mut stream, "/");
         let mut all = String::new();
         while !all.ends_with("<h1>Index</h1>") {
@@ -54,6 +55,7 @@ fn check_told_to_close(mut stream: TcpStream) {
             return;
         }
     }
+    panic!("no answer has said that it is the last");
 }
 
 /// The number behind `words` in what was said.
@@ -127,6 +129,18 @@ fn a_worker_that_is_asked_to_end_is_replaced() {
     served.hear("ended with exit code 0; another takes its place", 1);
     served.check_serves();
     assert_ne!(served.workers(1), old);
+}
+
+#[test]
+fn sigusr1_prints_the_tasks_of_every_worker() {
+    for mode in ["processes", "threads"] {
+        let served = Supervised::start(&["--workers", mode]);
+        let cores = annulet::placement::available_cores().unwrap().len();
+        served.signal("USR1");
+        // Each loop has one that hears its supervisor.
+        served.hear("\"supervisor\" (", cores);
+        served.check_serves();
+    }
 }
 
 #[test]
@@ -241,6 +255,34 @@ fn a_new_binary_that_fails_leaves_the_old_one_serving() {
         assert!(served.wait().success());
     }
     std::fs::remove_dir_all(program.parent().unwrap()).unwrap();
+}
+
+/// A program that is never ready, and says so; it ends when it is asked to, and by itself after a while.
+const NEVER_READY: &str = "#!/bin/sh
+trap 'echo never ready, and asked to end >&2; exit 0' TERM
+echo it waits >&2
+for _ in $(seq 2000); do sleep 0.1; done
+";
+
+#[test]
+fn a_new_binary_that_is_not_ready_ends_with_the_old_one() {
+    for mode in ["processes", "threads"] {
+        let program = name_of_its_own(&format!("coming-{mode}"));
+        let mut command = Command::new(&program);
+        let arguments = ["--listen", "127.0.0.1:0", "--workers", mode, "--cores", &first_core()];
+        let mut served = Supervised::of(command.args(arguments));
+        std::fs::remove_file(&program).unwrap();
+        // Written by a process of its own, see `name_of_its_own`.
+        let write = "printf %s \"$1\" >\"$2\" && chmod +x \"$2\"";
+        let wrote = Command::new("sh").args(["-c", write, "sh", NEVER_READY]).arg(&program).status().unwrap();
+        assert!(wrote.success());
+        served.signal("USR2");
+        served.hear("it waits", 1);
+        served.signal("TERM");
+        assert!(served.wait().success());
+        served.hear("never ready, and asked to end", 1);
+        std::fs::remove_dir_all(program.parent().unwrap()).unwrap();
+    }
 }
 
 #[test]

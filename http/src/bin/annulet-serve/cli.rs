@@ -44,12 +44,13 @@ pub(crate) struct Options {
     pub(crate) connections_max: Option<usize>,
 
     /// Watch over the workers, which are threads of one process, or processes below a supervisor. One that dies is replaced; SIGHUP
-    /// replaces them one by one, SIGUSR2 the program by what its file is now, without losing a request.
+    /// replaces them one by one, SIGUSR2 the program by what its file is now, without losing a request. SIGUSR1 prints the tasks.
     #[arg(long, value_name = "threads|processes", value_parser = parse_workers,
         conflicts_with_all = ["accept", "connections_max", "placement", "admin"])]
     pub(crate) workers: Option<Workers>,
 
-    /// Become this user once the addresses are bound; for root.
+    /// Become this user once the addresses are bound; for root. What worker processes read when they start, such as keys, this user
+    /// must be able to read.
     #[arg(long, value_name = "NAME", requires = "workers")]
     pub(crate) user: Option<String>,
 

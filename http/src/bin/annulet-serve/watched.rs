@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use annulet::signal::{SignalKind, dump_tasks_on};
 use annulet::{Builder, Core, Started, Workers};
 use annulet_http::{AccessLog, Server};
 
@@ -59,7 +60,9 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
         if let Some(file) = &log {
             server = server.with_access_log(AccessLog::new(file.clone(), format));
         }
-        serve(core, server, acceptor.clone(), patience, cut_here.clone())
+        // One dump prints the tasks of all loops of its process.
+        let dumps = workers == Workers::Processes || core.index() == 0;
+        serve(core, server, acceptor.clone(), patience, dumps, cut_here.clone())
     };
     builder.supervise(|started| greet(started, scheme, &descriptors), make)?;
     // Of all threads, or of the one worker that this process is.
@@ -102,8 +105,12 @@ async fn serve(
     server: Server,
     acceptor: Option<Acceptor>,
     patience: Patience,
+    dumps: bool,
     cut: Arc<AtomicUsize>,
 ) {
+    if dumps && let Err(error) = dump_tasks_on(SignalKind::user_defined1()) {
+        eprintln!("annulet-serve: SIGUSR1 will not tell of tasks: {error}");
+    }
     for listener in core.take_listeners() {
         let (server, acceptor) = (server.clone(), acceptor.clone());
         // Detached: it ends when the server drains.
