@@ -34,6 +34,14 @@ impl Data {
         }
     }
 
+    /// What is left of it, if it can be given away without a copy.
+    pub(crate) fn take_owned(&mut self) -> Option<Bytes> {
+        match &mut self.0 {
+            Kind::Bytes(bytes) => Some(std::mem::take(bytes)),
+            Kind::Chunk(..) => None,
+        }
+    }
+
     pub(crate) fn advance(&mut self, count: usize) {
         match &mut self.0 {
             Kind::Bytes(bytes) => bytes.advance(count),

@@ -44,6 +44,31 @@ impl Outgoing {
         }
     }
 
+    /// As [`push`](Outgoing::push) for a piece that leaves by itself: appends what stands before it, and says how much of it is to leave.
+    pub fn begin_piece(&mut self, out: &mut Vec<u8>, len: usize) -> usize {
+        match &mut self.length {
+            Length::Chunked => {
+                push_hex(out, len);
+                out.extend_from_slice(b"\r\n");
+                len
+            }
+            Length::Known(left) => {
+                let here = len.min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= here as u64;
+                self.is_broken |= here < len;
+                here
+            }
+            Length::UntilClose => len,
+        }
+    }
+
+    /// Appends what stands behind such a piece.
+    pub fn end_piece(&mut self, out: &mut Vec<u8>) {
+        if self.length == Length::Chunked {
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
     /// Whether what was pushed is too much already, so that nothing more is of use.
     #[must_use]
     pub fn is_broken(&self) -> bool {

@@ -24,6 +24,7 @@ use crate::body::{Body, Chunk, Piece, Source};
 use crate::h1::connection::{Exchange, Stage};
 use crate::h1::encode::CONTINUE;
 use crate::h1::head::{is_empty_lines, is_head_request};
+use crate::h1::outgoing::Outgoing;
 use crate::h1::{Limits, Refusal};
 use crate::handler::{PendingCall, poll_call};
 use crate::recycle::Buffer;
@@ -43,6 +44,12 @@ const EXPECT_BYTES_MIN: u64 = 32 * 1024;
 
 /// How late it may be noticed that a client takes nothing any more.
 const PROGRESS_STEP_MAX: Duration = Duration::from_secs(1);
+
+/// Content in memory of its own that is as long as this leaves without a copy. In bytes.
+const OWNED_BYTES_MIN: usize = 16 * 1024;
+
+/// Longer content is waited for until it has nearly left: it counts among what the connection holds. In bytes.
+const OWNED_BYTES_FREE: usize = 128 * 1024;
 
 /// So much is received ahead while an answer is being made; the rest stays with the kernel. In bytes.
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
@@ -538,6 +545,14 @@ impl<S: Transport> Connection<S> {
                 {
                     return Some(End::Gone);
                 }
+                if piece.rest().len() >= OWNED_BYTES_MIN
+                    && let Some(bytes) = piece.take_owned()
+                {
+                    if !self.leave_owned(&mut leaving.outgoing, bytes).await {
+                        return Some(End::Gone);
+                    }
+                    break;
+                }
                 let count = piece.rest().len().min(PIECE_BYTES_MAX);
                 self.stream.with_send_buffer(|out| leaving.outgoing.push(out, &piece.rest()[..count]));
                 piece.advance(count);
@@ -547,6 +562,21 @@ impl<S: Transport> Connection<S> {
             }
         }
         Some(End::Finished)
+    }
+
+    /// Lets a large piece leave without a copy. `false` if the client does not take what is before it.
+    async fn leave_owned(&self, outgoing: &mut Outgoing, mut bytes: Bytes) -> bool {
+        let len = self.stream.with_send_buffer(|out| outgoing.begin_piece(out, bytes.len()));
+        bytes.truncate(len);
+        while let Err(refused) = self.stream.try_send_bytes(bytes) {
+            bytes = refused;
+            if !self.wait_written(TcpStream::poll_flush).await {
+                return false;
+            }
+        }
+        self.stream.with_send_buffer(|out| outgoing.end_piece(out));
+        // What it takes in memory is the connection's as long as it waits.
+        len <= OWNED_BYTES_FREE || self.wait_written(TcpStream::poll_write_ready).await
     }
 
     fn finish_pieces(&self, leaving: Leaving) -> Option<End> {

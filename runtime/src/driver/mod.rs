@@ -40,6 +40,8 @@ pub(crate) enum Op {
     /// Send what the socket takes at once. No event at all means that every byte was taken by the time the submission
     /// was consumed; an event carries the short count or the error. See [`Driver::settled`].
     SendNow { fd: RawFd, bytes: *const u8, len: u32 },
+    /// Send all bytes of the message's parts, as [`Send`](Op::Send) does.
+    SendMessage { fd: RawFd, message: *const libc::msghdr },
     /// recvmsg(2), with MSG_CMSG_CLOEXEC and `flags`.
     ReceiveMessage { fd: RawFd, message: *mut libc::msghdr, flags: u32 },
     /// openat(2) with O_CLOEXEC and O_LARGEFILE; relative to the working directory. The result is a descriptor.

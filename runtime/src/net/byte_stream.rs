@@ -186,6 +186,16 @@ macro_rules! byte_stream {
                 self.0.send(bytes).await
             }
 
+            /// Lets `bytes` leave without a copy, behind what was written before and before what is written from here on. One value
+            /// at a time: gives them back while others have not left ([`flush`](Self::flush) waits for that). After an error that
+            /// ended sending they are dropped, as written bytes are.
+            ///
+            /// They count as written: for [`send_buffered`](Self::send_buffered), and for those who wait for room or for the flush.
+            /// They leave also when the stream is dropped. Worth it for some 16 KiB and more.
+            pub fn try_send_bytes(&self, bytes: bytes::Bytes) -> Result<(), bytes::Bytes> {
+                self.0.try_send_bytes(bytes)
+            }
+
             /// From `deadline` on, waiting for bytes fails with `TimedOut`, until another deadline is set; `None` for never.
             /// A store: cheap enough for every request.
             #[inline]

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use socket2::SockRef;
 
 use super::share::{Counted, Group};
 use crate::op::{Lease, ended};
 use crate::shard::Shard;
-use crate::socket::{NotLent, Received, SEND_HIGH_WATER, SocketId};
+use crate::socket::{NotLent, NotOwned, Received, SEND_HIGH_WATER, SocketId};
 use crate::task::{WaitsFor, waits};
 
 /// Bytes that a lingering close reads and throws away at the most; a peer that sends more is cut off.
@@ -344,6 +345,22 @@ impl Stream {
             returned
         })
         .await
+    }
+
+    pub(super) fn try_send_bytes(&self, bytes: Bytes) -> Result<(), Bytes> {
+        // Dropped here where there is nothing to do: outside of the borrow, because its owner may be anybody's code.
+        if self.shard.is_closing() || bytes.is_empty() {
+            return Ok(());
+        }
+        let taken = self.shard.io.borrow_mut().sockets.try_own(self.id, bytes);
+        match taken {
+            Ok(()) => Ok(()),
+            Err(NotOwned::Busy(bytes)) => Err(bytes),
+            Err(NotOwned::Ended(bytes)) => {
+                drop(bytes);
+                Ok(())
+            }
+        }
     }
 
     #[inline]

@@ -118,9 +118,14 @@ impl Shard {
         }
         io.expire(self.clock.now());
         let mut due = io.wakes.take();
+        let sent = io.wakes.take_sent();
         drop(io);
         due.drain(..).for_each(std::task::Waker::wake);
         self.io.borrow_mut().wakes.put_back(due);
+        if let Some(mut sent) = sent {
+            sent.clear();
+            self.io.borrow_mut().wakes.put_back_sent(sent);
+        }
         Ok(())
     }
 

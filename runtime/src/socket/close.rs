@@ -34,7 +34,7 @@ impl Sockets {
             self.abandon(id, cx);
             return wakers;
         }
-        if socket.send != SendState::Idle || !socket.gather.is_empty() {
+        if socket.send != SendState::Idle || socket.waiting() > 0 {
             socket.rearm_timer(id, cx.now.saturating_add(CLOSE_DRAIN_NS), cx);
         }
         self.continue_close(id, cx);
@@ -49,7 +49,7 @@ impl Sockets {
     /// Closes the descriptor once nothing is left to send.
     pub(super) fn continue_close(&mut self, id: SocketId, cx: &mut Context<'_>) {
         let socket = self.socket(id);
-        if socket.fd != -1 && socket.send == SendState::Idle && socket.gather.is_empty() {
+        if socket.fd != -1 && socket.send == SendState::Idle && socket.waiting() == 0 {
             // SAFETY: closing points to no memory; the slot gives its descriptor away here.
             unsafe { cx.driver.push(Op::Close { fd: socket.fd }, Key::IGNORED) };
             socket.fd = -1;
@@ -64,6 +64,8 @@ impl Sockets {
     pub(crate) fn abandon(&mut self, id: SocketId, cx: &mut Context<'_>) {
         let Some(socket) = self.find(id).filter(|socket| socket.closing) else { return };
         socket.gather.clear();
+        let unsent = socket.take_owned(false);
+        cx.wakes.push_sent(unsent);
         socket.abandoned = true;
         if socket.send != SendState::Idle {
             // SAFETY: a cancellation points to no memory.

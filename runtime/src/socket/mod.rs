@@ -19,11 +19,14 @@
 mod close;
 mod datagram;
 mod listener;
+mod owned;
 mod receive;
 mod send;
 mod table;
 
 use std::task::Waker;
+
+use bytes::Bytes;
 
 use crate::driver::Driver;
 use crate::op::BufferPool;
@@ -31,6 +34,7 @@ use crate::time::{TimerKey, Timers};
 
 pub(crate) use datagram::{Envelope, NAME_BYTES as DATAGRAM_NAME_BYTES};
 pub(crate) use listener::{ListenerId, Listeners};
+pub(crate) use owned::NotOwned;
 pub(crate) use receive::Received;
 pub(crate) use send::{NotLent, SEND_HIGH_WATER};
 pub(crate) use table::{SocketId, Sockets};
@@ -47,30 +51,52 @@ pub(crate) struct Context<'a> {
 
 /// Wakers that are due; woken by the shard once no table is borrowed, because a waker may run any code.
 #[derive(Debug, Default)]
-pub(crate) struct Wakes(Vec<Waker>);
+pub(crate) struct Wakes {
+    wakers: Vec<Waker>,
+    /// Bytes of users that have left: to be dropped then, too.
+    sent: Vec<Bytes>,
+}
 
 impl Wakes {
     #[inline]
     pub(crate) fn push(&mut self, waiter: &mut Option<Waker>) {
         if let Some(waker) = waiter.take() {
-            self.0.push(waker);
+            self.wakers.push(waker);
         }
     }
 
     pub(crate) fn take(&mut self) -> Vec<Waker> {
-        std::mem::take(&mut self.0)
+        std::mem::take(&mut self.wakers)
+    }
+
+    pub(crate) fn push_sent(&mut self, bytes: Option<Bytes>) {
+        self.sent.extend(bytes);
+    }
+
+    /// Bytes to drop, if there are any.
+    #[inline]
+    pub(crate) fn take_sent(&mut self) -> Option<Vec<Bytes>> {
+        (!self.sent.is_empty()).then(|| std::mem::take(&mut self.sent))
+    }
+
+    /// Gives the vector back, as [`put_back`](Self::put_back) does.
+    pub(crate) fn put_back_sent(&mut self, mut sent: Vec<Bytes>) {
+        debug_assert!(sent.is_empty());
+        if self.sent.is_empty() {
+            std::mem::swap(&mut self.sent, &mut sent);
+        }
     }
 
     /// Gives the emptied vector back, so that it is not allocated anew each turn.
     pub(crate) fn put_back(&mut self, mut wakers: Vec<Waker>) {
         wakers.clear();
-        if self.0.is_empty() {
-            self.0 = wakers;
+        if self.wakers.is_empty() {
+            self.wakers = wakers;
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.wakers.is_empty()
     }
 }
 

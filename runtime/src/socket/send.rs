@@ -32,7 +32,7 @@ const SPARE_BYTES_MAX: usize = 16 * 1024;
 const SPARE_COUNT_MAX: usize = 256;
 /// What one request carries at the most. A request completes when all of its bytes are taken, so this is the step in which
 /// [`Sockets::unsent`] shows that a slow reader takes some.
-const SEND_BYTES_MAX: usize = 256 * 1024;
+pub(super) const SEND_BYTES_MAX: usize = 256 * 1024;
 /// The first allocation of a send buffer.
 const SPARE_BYTES_MIN: usize = 2048;
 
@@ -93,7 +93,7 @@ impl Sockets {
         if socket.lent.is_some() {
             return Err(NotLent::Busy(bytes));
         }
-        if socket.send != SendState::Idle || !socket.gather.is_empty() || socket.send_error != 0 {
+        if socket.send != SendState::Idle || socket.waiting() > 0 || socket.send_error != 0 {
             return Err(NotLent::FlushFirst(bytes));
         }
         debug_assert!(!bytes.is_empty());
@@ -139,10 +139,10 @@ impl Sockets {
 
     /// Puts a socket with gathered bytes among those that are flushed at the end of the turn.
     #[inline]
-    fn mark_dirty(&mut self, id: SocketId) {
+    pub(super) fn mark_dirty(&mut self, id: SocketId) {
         let socket = self.socket(id);
         let may_send = socket.send == SendState::Idle && socket.lent.is_none();
-        if may_send && !socket.gather.is_empty() && !socket.dirty {
+        if may_send && socket.waiting() > 0 && !socket.dirty {
             socket.dirty = true;
             self.dirty.push(id);
         }
@@ -152,8 +152,8 @@ impl Sockets {
     #[inline]
     pub(crate) fn unsent(&mut self, id: SocketId) -> usize {
         let socket = self.socket(id);
-        let flying = if socket.send == SendState::Idle { 0 } else { socket.flying.len() - socket.sent };
-        socket.gather.len() + flying
+        let flying = if socket.send == SendState::Idle { 0 } else { socket.flight() - socket.sent };
+        socket.waiting() + flying
     }
 
     /// Ready when fewer than `below` bytes are unsent, or with the error that ended sending.
@@ -186,14 +186,21 @@ impl Sockets {
         for id in dirty.drain(..) {
             let Some(socket) = self.find(id) else { continue };
             socket.dirty = false;
-            if socket.send != SendState::Idle || socket.lent.is_some() || socket.gather.is_empty() {
+            if socket.send != SendState::Idle || socket.lent.is_some() || socket.waiting() == 0 {
                 continue;
             }
             std::mem::swap(&mut socket.gather, &mut socket.flying);
             socket.sent = 0;
+            let owned = socket.owned.is_some();
+            if owned {
+                let spare = &mut self.spare;
+                let slot = &mut self.slots[id.slot as usize];
+                slot.board(spare);
+            }
+            let socket = self.socket(id);
             // Where somebody waits for the outcome, a completion must end the loop's sleep; silence would not.
             let awaited = socket.closing || socket.writer.is_some();
-            let whole = socket.flying.len() <= SEND_BYTES_MAX;
+            let whole = socket.flying.len() <= SEND_BYTES_MAX && !owned;
             socket.send = if skip && whole && !awaited { SendState::Trying } else { SendState::Flying };
             submit(socket, id, cx);
             if socket.send == SendState::Trying {
@@ -230,8 +237,8 @@ impl Sockets {
         match result {
             count if count >= 0 => {
                 socket.sent += count as usize;
-                debug_assert!(socket.sent <= socket.flying.len());
-                let is_all = socket.sent == socket.flying.len();
+                debug_assert!(socket.sent <= socket.flight());
+                let is_all = socket.sent == socket.flight();
                 self.sent_bytes += count as u64;
                 if is_all {
                     return self.sent_all(id, cx);
@@ -241,6 +248,8 @@ impl Sockets {
             errno => {
                 socket.send_error = -errno;
                 socket.gather.clear();
+                let unsent = socket.take_owned(false);
+                cx.wakes.push_sent(unsent);
                 return self.sent_all(id, cx);
             }
         }
@@ -265,8 +274,12 @@ impl Sockets {
                 emptied.clear();
             }
         }
+        if socket.owned.is_some() {
+            let sent = socket.take_owned(true);
+            cx.wakes.push_sent(sent);
+        }
         // Half of the high-water mark, so that a writer is not woken for every few bytes; a flush waits for zero.
-        if socket.gather.len() < SEND_HIGH_WATER / 2 {
+        if socket.waiting() < SEND_HIGH_WATER / 2 {
             cx.wakes.push(&mut socket.writer);
         }
         let closing = socket.closing;
@@ -299,7 +312,14 @@ fn send_result(socket: &Socket) -> io::Result<()> {
 
 /// Hands the unsent part of `flying` to the kernel.
 #[inline]
-fn submit(socket: &Socket, id: SocketId, cx: &mut Context<'_>) {
+fn submit(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
+    if socket.owned.is_some()
+        && let Some(op) = socket.owned_op()
+    {
+        // SAFETY: as below for `flying`, and the same holds of the owned bytes and the message (invariants there), whose
+        // box is not freed while `send` is not Idle.
+        return unsafe { cx.driver.push(op, id.key(Kind::Send)) };
+    }
     let rest = &socket.flying[socket.sent..];
     // The rest of more than that follows on the completion.
     let (fd, bytes, len) = (socket.fd, rest.as_ptr(), rest.len().min(SEND_BYTES_MAX) as u32);

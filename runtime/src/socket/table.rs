@@ -83,7 +83,9 @@ pub(super) struct Socket {
     /// Bytes that the kernel is reading.
     /// INVARIANT: neither moved in memory, changed nor freed while `send` is not `Idle`.
     pub(super) flying: Vec<u8>,
-    /// How many of `flying` the kernel has taken.
+    /// Bytes that are not copied.
+    pub(super) owned: Option<Box<super::owned::Owned>>,
+    /// How many of `flying`, and of owned bytes behind them, the kernel has taken.
     pub(super) sent: usize,
     /// When waiting for bytes fails, in nanoseconds of the shard's clock; `u64::MAX` for never.
     pub(super) deadline: u64,
@@ -103,7 +105,7 @@ pub(super) struct Lent {
 /// All sockets of a core.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
-    slots: Vec<Socket>,
+    pub(super) slots: Vec<Socket>,
     free: Vec<u32>,
     /// Sockets with gathered bytes and nothing in flight.
     pub(super) dirty: Vec<SocketId>,
@@ -240,6 +242,7 @@ impl Socket {
             writer: None,
             gather: Vec::new(),
             flying: Vec::new(),
+            owned: None,
             sent: 0,
             deadline: u64::MAX,
             timer: None,

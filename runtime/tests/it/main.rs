@@ -17,6 +17,7 @@ mod io_traits;
 mod mesh;
 mod metrics;
 mod net;
+mod owned;
 mod process;
 mod resolve;
 mod shutdown;

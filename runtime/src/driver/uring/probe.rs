@@ -10,12 +10,13 @@ use super::{Capabilities, Feature, Uring};
 use crate::driver::{Key, Kind, Op, Wait};
 
 /// Opcodes without which there is no runtime; all are older than `IORING_FEAT_EXT_ARG` (5.11).
-const REQUIRED: [(u8, &str); 15] = [
+const REQUIRED: [(u8, &str); 16] = [
     (opcode::Accept::CODE, "accept"),
     (opcode::Connect::CODE, "connect"),
     (opcode::Recv::CODE, "recv"),
     (opcode::Send::CODE, "send"),
     (opcode::RecvMsg::CODE, "recvmsg"),
+    (opcode::SendMsg::CODE, "sendmsg"),
     (opcode::OpenAt::CODE, "openat"),
     (opcode::Read::CODE, "read"),
     (opcode::Write::CODE, "write"),

@@ -13,7 +13,7 @@ use io_uring::{Probe, Submitter, opcode, squeue};
 use super::{Capabilities, Feature};
 
 /// Every opcode that `sqe` makes entries of. One that is missing here fails with EACCES in its first test.
-const OPCODES: [u8; 21] = [
+const OPCODES: [u8; 22] = [
     opcode::Accept::CODE,
     opcode::AsyncCancel::CODE,
     opcode::Close::CODE,
@@ -29,6 +29,7 @@ const OPCODES: [u8; 21] = [
     opcode::RecvMsg::CODE,
     opcode::RenameAt::CODE,
     opcode::Send::CODE,
+    opcode::SendMsg::CODE,
     opcode::Statx::CODE,
     opcode::SymlinkAt::CODE,
     opcode::Timeout::CODE,

@@ -57,6 +57,9 @@ pub(super) fn entry(
             .flags(SEND_ALL | libc::MSG_DONTWAIT)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS),
+        Op::SendMessage { fd, message } => {
+            opcode::SendMsg::new(Fd(fd), message).flags(SEND_ALL as u32).build()
+        }
         Op::ReceiveMessage { fd, message, flags } => {
             opcode::RecvMsg::new(Fd(fd), message).flags(libc::MSG_CMSG_CLOEXEC as u32 | flags).build()
         }
