@@ -575,6 +575,9 @@ impl<S: Transport> Connection<S> {
             }
         }
         self.stream.with_send_buffer(|out| outgoing.end_piece(out));
+        if let Some(entry) = &mut *self.entry.borrow_mut() {
+            entry.bytes += len as u64;
+        }
         // What it takes in memory is the connection's as long as it waits.
         len <= OWNED_BYTES_FREE || self.wait_written(TcpStream::poll_write_ready).await
     }
