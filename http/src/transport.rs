@@ -10,6 +10,7 @@ use annulet::Lease;
 use annulet::net::TcpStream;
 #[cfg(feature = "tls")]
 use annulet_tls::{Plaintext, TlsStream};
+use bytes::Bytes;
 
 use crate::body::{Chunk, Piece};
 use crate::socket::Socket;
@@ -28,6 +29,10 @@ pub(crate) trait Transport: 'static {
     fn expect_recv(&self, bytes: u64);
     fn set_recv_deadline(&self, deadline: Option<Instant>);
     fn with_send_buffer<R>(&self, f: impl FnOnce(&mut Vec<u8>) -> R) -> R;
+    /// Whether it takes memory of somebody else's and lets it leave without a copy.
+    const TAKES_OWNED: bool;
+    /// Takes `bytes` behind what is buffered, unless others wait.
+    fn try_send_bytes(&self, bytes: Bytes) -> Result<(), Bytes>;
     fn send_buffered(&self) -> usize;
     /// Bytes that wait to leave beside those in the buffer that `with_send_buffer` lends, where that buffer does not tell.
     fn unsent_beside(&self) -> usize;
@@ -56,6 +61,12 @@ impl Received for Lease {
 
 impl Transport for TcpStream {
     type Received = Lease;
+
+    const TAKES_OWNED: bool = true;
+
+    fn try_send_bytes(&self, bytes: Bytes) -> Result<(), Bytes> {
+        TcpStream::try_send_bytes(self, bytes)
+    }
 
     #[inline]
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Lease>>> {
@@ -133,6 +144,13 @@ impl Received for Plaintext {
 #[cfg(feature = "tls")]
 impl Transport for TlsStream {
     type Received = Plaintext;
+
+    // Encrypting is the copy.
+    const TAKES_OWNED: bool = false;
+
+    fn try_send_bytes(&self, bytes: Bytes) -> Result<(), Bytes> {
+        Err(bytes)
+    }
 
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Plaintext>>> {
         TlsStream::poll_recv(self, cx)

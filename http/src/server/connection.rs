@@ -545,7 +545,8 @@ impl<S: Transport> Connection<S> {
                 {
                     return Some(End::Gone);
                 }
-                if piece.rest().len() >= OWNED_BYTES_MIN
+                if S::TAKES_OWNED
+                    && piece.rest().len() >= OWNED_BYTES_MIN
                     && let Some(bytes) = piece.take_owned()
                 {
                     if !self.leave_owned(&mut leaving.outgoing, bytes).await {
@@ -570,7 +571,7 @@ impl<S: Transport> Connection<S> {
         bytes.truncate(len);
         while let Err(refused) = self.stream.try_send_bytes(bytes) {
             bytes = refused;
-            if !self.wait_written(TcpStream::poll_flush).await {
+            if !self.wait_written(S::poll_flush).await {
                 return false;
             }
         }
@@ -579,7 +580,7 @@ impl<S: Transport> Connection<S> {
             entry.bytes += len as u64;
         }
         // What it takes in memory is the connection's as long as it waits.
-        len <= OWNED_BYTES_FREE || self.wait_written(TcpStream::poll_write_ready).await
+        len <= OWNED_BYTES_FREE || self.wait_written(S::poll_write_ready).await
     }
 
     fn finish_pieces(&self, leaving: Leaving) -> Option<End> {

@@ -37,6 +37,17 @@ impl Stream for Pieces {
     }
 }
 
+/// Of 40 000, 1, 100 000 and 20 000 bytes: those that leave without a copy and one that is copied between them.
+fn large_pieces() -> Pieces {
+    const LARGE: &str = match std::str::from_utf8(&[b'x'; 100_000]) {
+        Ok(text) => text,
+        Err(_) => panic!("x is a character"),
+    };
+    pieces(&[Some(&LARGE[..40_000]), Some("y"), Some(LARGE), Some(&LARGE[..20_000])])
+}
+
+const LARGE_TOTAL: u64 = 160_001;
+
 fn abc() -> Pieces {
     pieces(&[Some("ab"), Some(""), Some("c")])
 }
@@ -89,6 +100,9 @@ fn router() -> Router {
             Response::events(Events(events))
         })
         .route(Method::POST, "/echo", async |request: Request| Response::stream(request.into_chunks()))
+        .get("/large-pieces", async |_: Request| Response::stream(large_pieces()))
+        .get("/large-exact", async |_: Request| Response::stream(large_pieces()).with_length(LARGE_TOTAL))
+        .get("/large-long", async |_: Request| Response::stream(large_pieces()).with_length(60_000))
         .get("/large", async |_: Request| "x".repeat(1_000_000))
 }
 
@@ -223,6 +237,41 @@ fn long_content_in_memory() {
         let (content, next) = rest.split_at(1_000_000);
         assert!(content.bytes().all(|b| b == b'x') && next.starts_with("HTTP/1.1 200 OK\r\n"));
     });
+}
+
+/// The content of `path`, and whether the next request was answered behind it.
+fn large_content(path: &'static str) -> (String, bool) {
+    let (tell, told) = std::sync::mpsc::channel();
+    with_router(router(), async move |_, address| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(get(path).as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let answers = read_all(&stream).await;
+        let (_, rest) = answers.split_once("\r\n\r\n").unwrap();
+        let (content, next) = match rest.split_once("HTTP/1.1 200 OK\r\n") {
+            Some((content, next)) => (content, next.ends_with("index")),
+            None => (rest, false),
+        };
+        tell.send((content.to_owned(), next)).unwrap();
+    });
+    told.recv().unwrap()
+}
+
+#[test]
+fn large_pieces_keep_their_frame() {
+    let x = |count| "x".repeat(count);
+    let whole = format!("{}y{}", x(40_000), x(120_000));
+    let chunks = format!(
+        "9c40\r\n{}\r\n1\r\ny\r\n186a0\r\n{}\r\n4e20\r\n{}\r\n0\r\n\r\n",
+        x(40_000),
+        x(100_000),
+        x(20_000)
+    );
+    assert!(large_content("/large-pieces") == (chunks, true));
+    assert!(large_content("/large-exact") == (whole.clone(), true));
+    // A length that is a lie: no byte beyond it, and no answer behind it.
+    assert!(large_content("/large-long") == (whole[..60_000].to_owned(), false));
 }
 
 fn endless(len: usize) -> (Router, Rc<Cell<usize>>, Rc<Cell<bool>>) {
