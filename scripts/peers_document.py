@@ -26,9 +26,9 @@ with the same pages (`bench/peers`). Made by `scripts/peers`; nothing here is wr
 {facts}
 
 Each server has one core, the load (`annulet-bench load`, one loop) another. Within a case all servers are up and are loaded
-one after the other, in an order that turns around every round. Figures are medians over the rounds; ratios are taken within a
-round and their median is given. "Side by side" is the ratio of CPU per request while both share the core, each under its own
-load. CPU is that of all processes of the server, user and system, per answered request. **A cell in bold is one where
+one after the other, in an order that turns around every round; the first is loaded once before for nothing. Figures are
+medians over the rounds; ratios are taken within a round and their median is given. "Side by side" is the ratio of CPU per
+request while both share the core, each under its own load. CPU is that of all processes of the server, user and system, per answered request. **A cell in bold is one where
 another server is better than annulet.** The floor is no server: it is the limit, and never in bold.
 
 ## How large is the noise
