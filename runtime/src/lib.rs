@@ -66,7 +66,7 @@ pub use readiness::{Readiness, ReadinessState};
 pub use runtime::{Builder, Core, Loops, capabilities, run, spawn};
 pub use shard::{Gather, LoopPolicy};
 pub use stop::Stopped;
-pub use supervisor::{Ended, Started, Workers};
+pub use supervisor::{Beside, Ended, Started, Workers};
 pub use task::{JoinError, JoinHandle};
 pub use together::gather as join_all;
 pub use together::{Either, TaskGroup, When, gather, join, join3, race, select, wait};

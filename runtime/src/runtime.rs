@@ -103,8 +103,8 @@ pub struct Builder {
     pub(crate) cores: Option<Vec<usize>>,
     pub(crate) listen: Vec<SocketAddr>,
     is_unpinned: bool,
-    accept: AcceptPolicy,
-    connections_max: Option<usize>,
+    pub(crate) accept: AcceptPolicy,
+    pub(crate) connections_max: Option<usize>,
     pub(crate) listen_options: ListenOptions,
     /// Only if nothing else is listened on.
     pub(crate) listen_default: Option<SocketAddr>,

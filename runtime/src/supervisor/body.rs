@@ -22,6 +22,8 @@ pub(super) struct Worker {
     pub(super) slot: usize,
     pub(super) body: Body,
     pub(super) link: Link,
+    /// Its row on the board.
+    pub(super) row: Option<usize>,
     /// It has said so. Before that a signal may end it: its handlers are not there yet.
     pub(super) is_ready: bool,
 }

@@ -2,13 +2,14 @@
 //! descriptors; or the sockets of systemd's socket activation.
 //!
 //! ```text
-//!   ANNULET_WORKER     1 PARENT LINK SLOT CORE DESCRIPTOR,DESCRIPTOR…
+//!   ANNULET_WORKER     1 PARENT LINK SLOT CORE BOARD:ROW DESCRIPTOR,DESCRIPTOR…
 //!   ANNULET_SUCCESSOR  1 PARENT LINK ADDRESS=DESCRIPTOR,DESCRIPTOR… ADDRESS~DESCRIPTOR …
 //!   LISTEN_FDS         see sd_listen_fds(3)
 //! ```
 //!
 //! The first word is the version of the format: a successor may be of another version of this crate, and one that
-//! understands nothing must fail and not guess. `=` is a group of sockets, one a slot, `~` are sockets that slots share.
+//! understands nothing must fail and not guess. `=` is a group of sockets, one a slot, `~` are sockets that slots share. A `-`
+//! stands for no core, which is who is beside the workers, for no board, and for no row.
 //!
 //! The variables are inherited further, by children of a worker that are not meant. Those find another parent's number
 //! there, and descriptors that are none of these.
@@ -24,6 +25,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketType, sockopt};
+
+use crate::metrics::Board;
 
 pub(super) const WORKER: &str = "ANNULET_WORKER";
 pub(super) const SUCCESSOR: &str = "ANNULET_SUCCESSOR";
@@ -48,7 +51,12 @@ pub(super) enum Role {
 pub(super) struct Worker {
     pub(super) link: UnixStream,
     pub(super) slot: usize,
-    pub(super) core: usize,
+    /// None: it is beside the workers.
+    pub(super) core: Option<usize>,
+    /// Of all workers.
+    pub(super) board: Option<Board>,
+    /// Its own row there.
+    pub(super) row: Option<usize>,
     pub(super) listeners: Vec<TcpListener>,
 }
 
@@ -68,7 +76,9 @@ pub(super) struct WorkerWords {
     pub(super) parent: u32,
     pub(super) link: RawFd,
     pub(super) slot: usize,
-    pub(super) core: usize,
+    pub(super) core: Option<usize>,
+    pub(super) board: Option<RawFd>,
+    pub(super) row: Option<usize>,
     pub(super) listeners: Vec<RawFd>,
 }
 
@@ -95,7 +105,9 @@ impl Role {
             let words = WorkerWords::decode(&words).ok_or_else(|| not_understood(WORKER, &words))?;
             if let Some(link) = take_link(words.link, words.parent == parent) {
                 let listeners = take_listeners(&words.listeners)?;
-                return Ok(Role::Worker(Worker { link, slot: words.slot, core: words.core, listeners }));
+                let board = words.board.map(|fd| Board::from_fd(take(fd)?)).transpose()?;
+                let WorkerWords { slot, core, row, .. } = words;
+                return Ok(Role::Worker(Worker { link, slot, core, board, row, listeners }));
             }
         }
         if let Ok(words) = std::env::var(SUCCESSOR) {
@@ -114,18 +126,22 @@ impl Role {
 
 impl WorkerWords {
     pub(super) fn encode(&self) -> String {
-        let WorkerWords { parent, link, slot, core, listeners } = self;
-        format!("{VERSION} {parent} {link} {slot} {core} {}", list(listeners))
+        let WorkerWords { parent, link, slot, core, board, row, listeners } = self;
+        let (core, board, row) = (or_dash(*core), or_dash(*board), or_dash(*row));
+        format!("{VERSION} {parent} {link} {slot} {core} {board}:{row} {}", list(listeners))
     }
 
     fn decode(text: &str) -> Option<WorkerWords> {
         let words: Vec<&str> = text.split(' ').collect();
-        let [VERSION, parent, link, slot, core, listeners] = words[..] else { return None };
+        let [VERSION, parent, link, slot, core, board_and_row, listeners] = words[..] else { return None };
+        let (board, row) = board_and_row.split_once(':')?;
         Some(WorkerWords {
             parent: parent.parse().ok()?,
             link: descriptor(link)?,
             slot: slot.parse().ok()?,
-            core: core.parse().ok()?,
+            core: unless_dash(core, |text| text.parse().ok())?,
+            board: unless_dash(board, descriptor)?,
+            row: unless_dash(row, |text| text.parse().ok())?,
             listeners: unlist(listeners)?,
         })
     }
@@ -162,6 +178,15 @@ fn list(descriptors: &[RawFd]) -> String {
 
 fn unlist(text: &str) -> Option<Vec<RawFd>> {
     if text.is_empty() { Some(Vec::new()) } else { text.split(',').map(descriptor).collect() }
+}
+
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// What stands there, or that nothing does; `None` if it is wrong.
+fn unless_dash<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+    if text == "-" { Some(None) } else { parse(text).map(Some) }
 }
 
 /// Neither negative nor one of the standard streams.
@@ -240,13 +265,18 @@ mod tests {
 
     #[test]
     fn words_of_workers() {
-        let words = WorkerWords { parent: 1, link: 5, slot: 2, core: 7, listeners: vec![6, 9] };
-        assert_eq!(words.encode(), "1 1 5 2 7 6,9");
+        let (core, board, row, listeners) = (Some(7), Some(8), Some(0), vec![6, 9]);
+        let words = WorkerWords { parent: 1, link: 5, slot: 2, core, board, row, listeners };
+        assert_eq!(words.encode(), "1 1 5 2 7 8:0 6,9");
+        let beside = WorkerWords { core: None, row: None, ..words.clone() };
+        assert_eq!(beside.encode(), "1 1 5 2 - 8:- 6,9");
+        assert_eq!(WorkerWords::decode(&beside.encode()), Some(beside));
         for listeners in [vec![], vec![3], vec![6, 9]] {
             let words = WorkerWords { listeners, ..words.clone() };
             assert_eq!(WorkerWords::decode(&words.encode()), Some(words));
         }
-        for wrong in ["", "1", "2 1 5 2 7 6,9", "1 1 5 2 7", "1 1 5 2 7 6,", "1 1 -5 2 7 6", "1 1 2 2 7 6"] {
+        let wrong = ["", "1", "2 1 5 2 7 8:0 6,9", "1 1 5 2 7 8:0", "1 1 5 2 7 8:0 6,", "1 1 -5 2 7 8:0 6"];
+        for wrong in wrong.into_iter().chain(["1 1 2 2 7 8:0 6", "1 1 5 2 7 8 6", "1 1 5 2 7 1:0 6"]) {
             assert_eq!(WorkerWords::decode(wrong), None, "{wrong:?}");
         }
     }

@@ -29,6 +29,7 @@ pub(super) enum Report {
 impl Order {
     pub(super) fn byte(self) -> u8 {
         match self {
+            Order::AllServe => b'a',
             Order::TurnRed => b'r',
             Order::Stop => b's',
             Order::Replaced => b'x',
@@ -36,7 +37,7 @@ impl Order {
     }
 
     pub(super) fn from_byte(byte: u8) -> Option<Order> {
-        [Order::TurnRed, Order::Stop, Order::Replaced].into_iter().find(|order| order.byte() == byte)
+        Order::ALL.into_iter().find(|order| order.byte() == byte)
     }
 }
 
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn orders() {
-        for order in [Order::TurnRed, Order::Stop, Order::Replaced] {
+        for order in Order::ALL {
             assert_eq!(Order::from_byte(order.byte()), Some(order));
         }
         assert_eq!(Order::from_byte(PING), None);

@@ -7,15 +7,17 @@
 //!   link      orders and reports, bytes                                   heard       its signals
 //!   process   executing this program again, or its successor              inherit     what that process finds
 //!   sockets   listening sockets, owned for the supervisor's whole life    privileges  giving them up
-//!   manager   what systemd is told
+//!   manager   what systemd is told                                        start       a thread or a process for a slot
+//!   beside    what runs beside the workers and tells of them              rows        whose counters are where
 //! ```
 //!
 //! In processes mode the supervisor makes no ring and no thread. A worker gets its listening socket by inheritance and runs
 //! one pinned loop. A socket pair links the two: by its end each learns that the other is gone.
 //!
 //! Start with [`Builder::supervise`]. Not done here: limits on what workers use (cgroups), restarting the supervisor itself
-//! (a service manager), sharing anything between worker processes but their sockets.
+//! (a service manager), sharing anything between worker processes but their sockets and counters.
 
+mod beside;
 mod body;
 mod heard;
 mod inherit;
@@ -24,27 +26,33 @@ mod manager;
 mod plan;
 mod privileges;
 mod process;
+mod rows;
 mod sockets;
+mod start;
 mod watch;
 mod worker;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::metrics::Board;
+use crate::net::AcceptPolicy;
 use crate::readiness::Readiness;
 use crate::runtime::{Builder, Core};
 use crate::signal::Signal;
-use body::Body;
+pub use beside::Beside;
+use beside::BesidePlan;
 use heard::Heard;
 use inherit::Role;
+use rows::Rows;
 use sockets::Sockets;
 use watch::Watch;
+use worker::Makers;
 
 /// What the workers of a [supervised](Builder::supervise) program are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +60,7 @@ pub enum Workers {
     /// Threads of one process. They may share memory, and a crash ends them all.
     #[default]
     Threads,
-    /// Processes, executed anew from this program. They share their listening sockets and nothing else.
+    /// Processes, executed anew from this program. They share their listening sockets, and the board of their counters.
     Processes,
 }
 
@@ -61,12 +69,16 @@ pub enum Workers {
 pub struct Started {
     /// Where it listens, in the order of [`Builder::listen`]; sockets of a service manager that were not asked for follow.
     pub addresses: Vec<SocketAddr>,
+    /// Where what runs [beside](Builder::beside) the workers listens.
+    pub beside: Option<SocketAddr>,
     /// The cores, one worker each.
     pub cores: Vec<usize>,
     /// What the workers' rings can do.
     pub capabilities: Option<crate::Capabilities>,
     /// What to tell a load balancer. In processes mode each worker has its own as well ([`Core::readiness`]).
     pub readiness: Readiness,
+    /// The counters of all workers. A worker that takes another's place has a row of its own.
+    pub board: Board,
 }
 
 /// Why a supervised program has come to its end.
@@ -102,6 +114,37 @@ impl Builder {
     /// replaced is left alone.
     pub fn drain_limit(mut self, limit: Duration) -> Self {
         self.supervision.drain_limit = limit;
+        self
+    }
+
+    /// Runs one more loop beside the workers, which tells of them: an admin listener on `address`. It is watched over and
+    /// replaced as they are, but not bound to a core, not counted, and in the end it goes last. With
+    /// [`Workers::Processes`] it is a process as well, for the supervisor has no loop. Only when
+    /// [supervised](Self::supervise).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use annulet::{Builder, Workers};
+    ///
+    /// let builder = Builder::new().workers(Workers::Processes).beside(
+    ///     "127.0.0.1:9100".parse().unwrap(),
+    ///     |mut beside| async move {
+    ///         let listener = beside.take_listener().unwrap();
+    ///         while let Ok(stream) = listener.accept().await {
+    ///             let text = annulet::metrics::prometheus(&beside.board().read());
+    ///             // … answer with `text` …
+    /// #           drop((stream, text));
+    ///         }
+    ///     },
+    /// );
+    /// ```
+    pub fn beside<M, F>(mut self, address: SocketAddr, make: M) -> Self
+    where
+        M: Fn(Beside) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + 'static,
+    {
+        self.supervision.beside = Some(BesidePlan::new(address, make));
         self
     }
 
@@ -164,6 +207,10 @@ impl Builder {
     ///     .unwrap();
     /// ```
     ///
+    /// Workers have no mesh ([`submit_to`](crate::mesh::submit_to)): its places are taken once, and workers come and go. So
+    /// accepting by [balance](AcceptPolicy::Balance) and [`connections_max`](Self::connections_max) are refused here. Counters
+    /// of all workers are on one board ([`Started::board`]).
+    ///
     /// # Errors
     ///
     /// As [`start`](Self::start); and when workers fail to start again and again.
@@ -178,15 +225,16 @@ impl Builder {
         F: Future<Output = ()>,
     {
         crate::shard::assert_no_loop();
-        let location = Location::caller();
+        let makers = Makers { make, beside: self.supervision.beside.clone(), location: Location::caller() };
         let (activated, inherited, predecessor) = match Role::find()? {
             Role::Worker(worker) => {
-                worker::run_process(worker, &self.settings, &make, location)?;
+                worker::run_process(worker, &self.settings, &makers)?;
                 return Ok(Ended::Worker);
             }
             Role::First { activated } => (activated, Vec::new(), None),
             Role::Successor { link, sockets } => (Vec::new(), sockets, Some(link)),
         };
+        self.refuse_what_needs_a_mesh()?;
         // First of all: from here on no signal ends the process by itself.
         let heard = Heard::catch()?;
         let cores = self.chosen_cores()?;
@@ -194,45 +242,55 @@ impl Builder {
         let is_given = !self.listen.is_empty() || !activated.is_empty() || !inherited.is_empty();
         let default = self.listen_default.filter(|_| !is_given);
         let asked: Vec<SocketAddr> = self.listen.iter().copied().chain(default).collect();
-        let sockets = Rc::new(Sockets::new(&self.listen_options, &asked, activated, inherited, slots)?);
+        let beside = self.supervision.beside.as_ref().map(|beside| beside.address);
+        let sockets = Sockets::new(&self.listen_options, &asked, beside, activated, inherited, slots)?;
+        if self.accept == AcceptPolicy::Steer {
+            sockets.steer(&cores)?;
+        }
+        let sockets = Rc::new(sockets);
         if let Some(user) = &self.supervision.user {
             privileges::become_user(user)?;
         }
         if !self.supervision.new_privileges {
             privileges::gain_no_more()?;
         }
-        let readiness = Readiness::default();
-        let of_slot = Rc::clone(&sockets);
-        let start: watch::Start = match self.supervision.workers {
-            Workers::Processes => {
-                let cores = cores.clone();
-                Box::new(move |slot| {
-                    let listeners: Vec<_> =
-                        of_slot.of_slot(slot, slots).into_iter().map(AsFd::as_fd).collect();
-                    let (process, link) = process::start_worker(slot, cores[slot], &listeners)?;
-                    Ok((Body::Process(process), link))
-                })
-            }
-            Workers::Threads => {
-                let (cores, settings, make) = (cores.clone(), self.settings.clone(), Arc::new(make));
-                let readiness = readiness.clone();
-                Box::new(move |slot| {
-                    let listeners: io::Result<Vec<_>> = of_slot
-                        .of_slot(slot, slots)
-                        .into_iter()
-                        .map(std::net::TcpListener::try_clone)
-                        .collect();
-                    let core = Core::new(slot, cores[slot], listeners?, readiness.clone());
-                    let mut settings = settings.clone();
-                    settings.row += slot;
-                    let (thread, link) = worker::start_thread(core, settings, Arc::clone(&make), location)?;
-                    Ok((Body::Thread(thread), link))
-                })
-            }
+        let mode = self.supervision.workers;
+        let board = match (mode, &self.settings.board) {
+            (Workers::Processes, board) if board.rows().is_none() => Board::shared(rows::needed(slots))?,
+            (_, board) => board.clone(),
         };
-        let started = Started { addresses: sockets.addresses(), cores, capabilities: None, readiness };
-        let plan = plan::Plan::new(slots, self.supervision.drain_delay, self.supervision.drain_limit);
-        Watch::new(plan, heard, start, sockets, started, predecessor)?.run(on_ready)
+        let started = Started {
+            addresses: sockets.addresses(),
+            beside: sockets.beside().map(|(_, bound)| bound),
+            cores,
+            capabilities: None,
+            readiness: Readiness::default(),
+            board: board.clone(),
+        };
+        let start = match mode {
+            Workers::Processes => start::processes(&sockets, &started),
+            Workers::Threads => start::threads(&sockets, &started, &self.settings, Arc::new(makers)),
+        };
+        let (delay, limit) = (self.supervision.drain_delay, self.supervision.drain_limit);
+        let plan = plan::Plan::new(slots, beside.is_some(), delay, limit);
+        let rows = Rows::new(board, self.settings.row);
+        Watch::new(plan, heard, start, rows, sockets, started, predecessor)?.run(on_ready)
+    }
+
+    /// Connections are handed from core to core by the mesh, whose places are taken for ever; workers come and go.
+    fn refuse_what_needs_a_mesh(&self) -> io::Result<()> {
+        let refuse = |what: &str| {
+            let text = format!(
+                "{what} needs cores that hand connections to each other, which workers that are watched over do not: \
+                 leave it out, or do without a supervisor"
+            );
+            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        };
+        match (self.accept, self.connections_max) {
+            (AcceptPolicy::Balance, _) => refuse("accepting by balance"),
+            (_, Some(_)) => refuse("a limit of connections for each core"),
+            (AcceptPolicy::Reuseport | AcceptPolicy::Steer, None) => Ok(()),
+        }
     }
 }
 
@@ -244,6 +302,7 @@ pub(crate) struct Supervision {
     drain_limit: Duration,
     user: Option<String>,
     new_privileges: bool,
+    beside: Option<BesidePlan>,
 }
 
 impl Default for Supervision {
@@ -254,6 +313,7 @@ impl Default for Supervision {
             drain_limit: Duration::from_secs(30),
             user: None,
             new_privileges: false,
+            beside: None,
         }
     }
 }

@@ -33,7 +33,9 @@ const OF_THE_MANAGER: [&str; 6] =
 /// Executes this program as a worker. Gives the worker and the supervisor's end of their link.
 pub(super) fn start_worker(
     slot: usize,
-    core: usize,
+    core: Option<usize>,
+    board: Option<BorrowedFd<'_>>,
+    row: Option<usize>,
     listeners: &[BorrowedFd<'_>],
 ) -> io::Result<(Process, UnixStream)> {
     let mut command = Command::new(SELF);
@@ -43,9 +45,11 @@ pub(super) fn start_worker(
     }
     let words = |parent, link| {
         let listeners = listeners.iter().map(AsRawFd::as_raw_fd).collect();
-        (WORKER, WorkerWords { parent, link, slot, core, listeners }.encode())
+        let board = board.map(|board| board.as_raw_fd());
+        (WORKER, WorkerWords { parent, link, slot, core, board, row, listeners }.encode())
     };
-    start(command, listeners, words).map_err(|error| {
+    let handed: Vec<BorrowedFd<'_>> = listeners.iter().copied().chain(board).collect();
+    start(command, &handed, words).map_err(|error| {
         io::Error::new(error.kind(), format!("cannot execute {SELF} (is /proc mounted?): {error}"))
     })
 }

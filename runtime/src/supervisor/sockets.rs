@@ -9,11 +9,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::inherit::Inherited;
 use super::watch::say;
-use crate::net::{ListenOptions, extend_group};
+use crate::net::{ListenOptions, extend_group, steer};
 
 /// The sockets of all addresses.
 #[derive(Debug)]
-pub(super) struct Sockets(Vec<Address>);
+pub(super) struct Sockets {
+    addresses: Vec<Address>,
+    /// Of who is beside the workers: one socket.
+    beside: Option<Address>,
+}
 
 /// The sockets of one address: one a slot, or fewer, which slots share.
 #[derive(Debug)]
@@ -33,6 +37,7 @@ impl Sockets {
     pub(super) fn new(
         options: &ListenOptions,
         asked: &[SocketAddr],
+        beside: Option<SocketAddr>,
         activated: Vec<TcpListener>,
         mut inherited: Vec<Inherited>,
         slots: usize,
@@ -47,31 +52,55 @@ impl Sockets {
                 None => inherited.push(Inherited { asked: bound, is_shared: true, sockets: vec![socket] }),
             }
         }
-        let mut addresses = Vec::new();
-        for &address in asked {
+        let mut new = |address, slots| {
             let found = inherited.iter().position(|inherited| inherited.asked == address);
             let inherited = found.map(|at| inherited.remove(at));
-            addresses.push(Address::new(options, address, inherited, slots)?);
-        }
+            Address::new(options, address, inherited, slots)
+        };
+        let mut addresses =
+            asked.iter().map(|&address| new(address, slots)).collect::<io::Result<Vec<_>>>()?;
+        let beside = beside.map(|address| new(address, 1)).transpose()?;
         for more in inherited {
             addresses.push(Address::new(options, more.asked, Some(more), slots)?);
         }
-        Ok(Sockets(addresses))
+        Ok(Sockets { addresses, beside })
     }
 
     /// Where they listen.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().map(|address| address.bound).collect()
+        self.addresses.iter().map(|address| address.bound).collect()
+    }
+
+    /// Of who is beside the workers.
+    pub(super) fn beside(&self) -> Option<(&TcpListener, SocketAddr)> {
+        self.beside.as_ref().map(|address| (&address.sockets[0], address.bound))
+    }
+
+    /// Has the kernel choose the slot, among those of these cores, by the core that a connection's first packet came in on.
+    ///
+    /// # Errors
+    ///
+    /// What setsockopt(2) says of SO_ATTACH_REUSEPORT_CBPF, and for sockets that the slots share.
+    pub(super) fn steer(&self, cores: &[usize]) -> io::Result<()> {
+        self.addresses.iter().try_for_each(|Address { bound, sockets, is_shared, .. }| {
+            if *is_shared || sockets.len() != cores.len() {
+                let text =
+                    format!("{bound} has not one socket for each worker, so none can be chosen by core");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
+            steer(sockets, cores)
+        })
     }
 
     /// Those of one slot among `slots`, by address.
     pub(super) fn of_slot(&self, slot: usize, slots: usize) -> Vec<&TcpListener> {
-        self.0.iter().flat_map(|address| of_slot(&address.sockets, slot, slots)).collect()
+        self.addresses.iter().flat_map(|address| of_slot(&address.sockets, slot, slots)).collect()
     }
 
     /// All of them, as a successor is told of them.
     pub(super) fn handed_on(&self) -> Vec<(SocketAddr, bool, Vec<BorrowedFd<'_>>)> {
-        let handed = self.0.iter().map(|Address { asked, is_shared, sockets, .. }| {
+        let handed = self.addresses.iter().chain(&self.beside);
+        let handed = handed.map(|Address { asked, is_shared, sockets, .. }| {
             (*asked, *is_shared, sockets.iter().map(AsFd::as_fd).collect())
         });
         handed.collect()
@@ -132,7 +161,7 @@ mod tests {
             // Asked for or not, it is there once, and whoever connects gets its options.
             for addresses in [&[asked][..], &[]] {
                 let same = vec![activated.try_clone().unwrap()];
-                let sockets = Sockets::new(&options, addresses, same, Vec::new(), 2).unwrap();
+                let sockets = Sockets::new(&options, addresses, None, same, Vec::new(), 2).unwrap();
                 assert_eq!(sockets.addresses(), [asked]);
                 assert_eq!((sockets.of_slot(0, 2).len(), sockets.of_slot(1, 2).len()), (1, 1));
                 let _client = std::net::TcpStream::connect(asked).unwrap();

@@ -18,8 +18,9 @@ use super::body::{Body, Worker};
 use super::heard::Heard;
 use super::link::{self, Link, PING, Report};
 use super::manager::Manager;
-use super::plan::{Action, Late, Plan, WorkerId};
+use super::plan::{Action, Late, Order, Plan, WorkerId};
 use super::process::{self, Process, describe};
+use super::rows::Rows;
 use super::sockets::Sockets;
 use super::{Ended, Started};
 use crate::readiness::ReadinessState;
@@ -28,8 +29,8 @@ use crate::signal::{Signal, SignalKind};
 /// How long a new binary may take to be ready. Arbitrary, and the same as for a worker.
 const SUCCESSOR_READY_MAX: Duration = Duration::from_secs(60);
 
-/// Starts a worker of a slot; gives it and the supervisor's end of its link.
-pub(super) type Start = Box<dyn Fn(usize) -> io::Result<(Body, UnixStream)>>;
+/// Starts a worker of a slot with a row on the board; gives it and the supervisor's end of its link.
+pub(super) type Start = Box<dyn Fn(usize, Option<usize>) -> io::Result<(Body, UnixStream)>>;
 
 /// A new binary that is to take over.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub(super) struct Watch {
     workers: BTreeMap<WorkerId, Worker>,
     heard: Heard,
     start: Start,
+    rows: Rows,
     sockets: Rc<Sockets>,
     started: Started,
     manager: Manager,
@@ -62,6 +64,7 @@ impl Watch {
         plan: Plan,
         heard: Heard,
         start: Start,
+        rows: Rows,
         sockets: Rc<Sockets>,
         started: Started,
         predecessor: Option<UnixStream>,
@@ -71,6 +74,7 @@ impl Watch {
             workers: BTreeMap::new(),
             heard,
             start,
+            rows,
             sockets,
             started,
             manager: Manager::from_environment(Instant::now()),
@@ -213,8 +217,10 @@ impl Watch {
                 say(format_args!("worker {slot}: the next attempt in {pause:?}"));
             }
             Action::GiveUp { slot } => {
-                let core = self.started.cores[slot];
-                let words = format!("worker {slot} (core {core}) does not start; giving up");
+                let words = match self.started.cores.get(slot) {
+                    Some(core) => format!("worker {slot} (core {core}) does not start; giving up"),
+                    None => "what runs beside the workers does not start; giving up".to_owned(),
+                };
                 let error = self.failure.take().unwrap_or_else(|| io::Error::other(words));
                 self.failure = Some(error);
                 self.started.readiness.move_to(ReadinessState::Draining);
@@ -224,10 +230,15 @@ impl Watch {
     }
 
     fn start(&mut self, id: WorkerId, slot: usize, now: Instant) {
-        let started = (self.start)(slot).and_then(|(body, link)| Ok((body, Link::new(link)?)));
+        // Who is beside the workers is not counted among them.
+        let row = (slot < self.started.cores.len()).then(|| self.rows.take()).flatten();
+        let started = (self.start)(slot, row).and_then(|(body, link)| Ok((body, Link::new(link)?)));
         match started {
-            Ok((body, link)) => drop(self.workers.insert(id, Worker { slot, body, link, is_ready: false })),
+            Ok((body, link)) => {
+                self.workers.insert(id, Worker { slot, body, link, row, is_ready: false });
+            }
             Err(error) => {
+                row.into_iter().for_each(|row| self.rows.give_back(row));
                 say(format_args!("worker {slot} cannot be started: {error}"));
                 self.actions.extend(self.plan.ended(id, now));
             }
@@ -257,6 +268,7 @@ impl Watch {
 
     fn is_ready(&mut self) {
         self.started.readiness.move_to(ReadinessState::Ready);
+        self.workers.values_mut().for_each(|worker| tell_that_all_serve(worker, &self.started));
         match self.predecessor.take() {
             // The predecessor tells the manager, to whom this process is a stranger yet.
             Some(mut link) => link.send(link::READY),
@@ -277,7 +289,11 @@ impl Watch {
                 match report {
                     Report::Ready(capabilities) => {
                         worker.is_ready = true;
-                        self.started.capabilities = Some(capabilities);
+                        tell_that_all_serve(worker, &self.started);
+                        // The ring of who is beside them is another one.
+                        if worker.slot < self.started.cores.len() {
+                            self.started.capabilities = Some(capabilities);
+                        }
                         self.actions.extend(self.plan.ready(id, now));
                     }
                     Report::Pong => self.manager.pong(id),
@@ -292,6 +308,7 @@ impl Watch {
                 let what = if self.plan.is_restarted(id) { "; another takes its place" } else { "" };
                 say(format_args!("{} {}{what}", end.who, end.how));
             }
+            worker.row.take().into_iter().for_each(|row| self.rows.give_back(row));
             self.workers.remove(&id);
             if self.plan.is_starting() && self.failure.is_none() {
                 self.failure = end.failure;
@@ -354,6 +371,13 @@ impl Watch {
         }
         say(format_args!("pid {pid} {why}; this one goes on serving"));
         self.manager.ready();
+    }
+}
+
+/// To who is beside the workers, in a process of its own; threads share the value.
+fn tell_that_all_serve(worker: &mut Worker, started: &Started) {
+    if worker.slot >= started.cores.len() && worker.is_ready && started.readiness.is_ready() {
+        worker.link.send(Order::AllServe.byte());
     }
 }
 

@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::beside::{self, Beside, BesidePlan};
 use super::inherit;
 use super::link::{self, FINISHED, PING, PONG};
 use super::plan::Order;
 use super::watch::say;
+use crate::metrics::Board;
 use crate::net::UnixStream;
 use crate::readiness::{Readiness, ReadinessState};
 use crate::runtime::{Core, pin_and_make};
@@ -20,12 +22,12 @@ use crate::signal::unix::signal;
 use crate::signal::{SignalKind, disregard};
 use crate::stop::Stop;
 
-/// When a new worker process looks for connections that nobody was woken for, each time after the last. The kernel takes the
-/// ring of a killed process down after the process has ended, usually within milliseconds; a connection that comes in between
-/// may wake that ring only, and would wait until the next one comes (`scripts/stranded`). What came before the new worker's
-/// first accept is found by that; this is for a ring that outlives the start of the new worker, as it may where a virtual
-/// processor stands still. That was not seen yet, but the client would wait for as long as nobody else comes; four looks in
-/// the life of a worker cost nothing.
+/// When a new worker looks for connections that nobody was woken for, each time after the last. The kernel takes the ring of a
+/// killed process down after the process has ended, usually within milliseconds; a connection that comes in between may wake
+/// that ring only, and would wait until the next one comes (`scripts/stranded`). What came before the new worker's first
+/// accept is found by that; this is for a ring that outlives the start of the new worker, as it may where a virtual processor
+/// stands still, and for an old worker that drops its listener without emptying it (`TcpListener::rest`), which was seen. The client would wait for as long as nobody else comes; four looks in the
+/// life of a worker cost nothing.
 const LOOKS: [Duration; 4] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5)];
 
@@ -39,9 +41,11 @@ struct Told {
 
 impl Told {
     fn obey(&self, order: Order) {
-        // Who is replaced goes without a word: the others are ready.
-        if order != Order::Replaced {
-            self.readiness.move_to(ReadinessState::Draining);
+        match order {
+            Order::AllServe => return self.readiness.move_to(ReadinessState::Ready),
+            Order::TurnRed | Order::Stop => self.readiness.move_to(ReadinessState::Draining),
+            // Who is replaced goes without a word: the others are ready.
+            Order::Replaced => {}
         }
         self.red.stop();
         if order != Order::TurnRed {
@@ -50,32 +54,69 @@ impl Told {
     }
 }
 
+/// Whose future a loop runs.
+pub(super) enum Part {
+    /// One of the workers.
+    Core(Core),
+    /// Who is beside them.
+    Beside(Beside),
+}
+
+impl Part {
+    fn told(&self) -> Told {
+        match self {
+            Part::Core(core) => {
+                let (red, stop) = core.told();
+                Told { red, stop, readiness: core.readiness().clone() }
+            }
+            Part::Beside(Beside { readiness, stop, .. }) => {
+                Told { red: Stop::new(), stop: stop.clone(), readiness: readiness.clone() }
+            }
+        }
+    }
+
+    fn core(&self) -> Option<usize> {
+        match self {
+            Part::Core(core) => Some(core.core()),
+            Part::Beside(_) => None,
+        }
+    }
+}
+
+/// What the futures are made by, and where that was said.
+pub(super) struct Makers<M> {
+    pub(super) make: M,
+    pub(super) beside: Option<BesidePlan>,
+    pub(super) location: &'static Location<'static>,
+}
+
 /// Runs the loop of one worker until its future is done.
 ///
 /// # Errors
 ///
 /// As [`Builder::start`](crate::Builder::start) for one core.
 fn run<M, F>(
-    core: Core,
+    part: Part,
     link: std::os::unix::net::UnixStream,
     settings: &ShardSettings,
     is_process: bool,
-    make: &M,
-    location: &'static Location<'static>,
+    makers: &Makers<M>,
 ) -> io::Result<()>
 where
     M: Fn(Core) -> F,
     F: Future<Output = ()>,
 {
-    let runtime = pin_and_make(Some(core.core()), settings)?;
+    let runtime = pin_and_make(part.core(), settings)?;
     let shard = Rc::clone(runtime.shard());
     let capabilities = *shard.io.borrow().driver.capabilities();
-    let (red, stop) = core.told();
-    let told = Told { red, stop, readiness: core.readiness().clone() };
+    let told = part.told();
     let main = async move {
         let link = Rc::new(UnixStream::from_std(link)?);
         if is_process {
-            told.readiness.move_to(ReadinessState::Ready);
+            // Who is beside the others speaks for all of them, and is told when they are.
+            if part.core().is_some() {
+                told.readiness.move_to(ReadinessState::Ready);
+            }
             let mut terminate = signal(SignalKind::terminate())?;
             let told = told.clone();
             // Whoever sends it to one worker wants this one to go; the supervisor starts another.
@@ -83,19 +124,25 @@ where
                 terminate.recv().await;
                 told.obey(Order::Stop);
             }));
-            drop(crate::task::Builder::new().name("look again").spawn(look_again()));
         }
+        drop(crate::task::Builder::new().name("look again").spawn(look_again()));
         // Its first poll comes after the first of the main future: by then that listens, if it is going to.
         let obeying = obey_all(Rc::clone(&link), link::ready(&capabilities), told.clone());
         drop(crate::task::Builder::new().name("supervisor").spawn(obeying));
-        make(core).await;
+        match part {
+            Part::Core(core) => (makers.make)(core).await,
+            Part::Beside(beside) => {
+                let plan = makers.beside.as_ref().expect("only who was asked for is started");
+                (plan.make)(beside).await;
+            }
+        }
         if !told.stop.is_set() {
             link.write_all(&[FINISHED]).await?;
         }
         link.flush().await
     };
     // The supervisor may be gone before the last word; that is no failure of this worker.
-    let _: io::Result<()> = shard.block_on(main, location);
+    let _: io::Result<()> = shard.block_on(main, makers.location);
     Ok(())
 }
 
@@ -140,8 +187,7 @@ async fn obey_all(link: Rc<UnixStream>, ready: Vec<u8>, told: Told) {
 pub(super) fn run_process<M, F>(
     worker: inherit::Worker,
     settings: &ShardSettings,
-    make: &M,
-    location: &'static Location<'static>,
+    makers: &Makers<M>,
 ) -> io::Result<()>
 where
     M: Fn(Core) -> F,
@@ -162,8 +208,32 @@ where
     if let Ok(name) = std::ffi::CString::new(name.as_encoded_bytes()) {
         let _ = rustix::thread::set_name(&name);
     }
-    let core = Core::new(worker.slot, worker.core, worker.listeners, Readiness::default());
-    run(core, worker.link, settings, true, make, location)
+    let inherit::Worker { link, slot, core, board, row, listeners } = worker;
+    let board = board.unwrap_or_else(Board::nobody);
+    let (part, settings) = part(slot, core, listeners, settings, board, row, Readiness::default());
+    run(part, link, &settings, true, makers)
+}
+
+/// The part of a slot, and the settings of its loop.
+pub(super) fn part(
+    slot: usize,
+    core: Option<usize>,
+    listeners: Vec<std::net::TcpListener>,
+    settings: &ShardSettings,
+    board: Board,
+    row: Option<usize>,
+    readiness: Readiness,
+) -> (Part, ShardSettings) {
+    let Some(core) = core else {
+        let listener = listeners.into_iter().next();
+        let beside = Beside { listener, board, readiness, stop: Stop::new() };
+        return (Part::Beside(beside), beside::settings(settings));
+    };
+    let mut settings = settings.clone();
+    settings.row = row.unwrap_or(0);
+    // A process's own board has no rows to be given out: it makes them.
+    settings.board = if row.is_some() || board.rows().is_none() { board } else { Board::nobody() };
+    (Part::Core(Core::new(slot, core, listeners, readiness)), settings)
 }
 
 /// A worker that is a thread of this process.
@@ -176,10 +246,9 @@ pub(super) struct Thread {
 
 /// Starts the loop of a core on a thread of its own. Gives the supervisor's end of the link, which ends with the thread.
 pub(super) fn start_thread<M, F>(
-    core: Core,
+    part: Part,
     settings: ShardSettings,
-    make: Arc<M>,
-    location: &'static Location<'static>,
+    makers: Arc<Makers<M>>,
 ) -> io::Result<(Thread, std::os::unix::net::UnixStream)>
 where
     M: Fn(Core) -> F + Send + Sync + 'static,
@@ -190,9 +259,10 @@ where
     let alive = of_worker.try_clone()?;
     let failure = Arc::new(Mutex::new(None));
     let failed = Arc::clone(&failure);
-    let thread = thread::Builder::new().name(format!("annulet-{}", core.core())).spawn(move || {
+    let name = part.core().map_or_else(|| "annulet-beside".to_owned(), |core| format!("annulet-{core}"));
+    let thread = thread::Builder::new().name(name).spawn(move || {
         let _alive = alive;
-        if let Err(error) = run(core, of_worker, &settings, false, &*make, location) {
+        if let Err(error) = run(part, of_worker, &settings, false, &makers) {
             *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
     })?;

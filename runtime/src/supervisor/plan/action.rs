@@ -9,12 +9,19 @@ pub(in crate::supervisor) struct WorkerId(pub(in crate::supervisor) u64);
 /// What a worker is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::supervisor) enum Order {
+    /// All serve: who is beside them may say so.
+    AllServe,
     /// The end is near: say so to who asks, and go on.
     TurnRed,
     /// Accept no more, finish.
     Stop,
     /// The same, and another has taken the place.
     Replaced,
+}
+
+impl Order {
+    pub(in crate::supervisor) const ALL: [Order; 4] =
+        [Order::AllServe, Order::TurnRed, Order::Stop, Order::Replaced];
 }
 
 /// What is to be done.

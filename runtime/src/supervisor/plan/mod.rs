@@ -9,7 +9,8 @@
 //!   all of them: Starting ── every slot serves ──► Running ── told to end, given up, or all are finished ──► Ending
 //! ```
 //!
-//! A slot has at most one worker that serves and one that starts; a new one that is ready sends the old one away.
+//! A slot has at most one worker that serves and one that starts; a new one that is ready sends the old one away. The last
+//! slot may be beside the others: its worker tells of them, so it goes when they have gone.
 
 mod action;
 #[cfg(test)]
@@ -31,6 +32,8 @@ const READY_MAX: Duration = Duration::from_secs(60);
 const LEAVE_GRACE: Duration = Duration::from_secs(5);
 /// Leaving workers of one slot; with so many a roll waits.
 const LEAVING_MAX: usize = 4;
+/// Workers of one slot: those that leave, one that serves, one that starts.
+pub(super) const OF_SLOT_MAX: usize = LEAVING_MAX + 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -72,6 +75,8 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Plan {
     slots: Vec<Slot>,
+    /// The slot beside the others, if there is one, is this one.
+    beside: usize,
     workers: BTreeMap<WorkerId, (usize, State)>,
     next: u64,
     phase: Phase,
@@ -84,9 +89,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(slots: usize, drain_delay: Duration, drain_limit: Duration) -> Plan {
+    /// For so many slots, and one beside them.
+    pub(super) fn new(slots: usize, has_beside: bool, drain_delay: Duration, drain_limit: Duration) -> Plan {
         Plan {
-            slots: (0..slots).map(|_| Slot::default()).collect(),
+            slots: (0..slots + usize::from(has_beside)).map(|_| Slot::default()).collect(),
+            beside: slots,
             workers: BTreeMap::new(),
             next: 0,
             phase: Phase::Starting,
@@ -117,6 +124,7 @@ impl Plan {
             Phase::Starting | Phase::Running => {}
             // It has not heard of the end.
             Phase::Red { .. } => actions.push(Action::Tell(worker, Order::TurnRed)),
+            Phase::Ending if slot == self.beside => self.send_last_away(now, &mut actions),
             Phase::Ending => self.send_away(worker, Order::Stop, now, &mut actions),
         }
         let old = self.find(slot, |id, state| id != worker && state == State::Serving);
@@ -160,9 +168,10 @@ impl Plan {
         if self.roll == Some(slot) {
             self.go_on_rolling(now, &mut actions);
         }
-        if is_running && self.slots.iter().all(|slot| slot.is_finished) {
+        if is_running && self.slots[..self.beside].iter().all(|slot| slot.is_finished) {
             self.phase = Phase::Ending;
         }
+        self.send_last_away(now, &mut actions);
         actions
     }
 
@@ -338,13 +347,32 @@ impl Plan {
         self.phase = Phase::Ending;
         self.roll = None;
         self.slots.iter_mut().for_each(|slot| slot.start_at = None);
-        let staying = self.workers.iter().filter_map(|(&worker, (_, state))| match state {
-            // One that starts finds the order when it is ready.
-            State::Starting { .. } | State::Serving => Some(worker),
+        for (worker, slot) in self.staying() {
+            if slot == self.beside && order == Order::Stop {
+                actions.push(Action::Tell(worker, Order::TurnRed));
+            } else {
+                self.send_away(worker, order, now, actions);
+            }
+        }
+        self.send_last_away(now, actions);
+    }
+
+    /// Sends the worker beside the others away once they are gone.
+    fn send_last_away(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.phase == Phase::Ending && self.workers.values().all(|(slot, _)| *slot == self.beside) {
+            for (worker, _) in self.staying() {
+                self.send_away(worker, Order::Stop, now, actions);
+            }
+        }
+    }
+
+    /// Those that were not sent away yet, and their slots. One that starts finds its orders when it is ready.
+    fn staying(&self) -> Vec<(WorkerId, usize)> {
+        let staying = self.workers.iter().filter_map(|(&worker, (slot, state))| match state {
+            State::Starting { .. } | State::Serving => Some((worker, *slot)),
             State::Leaving { .. } | State::Killed { .. } => None,
         });
-        let staying: Vec<_> = staying.collect();
-        staying.into_iter().for_each(|worker| self.send_away(worker, order, now, actions));
+        staying.collect()
     }
 
     fn kill_all(&mut self, actions: &mut Vec<Action>) {

@@ -13,8 +13,11 @@ struct Played {
 
 impl Played {
     fn new(slots: usize, drain_delay: Duration) -> Played {
-        let mut played =
-            Played { plan: Plan::new(slots, drain_delay, LIMIT), now: Instant::now(), done: Vec::new() };
+        Played::of(Plan::new(slots, false, drain_delay, LIMIT))
+    }
+
+    fn of(plan: Plan) -> Played {
+        let mut played = Played { plan, now: Instant::now(), done: Vec::new() };
         let actions = played.plan.begin(played.now);
         played.note(actions);
         played
@@ -343,4 +346,63 @@ fn workers_that_have_done_all_are_not_replaced() {
     played.check("finished 2", "");
     played.check("ended 2", "");
     assert!(played.plan.is_over());
+}
+
+/// One slot, served by worker 0, and worker 1 beside it.
+fn with_one_beside(drain_delay: Duration) -> Played {
+    let mut played = Played::of(Plan::new(1, true, drain_delay, LIMIT));
+    played.check("ready 0", "start 0 in 0, start 1 in 1");
+    played.check("ready 1", "all ready");
+    played
+}
+
+#[test]
+fn who_is_beside_goes_last() {
+    let mut played = with_one_beside(Duration::ZERO);
+    played.check("end", "Stop 0, TurnRed 1");
+    played.check("ended 0", "Stop 1");
+    assert!(!played.plan.is_over());
+    played.check("ended 1", "");
+    assert!(played.plan.is_over());
+    // After a delay, and also when all others have died in it.
+    let mut played = with_one_beside(Duration::from_secs(5));
+    played.check("end", "TurnRed 0, TurnRed 1");
+    played.check("ended 0", "");
+    played.check("after 5", "TurnRed 1, Stop 1");
+    played.check("ended 1", "");
+    assert!(played.plan.is_over());
+}
+
+#[test]
+fn who_is_beside_is_restarted_and_rolled_as_the_others() {
+    let mut played = with_one_beside(Duration::ZERO);
+    played.check("ended 1", "start 2 in 1");
+    played.check("ready 2", "");
+    played.check("roll", "start 3 in 0");
+    played.check("ready 3", "Replaced 0, start 4 in 1");
+    played.check("ready 4", "Replaced 2, rolled true");
+    for gone in [0, 2] {
+        played.check(&format!("ended {gone}"), "");
+    }
+    // Its successor tells of the others.
+    played.check("replaced", "Replaced 3, Replaced 4");
+    played.check("ended 4", "");
+    played.check("ended 3", "");
+    assert!(played.plan.is_over());
+}
+
+#[test]
+fn who_is_beside_is_not_waited_for() {
+    let mut played = with_one_beside(Duration::ZERO);
+    played.check("finished 0", "");
+    played.check("ended 0", "Stop 1");
+    played.check("ended 1", "");
+    assert!(played.plan.is_over());
+    // It may be late to start, too.
+    let mut played = with_one_beside(Duration::ZERO);
+    played.check("ended 1", "start 2 in 1");
+    played.check("end", "Stop 0, TurnRed 2");
+    played.check("ready 2", "");
+    played.check("ended 0", "Stop 2");
+    played.check("end", "kill 2 AtOnce");
 }
