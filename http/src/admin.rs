@@ -14,17 +14,22 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::pin::pin;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use annulet::metrics::{Board, CONTENT_TYPE, prometheus};
-use annulet::{Builder, Readiness, ReadinessState};
+use annulet::{Builder, Either, Readiness, ReadinessState};
 
 use crate::{HeaderValue, Limits, Request, Response, Router, Server, StatusCode, header};
 
 /// How long the loops have to tell what their tasks do.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(1);
+/// What is in flight at the end is answered within it.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// A kept connection may ask once more within it.
+const DRAIN_IDLE: Duration = Duration::from_secs(1);
 /// Whoever asks is one of few; more connections are told 503.
 const CONNECTIONS_MAX: usize = 64;
 
@@ -119,12 +124,46 @@ impl Admin {
         }
     }
 
+    /// Serves the targets on this loop, for one that is there for nothing else
+    /// ([`Builder::beside`](annulet::Builder::beside)), until `end` is done. Then what is in flight is answered, within a few
+    /// seconds, and who waits in the listener's queue is left to whoever else has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::serve`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it goes on until the loop ends.
+    pub async fn serve(
+        self,
+        listener: annulet::net::TcpListener,
+        end: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let server = self.server();
+        let drain = server.drain_handle();
+        let serving = annulet::spawn(async move { server.serve(listener).await });
+        match annulet::select(serving, pin!(end)).await {
+            Either::Left(Ok(served)) => served,
+            Either::Left(Err(error)) => Err(io::Error::other(error.to_string())),
+            Either::Right(()) => {
+                // Whoever is still there then has had its time.
+                let _ = annulet::time::timeout(DRAIN_MAX, drain.gently(DRAIN_IDLE)).await;
+                Ok(())
+            }
+        }
+    }
+
+    fn server(&self) -> Server {
+        let limits = Limits { connections: CONNECTIONS_MAX, ..Limits::default() };
+        Server::with_limits(self.router(), limits).uncounted()
+    }
+
     /// Serves until the other end of `ends` is closed.
     async fn serve_until(self, listener: TcpListener, ends: UnixStream) -> io::Result<()> {
-        let limits = Limits { connections: CONNECTIONS_MAX, ..Limits::default() };
-        let server = Server::with_limits(self.router(), limits).uncounted();
         let listener = annulet::net::TcpListener::from_std(listener)?;
         let ends = annulet::net::UnixStream::from_std(ends)?;
+        let server = self.server();
         let serving = annulet::spawn(async move { server.serve(listener).await });
         // An end or an error: both mean that it is over.
         let _ = ends.recv().await;
