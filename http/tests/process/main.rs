@@ -3,6 +3,7 @@
 #[cfg(feature = "tls")]
 #[path = "../common/authority.rs"]
 mod authority;
+mod beside;
 mod capacity;
 mod ends;
 mod operations;

@@ -15,6 +15,8 @@ pub(crate) const TIME_MAX: Duration = Duration::from_secs(100);
 pub(crate) struct Supervised {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// What it said when it was ready.
+    pub(crate) greeting: String,
     /// What all its processes say on stderr.
     said: Arc<Mutex<String>>,
     /// Whoever took over, to be killed in the end.
@@ -79,7 +81,7 @@ impl Supervised {
             }
         }
         let address = greeting.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
-        Supervised { child, address: address.parse().unwrap(), said, successors: Vec::new() }
+        Supervised { child, address: address.parse().unwrap(), greeting, said, successors: Vec::new() }
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -45,8 +45,7 @@ pub(crate) struct Options {
 
     /// Watch over the workers, which are threads of one process, or processes below a supervisor. One that dies is replaced; SIGHUP
     /// replaces them one by one, SIGUSR2 the program by what its file is now, without losing a request. SIGUSR1 prints the tasks.
-    #[arg(long, value_name = "threads|processes", value_parser = parse_workers,
-        conflicts_with_all = ["accept", "connections_max", "placement", "admin"])]
+    #[arg(long, value_name = "threads|processes", value_parser = parse_workers)]
     pub(crate) workers: Option<Workers>,
 
     /// Become this user once the addresses are bound; for root. What worker processes read when they start, such as keys, this user

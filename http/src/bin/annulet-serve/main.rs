@@ -52,7 +52,9 @@ fn run(options: &Options) -> io::Result<()> {
     let descriptors = operations::raise_descriptors();
     let admin = options.operations.bind_admin()?;
     let builder = Builder::new().policy(options.policy()).accept(options.accept);
-    let mut builder = options.operations.apply(place(builder, options)?);
+    let (builder, placed) = place(builder, options)?;
+    placed.tell();
+    let mut builder = options.operations.apply(builder);
     if let Some(connections) = options.connections_max {
         builder = builder.connections_max(connections);
     }
@@ -115,17 +117,34 @@ fn run(options: &Options) -> io::Result<()> {
 }
 
 /// The cores, as --cores or --placement have it, and within the CPU quota where neither names them.
-fn place(builder: Builder, options: &Options) -> io::Result<Builder> {
+fn place(builder: Builder, options: &Options) -> io::Result<(Builder, Placed)> {
     if let Some(cores) = options.cores.chosen() {
-        return Ok(builder.cores(cores.iter().copied()));
+        return Ok((builder.cores(cores.iter().copied()), Placed::AsSaid));
     }
     let plan = Plan::new(&options.placement.clone().unwrap_or_default())?;
-    if options.placement.is_some() {
-        println!("placement {plan}");
-    } else if plan.is_cut_by_quota() {
-        eprintln!("annulet-serve: {plan}");
+    let builder = builder.placement(&plan);
+    Ok(match options.placement {
+        Some(_) => (builder, Placed::ByPolicy(plan)),
+        None if plan.is_cut_by_quota() => (builder, Placed::CutByQuota(plan)),
+        None => (builder, Placed::AsSaid),
+    })
+}
+
+/// What is to be said about the cores.
+enum Placed {
+    AsSaid,
+    ByPolicy(Plan),
+    CutByQuota(Plan),
+}
+
+impl Placed {
+    fn tell(&self) {
+        match self {
+            Placed::AsSaid => {}
+            Placed::ByPolicy(plan) => println!("placement {plan}"),
+            Placed::CutByQuota(plan) => eprintln!("annulet-serve: {plan}"),
+        }
     }
-    Ok(builder.placement(&plan))
 }
 
 fn open_dir(dir: &Path) -> io::Result<ServeDir> {

@@ -18,7 +18,8 @@ const PROBES: u32 = 3;
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(next_help_heading = "Operation")]
 pub(crate) struct OperationOptions {
-    /// Answer /metrics, /tasks, /livez and /readyz here, e.g. 127.0.0.1:9100. Nobody is asked for a password: keep it to yourself.
+    /// Answer /metrics, /tasks, /livez and /readyz here, e.g. 127.0.0.1:9100. Nobody is asked for a password: keep it to yourself. Of
+    /// worker processes /tasks says nothing: SIGUSR1 has them print their tasks.
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     admin: Option<SocketAddr>,
 
@@ -76,19 +77,38 @@ impl OperationOptions {
             .stall_limit((!self.stall_limit.is_zero()).then_some(self.stall_limit))
     }
 
-    /// The socket of the admin listener. Warns where others may reach it.
+    /// The socket of the admin listener.
     ///
     /// # Errors
     ///
     /// As [`bind_one`].
     pub(crate) fn bind_admin(&self) -> io::Result<Option<TcpListener>> {
-        let Some(address) = self.admin else { return Ok(None) };
+        self.warn_of_admin();
+        self.admin.map(bind_one).transpose()
+    }
+
+    /// Serves the admin targets beside workers that are watched over.
+    pub(crate) fn admin_beside(&self, builder: Builder) -> Builder {
+        let Some(address) = self.admin else { return builder };
+        builder.beside(address, |mut beside| async move {
+            let Some(listener) = beside.take_listener() else { return };
+            let admin = Admin::new(beside.readiness().clone()).with_board(beside.board().clone());
+            if let Err(error) = admin.serve(listener, beside.stopped()).await {
+                eprintln!("annulet-serve: the admin listener has ended: {error}");
+                // Another one would fare no better.
+                beside.stopped().await;
+            }
+        })
+    }
+
+    /// Where others may reach it.
+    pub(crate) fn warn_of_admin(&self) {
+        let Some(address) = self.admin else { return };
         if !address.ip().to_canonical().is_loopback() {
             eprintln!(
                 "annulet-serve: --admin {address} is no loopback address: whoever reaches it reads counters and tasks"
             );
         }
-        bind_one(address).map(Some)
     }
 }
 

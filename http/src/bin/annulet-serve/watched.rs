@@ -11,21 +11,23 @@ use annulet::{Builder, Core, Started, Workers};
 use annulet_http::{AccessLog, Server};
 
 use crate::cli::Options;
-use crate::{Acceptor, DEFAULT_ADDRESS, accept, open_dir, open_log, operations, pages};
+use crate::{Acceptor, DEFAULT_ADDRESS, accept, open_dir, open_log, operations, pages, place};
 
 /// Serves until a signal ends it. In a worker process: until the supervisor does.
 pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
     // Workers and successors inherit it.
     let descriptors = operations::raise_descriptors();
+    let builder = Builder::new().policy(options.policy()).accept(options.accept);
+    let (builder, placed) = place(builder, options)?;
     let mut builder = options
         .operations
-        .apply(Builder::new().policy(options.policy()))
+        .admin_beside(options.operations.apply(builder))
         .workers(workers)
         .listen_default(DEFAULT_ADDRESS)
         .drain_delay(options.drain_delay)
         .drain_limit(options.drain);
-    if let Some(cores) = options.cores.chosen() {
-        builder = builder.cores(cores.iter().copied());
+    if let Some(connections) = options.connections_max {
+        builder = builder.connections_max(connections);
     }
     for address in &options.listen {
         builder = builder.listen(*address);
@@ -64,7 +66,12 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
         let dumps = workers == Workers::Processes || core.index() == 0;
         serve(core, server, acceptor.clone(), patience, dumps, cut_here.clone())
     };
-    builder.supervise(|started| greet(started, scheme, &descriptors), make)?;
+    let greet = |started: &Started| {
+        options.operations.warn_of_admin();
+        placed.tell();
+        greet(started, scheme, &descriptors);
+    };
+    builder.supervise(greet, make)?;
     // Of all threads, or of the one worker that this process is.
     match cut.load(Ordering::Relaxed) {
         0 => {}
@@ -82,6 +89,9 @@ fn greet(started: &Started, scheme: &str, descriptors: &str) {
     }
     let cores: Vec<String> = started.cores.iter().map(ToString::to_string).collect();
     words += &format!("cores {}\n{descriptors}\n", cores.join(","));
+    if let Some(address) = started.beside {
+        words += &format!("admin on http://{address}/\n");
+    }
     if let Some(capabilities) = started.capabilities {
         words += &format!("ring {capabilities}\n");
     }
