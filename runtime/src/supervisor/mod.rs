@@ -170,7 +170,9 @@ impl Builder {
     /// | SIGTERM, SIGINT | readiness turns red; after the drain delay [`Core::stopped`] is done, and workers end. A second one: at once |
     /// | SIGHUP | each worker is replaced: a new one is started on the same socket, and the old one ends once it is ready |
     /// | SIGUSR2 | the program is executed anew (looked up by the name it was started by) with the same sockets; once it is ready, this one ends |
-    /// | SIGUSR1 | handed on to worker processes, where it does nothing unless they listen for it |
+    /// | SIGUSR1 | handed on to worker processes that are ready, where it does nothing unless they listen for it |
+    ///
+    /// As the first process of a container (pid 1) it should not be sent SIGUSR2: the container ends with it.
     ///
     /// A worker that dies is replaced: at once, or, if it had not been ready, after pauses that double from 100 ms, and the
     /// eighth time in a row everything ends with an error. Listening sockets stay open all the while: who connects, waits.
