@@ -8,7 +8,10 @@
 #![allow(unsafe_code)]
 
 mod capabilities;
+#[cfg(test)]
+mod faults;
 mod probe;
+mod refusals;
 mod restrict;
 mod setup;
 mod sqe;
@@ -16,6 +19,7 @@ mod sqe;
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 
 use io_uring::types::Timespec;
@@ -24,6 +28,8 @@ use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 pub(crate) use capabilities::MASK_VARIABLE;
 pub use capabilities::{Capabilities, Feature};
 pub(crate) use setup::{Settings, explain};
+
+use refusals::Refusals;
 
 use super::{BufferGroup, Event, Key, Op, Wait};
 
@@ -41,6 +47,8 @@ pub(crate) struct Uring {
     /// INVARIANT: the allocation that the three views above borrow from; freed last, in `drop`, and touched by nothing
     /// else meanwhile.
     ring: NonNull<IoUring>,
+    /// The ring's own descriptor, to look at without entering.
+    fd: RawFd,
     /// Submissions that found the queue full while the kernel would not take any (EAGAIN, EBUSY). Bounded by the
     /// operations that the tables above can have in flight.
     backlog: VecDeque<squeue::Entry>,
@@ -60,6 +68,8 @@ pub(crate) struct Uring {
     enters: u64,
     /// Of these, how many left completions with the kernel because the queue was full.
     overflows: u64,
+    /// Waits that the kernel has refused.
+    refusals: Refusals,
 }
 
 impl std::fmt::Debug for Uring {
@@ -106,6 +116,7 @@ impl Uring {
             restrict::enable(&ring.submitter(), &opcodes, &mut capabilities)?;
         }
 
+        let fd = ring.as_raw_fd();
         let ring = NonNull::from(Box::leak(Box::new(ring)));
         // SAFETY: the allocation was leaked just now, so it lives until `drop` frees it, and these are the only views.
         let (mut submitter, sq, cq) = unsafe { &mut *ring.as_ptr() }.split();
@@ -122,6 +133,7 @@ impl Uring {
             sq: ManuallyDrop::new(sq),
             cq: ManuallyDrop::new(cq),
             ring,
+            fd,
             backlog: VecDeque::new(),
             alarm: Box::default(),
             message: Box::new(message),
@@ -130,6 +142,7 @@ impl Uring {
             pushed: 0,
             enters: 0,
             overflows: 0,
+            refusals: Refusals::default(),
         })
     }
 
@@ -152,8 +165,13 @@ impl Uring {
     /// The queue is full: flush it; what the kernel does not take now waits in the backlog.
     #[cold]
     fn push_slowly(&mut self, entry: squeue::Entry) {
+        let was_refused = !self.backlog.is_empty();
         self.backlog.push_back(entry);
-        // An error here (EAGAIN, EBUSY) leaves the entries where they are; the next `wait` meets it again and reports
+        if was_refused {
+            // Asked already; the next `wait` asks again.
+            return;
+        }
+        // An error here (EAGAIN, EBUSY, ENOMEM) leaves the entries where they are; the next `wait` meets it again and reports
         // what is not transient.
         let _ = self.enter(0, EnterFlags::empty(), None);
         self.refill();
@@ -172,10 +190,40 @@ impl Uring {
 
     /// See [`super::Driver::wait`]. Interrupted and timed-out waits are no errors: the caller looks at what is there.
     pub(crate) fn wait(&mut self, wait: Wait) -> io::Result<()> {
+        if self.refusals.rest_ms() > 0 {
+            self.rest(wait);
+        }
+        let entered = self.wait_once(wait)?;
+        self.refusals.note(entered == Entered::Refused);
+        Ok(())
+    }
+
+    /// The kernel has refused more than once: leaves it alone for a while, unless something is there or becomes due.
+    #[cold]
+    fn rest(&mut self, wait: Wait) {
+        self.cq.sync();
+        if !self.cq.is_empty() {
+            return;
+        }
+        let deadline = match wait {
+            Wait::No => None,
+            Wait::Until(deadline) | Wait::Gather { deadline, .. } => deadline,
+        };
+        let left_ms =
+            deadline.map(|deadline| deadline.saturating_sub(crate::sys::monotonic_ns()).div_ceil(1_000_000));
+        let rest_ms = left_ms.unwrap_or(u64::MAX).min(self.refusals.rest_ms().into());
+        let mut polled = libc::pollfd { fd: self.fd, events: libc::POLLIN, revents: 0 };
+        // SAFETY: one entry, on this stack. Whatever it says, an error included, the kernel is asked again.
+        unsafe { libc::poll(&raw mut polled, 1, rest_ms as i32) };
+    }
+
+    fn wait_once(&mut self, wait: Wait) -> io::Result<Entered> {
         if !self.backlog.is_empty() {
             self.refill();
             if !self.backlog.is_empty() {
-                self.enter(0, EnterFlags::GETEVENTS, None)?;
+                if self.enter(0, EnterFlags::GETEVENTS, None)? == Entered::Refused {
+                    return Ok(Entered::Refused);
+                }
                 self.refill();
             }
             if !self.backlog.is_empty() {
@@ -211,11 +259,11 @@ impl Uring {
     }
 
     /// Submits, and lets the kernel post what it deferred, without sleeping.
-    fn poll(&mut self) -> io::Result<()> {
+    fn poll(&mut self) -> io::Result<Entered> {
         // Without the flag in shared memory only the kernel knows whether it deferred something.
         let deferred = !self.capabilities.has(Feature::TaskrunFlag) || self.sq.taskrun();
         if self.sq.is_empty() && !deferred && !self.sq.cq_overflow() {
-            return Ok(());
+            return Ok(Entered::Done);
         }
         self.enter(0, EnterFlags::GETEVENTS, None)
     }
@@ -226,38 +274,32 @@ impl Uring {
         count: u32,
         flags: EnterFlags,
         argument: Option<&GetEventsArgument>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Entered> {
         self.sq.sync();
         self.enters += 1;
         let flags = flags | self.enter_flags;
+        let to_submit = self.sq.len() as u32;
+        #[cfg(test)]
+        let (to_submit, count, argument) = match faults::next() {
+            None => (to_submit, count, argument),
+            Some(faults::Fault::Short(most)) => (to_submit.min(most), 0, None),
+            Some(faults::Fault::Refused(error)) => {
+                return refused(io::Error::from_raw_os_error(error));
+            }
+        };
         let entered = match argument {
             // SAFETY: the argument has the layout of `struct io_uring_getevents_arg`, and it and the timespec it points
             // to live on the stack of `wait` until the call returns.
             Some(_) => unsafe {
-                self.submitter.enter(
-                    self.sq.len() as u32,
-                    count,
-                    (flags | EnterFlags::EXT_ARG).bits(),
-                    argument,
-                )
+                self.submitter.enter(to_submit, count, (flags | EnterFlags::EXT_ARG).bits(), argument)
             },
             // SAFETY: no argument is passed; `sigset_t` is what the kernel would read there.
-            None => unsafe {
-                self.submitter.enter::<libc::sigset_t>(self.sq.len() as u32, count, flags.bits(), None)
-            },
+            None => unsafe { self.submitter.enter::<libc::sigset_t>(to_submit, count, flags.bits(), None) },
         };
         self.sq.sync();
         // The kernel's own counter of overflows stays zero where nothing is dropped; the flag shows them.
         self.overflows += u64::from(self.sq.cq_overflow());
-        match entered {
-            Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                // ETIME: the deadline passed. EINTR: a signal. EBUSY: completions wait in the overflow list and must be
-                // drained first. EAGAIN: no memory for a request just now. In all four the caller drains and comes again.
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(error),
-            },
-        }
+        entered.map_or_else(refused, |_| Ok(Entered::Done))
     }
 
     /// See [`super::Driver::next_event`].
@@ -356,6 +398,25 @@ impl Drop for Uring {
             ManuallyDrop::drop(&mut self.cq);
             drop(Box::from_raw(self.ring.as_ptr()));
         }
+    }
+}
+
+/// How an entry into the kernel went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entered {
+    Done,
+    /// It may have taken nothing; see [`Refusals`].
+    Refused,
+}
+
+/// Tells errors that pass from those that do not. In all cases the caller takes what is there and comes again.
+fn refused(error: io::Error) -> io::Result<Entered> {
+    match error.raw_os_error() {
+        // ETIME: the deadline passed. EINTR: a signal.
+        Some(libc::ETIME | libc::EINTR) => Ok(Entered::Done),
+        // EBUSY: completions wait in the overflow list and must be drained first. EAGAIN, ENOMEM: no memory just now.
+        Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM) => Ok(Entered::Refused),
+        _ => Err(error),
     }
 }
 

@@ -1,0 +1,205 @@
+//! What a kernel without memory says, for tests: entries that are refused, or that take a part of what is submitted.
+//!
+//! For the ring of this thread, from [`inject`] on until its guard is dropped. Seeded, so that a failure can be had again.
+
+use std::cell::RefCell;
+
+thread_local! {
+    static FAULTS: RefCell<Option<Faults>> = const { RefCell::new(None) };
+}
+
+/// What becomes of an entry into the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It fails with this errno; nothing is taken, nothing posted.
+    Refused(i32),
+    /// At most so many submissions are taken, and nothing is waited for. The kernel does so when it lacks memory after the first.
+    Short(u32),
+}
+
+/// Which entries fail.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    fault: Fault,
+    /// Of 256 entries.
+    of_256: u8,
+    seed: u64,
+    /// How many there have been.
+    count: u64,
+}
+
+/// Until it is dropped, entries fail.
+#[derive(Debug)]
+pub(crate) struct Injected(());
+
+/// Makes `of_256` of 256 entries of this thread fail.
+pub(crate) fn inject(fault: Fault, of_256: u8, seed: u64) -> Injected {
+    FAULTS.set(Some(Faults { fault, of_256, seed: seed | 1, count: 0 }));
+    Injected(())
+}
+
+impl Injected {
+    /// How many entries have failed.
+    pub(crate) fn count(&self) -> u64 {
+        FAULTS.with_borrow(|faults| faults.as_ref().map_or(0, |faults| faults.count))
+    }
+}
+
+impl Drop for Injected {
+    fn drop(&mut self) {
+        FAULTS.set(None);
+    }
+}
+
+/// What becomes of the next entry, if not what the kernel makes of it.
+pub(super) fn next() -> Option<Fault> {
+    FAULTS.with_borrow_mut(|faults| {
+        let faults = faults.as_mut()?;
+        // xorshift64.
+        faults.seed ^= faults.seed << 13;
+        faults.seed ^= faults.seed >> 7;
+        faults.seed ^= faults.seed << 17;
+        let fails = (faults.seed >> 32) as u8 <= faults.of_256;
+        faults.count += u64::from(fails);
+        fails.then_some(faults.fault)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::fs::File;
+    use std::io::Write;
+    use std::rc::Rc;
+    use std::time::{Duration, Instant};
+
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::*;
+    use crate::net::{AsyncFd, TcpListener, TcpStream};
+    use crate::time::{sleep, timeout};
+    use crate::{Builder, spawn, yield_now};
+
+    const ERRORS: [i32; 3] = [libc::EAGAIN, libc::EBUSY, libc::ENOMEM];
+    /// Until a test is given up: no test needs a hundredth of it.
+    const LIMIT: Duration = Duration::from_secs(120);
+
+    /// A few streams echo known bytes, a few timers ring, a thread wakes a task.
+    async fn all_kinds_of_work() {
+        const STREAMS: u32 = 5;
+        const BYTES: usize = 60_000;
+        let pattern = |place: usize, stream: u32| {
+            (place as u32).wrapping_mul(2_654_435_761).wrapping_add(stream).rotate_left(9) as u8
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut tasks = Vec::new();
+        drop(spawn(async move {
+            loop {
+                let stream = listener.accept().await.unwrap();
+                drop(spawn(async move {
+                    while let Ok(Some(lease)) = stream.recv().await {
+                        stream.write_all(&lease).await.unwrap();
+                    }
+                }));
+            }
+        }));
+        for number in 0..STREAMS {
+            tasks.push(spawn(async move {
+                let reading = Rc::new(TcpStream::connect(address).await.unwrap());
+                let writing = Rc::clone(&reading);
+                let writer = spawn(async move {
+                    let bytes: Vec<u8> = (0..BYTES).map(|place| pattern(place, number)).collect();
+                    for chunk in bytes.chunks(7919) {
+                        writing.write_all(chunk).await.unwrap();
+                        sleep(Duration::from_millis(1)).await;
+                    }
+                });
+                let mut place = 0;
+                while place < BYTES {
+                    for byte in &reading.recv().await.unwrap().expect("more is to come")[..] {
+                        assert_eq!(*byte, pattern(place, number), "at {place} of {number}");
+                        place += 1;
+                    }
+                }
+                writer.await.unwrap();
+            }));
+        }
+        tasks.push(spawn(async {
+            assert_eq!(crate::blocking::spawn_blocking(|| 7).await.unwrap(), 7);
+        }));
+        for task in tasks {
+            task.await.unwrap();
+        }
+    }
+
+    #[test]
+    fn refused_entries_are_not_fatal_and_lose_nothing() {
+        for fault in ERRORS.map(Fault::Refused).into_iter().chain([Fault::Short(1), Fault::Short(0)]) {
+            for (seed, entries) in [(1, (2, 4)), (2, (8, 16)), (3, (64, 512))] {
+                let injected = Rc::new(Cell::new(None));
+                let kept = Rc::clone(&injected);
+                let worked = async move {
+                    // The ring is there; from here to the end of its loop every second entry fails.
+                    kept.set(Some(inject(fault, 128, seed)));
+                    timeout(LIMIT, all_kinds_of_work()).await
+                };
+                let builder = Builder::new().ring_entries(entries.0, entries.1).receive_buffers_max(8);
+                let worked = builder.run_local(worked).unwrap();
+                worked.unwrap_or_else(|_| panic!("{fault:?} with {entries:?}: something is lost"));
+                let count = injected.take().expect("it was put there").count();
+                assert!(count > 10, "{fault:?}: {count} entries have failed");
+            }
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_refuses_for_long_is_left_alone_and_then_everything_goes_on() {
+        for fault in ERRORS.map(Fault::Refused) {
+            let worked = async move {
+                let injected = inject(fault, u8::MAX, 1);
+                let busy = spawn(all_kinds_of_work());
+                let begun = Instant::now();
+                // Refused so long: timers need no entry.
+                sleep(Duration::from_millis(300)).await;
+                let (count, took) = (injected.count(), begun.elapsed());
+                assert!(!busy.is_finished());
+                drop(injected);
+                timeout(LIMIT, busy).await.expect("nothing is lost").unwrap();
+                (count, took)
+            };
+            let (count, took) = Builder::new().run_local(worked).unwrap();
+            // One a millisecond at the most, where there were some hundred thousand without the rests.
+            let most = took.as_millis() as u64;
+            assert!((2..most).contains(&count), "{fault:?}: {count} entries in {took:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_completion_queue_and_refusals_lose_nothing() {
+        const WAITING: usize = 1000;
+        let counted = async {
+            let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
+            let mut writer = File::from(event.try_clone().unwrap());
+            let event = Rc::new(AsyncFd::new(event).unwrap());
+            let _injected = inject(Fault::Refused(libc::EBUSY), 128, 7);
+            let mut waiting = Vec::new();
+            for _ in 0..WAITING {
+                let event = Rc::clone(&event);
+                waiting.push(spawn(async move {
+                    event.readable().await.unwrap();
+                }));
+            }
+            for _ in 0..10 {
+                yield_now().await;
+                sleep(Duration::from_millis(1)).await;
+            }
+            writer.write_all(&1_u64.to_ne_bytes()).unwrap();
+            for task in waiting {
+                task.await.unwrap();
+            }
+        };
+        let counted = async { timeout(LIMIT, counted).await };
+        Builder::new().ring_entries(8, 16).run_local(counted).unwrap().expect("none is lost");
+    }
+}

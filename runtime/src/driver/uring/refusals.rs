@@ -1,0 +1,51 @@
+//! Entries into the kernel that it refuses for a while: how long to leave it alone.
+//!
+//! EAGAIN and ENOMEM: no memory for a request just now. EBUSY: completions wait in the overflow list. Nothing is lost with any of them:
+//! submissions stay in the queue. The loop comes again, and where nothing has come meanwhile it rests before, longer each
+//! time, instead of spinning until there is memory.
+
+/// The longest rest, in milliseconds. Arbitrary: sixty attempts a second cost nothing, and nobody notices so late an answer of a
+/// machine without memory.
+const REST_MS_MAX: u32 = 16;
+
+/// How often the kernel has refused in a row.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    in_row: u32,
+}
+
+impl Refusals {
+    /// What the kernel said.
+    #[inline]
+    pub(super) fn note(&mut self, is_refused: bool) {
+        self.in_row = if is_refused { self.in_row.saturating_add(1) } else { 0 };
+    }
+
+    /// How long to rest before the next attempt if nothing is there to do, in milliseconds. The first attempt after a refusal comes
+    /// at once: the loop has taken completions meanwhile, which may be all that the kernel asked for.
+    #[inline]
+    pub(super) fn rest_ms(&self) -> u32 {
+        match self.in_row {
+            0 | 1 => 0,
+            in_row => 1_u32.checked_shl(in_row - 2).unwrap_or(REST_MS_MAX).min(REST_MS_MAX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rests_grow_and_end_with_the_first_entry() {
+        let mut refusals = Refusals::default();
+        let mut rests = Vec::new();
+        for is_refused in [true; 8].into_iter().chain([false, true, true]) {
+            refusals.note(is_refused);
+            rests.push(refusals.rest_ms());
+        }
+        assert_eq!(rests, [0, 1, 2, 4, 8, 16, 16, 16, 0, 0, 1]);
+        let endless = Refusals { in_row: u32::MAX };
+        assert_eq!(endless.rest_ms(), REST_MS_MAX);
+    }
+}
