@@ -7,6 +7,8 @@
 //! ```text
 //! cargo run --release --example conformance -- 127.0.0.1:8080
 //! ```
+//!
+//! At a second address, if there is one, it expects a PROXY header before each connection, from this machine.
 use std::io;
 
 use annulet::net::TcpListener;
@@ -51,6 +53,14 @@ fn main() -> io::Result<()> {
     annulet::run(async {
         let listener = TcpListener::bind(address.as_str())?;
         println!("listening on http://{}/", listener.local_addr()?);
+        if let Some(address) = std::env::args().nth(2) {
+            let listener = TcpListener::bind(address.as_str())?;
+            println!("behind a proxy on http://{}/", listener.local_addr()?);
+            let here = ["127.0.0.0/8", "::1"].map(|text| text.parse().expect("a network"));
+            let server = Server::new(router()).with_proxy_protocol(here);
+            // Detached: it ends with the loop.
+            drop(annulet::spawn(async move { server.serve(listener).await }));
+        }
         Server::new(router()).serve(listener).await
     })
 }

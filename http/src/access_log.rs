@@ -11,6 +11,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::proxy::Peer;
+
 /// Lines are handed to the pool when so many bytes are there, or a second has passed since the last time.
 const WRITE_BYTES: usize = 64 * 1024;
 /// Beyond this lines are dropped: the disk does not keep up. In bytes.
@@ -47,6 +49,8 @@ pub(crate) struct Entry {
     request: String,
     referer: String,
     agent: String,
+    /// Where the server keeps it in mind.
+    pub(crate) client: Option<IpAddr>,
     begun: Instant,
     pub(crate) status: u16,
     /// Of the content, in bytes.
@@ -124,8 +128,8 @@ impl Drop for AccessLog {
 }
 
 impl Entry {
-    /// From the bytes of a request, whole or not.
-    pub(crate) fn new(head: &[u8], begun: Instant) -> Entry {
+    /// From the bytes of a request, whole or not, of `peer` if that is known.
+    pub(crate) fn new(head: &[u8], peer: Option<&Rc<Peer>>, begun: Instant) -> Entry {
         let mut lines =
             head.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).skip_while(|line| line.is_empty());
         let request = lines.next().unwrap_or_default();
@@ -135,9 +139,21 @@ impl Entry {
                 line.starts_with_ignore_case(name).then(|| shown(value.trim_ascii()))
             })
         };
+        let client = peer.map(|peer| {
+            peer.client_of(|name| {
+                let fields = lines.clone().take_while(|line| !line.is_empty());
+                let named = fields.filter_map(|line| {
+                    let (field, value) =
+                        line.split_at_checked(line.iter().position(|byte| *byte == b':')?)?;
+                    field.eq_ignore_ascii_case(name.as_bytes()).then(|| value[1..].trim_ascii())
+                });
+                named.collect()
+            })
+        });
         let (referer, agent) = (field(b"referer:"), field(b"user-agent:"));
         Entry {
             request: shown(request),
+            client,
             referer: referer.unwrap_or_default(),
             agent: agent.unwrap_or_default(),
             begun,
@@ -223,7 +239,7 @@ mod tests {
     fn lines() {
         let head = b"GET /a\"b HTTP/1.1\r\nHost: a\r\nUSER-AGENT: c\\d\x01\r\n\r\nReferer: no\r\n";
         let begun = Instant::now();
-        let mut entry = Entry::new(head, begun);
+        let mut entry = Entry::new(head, None, begun);
         entry.note(b"HTTP/1.1 404 Not Found\r\na: b\r\n\r\nabc");
         let check = |format, expected: &str| {
             let mut out = String::new();

@@ -54,7 +54,7 @@ impl Offline {
     pub fn answer(&self, input: &[u8], now: Instant, answers: &mut Vec<u8>) -> Outcome {
         let mut cx = Context::from_waker(Waker::noop());
         let mut requests_left = u32::MAX;
-        match self.service.serve(input, now, &mut requests_left, &mut cx, &mut Unbounded(answers)) {
+        match self.service.serve(input, now, &mut requests_left, None, &mut cx, &mut Unbounded(answers)) {
             (used, Stop::NeedInput) => Outcome::Answered { used },
             (_, Stop::Close) => Outcome::Closed,
             (_, Stop::Wait(..) | Stop::Body(_) | Stop::Leave(_) | Stop::Upgrade(_) | Stop::Full) => {

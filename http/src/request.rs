@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -20,6 +21,7 @@ use crate::body::{Body, Chunk, Collector};
 use crate::h1::Refusal;
 use crate::h1::framing::Framing;
 use crate::h1::head::{Field, Head, Parse, Parser, Span};
+use crate::proxy::Peer;
 
 /// Blocks kept per thread; one per request at work is needed. A thousand slow requests at a time leave so many behind.
 const BLOCKS_FREE_MAX: usize = 256;
@@ -60,8 +62,10 @@ struct Block {
     values: String,
     /// For decoding.
     scratch: Vec<u8>,
-    /// Whether one of the next two is there: one look instead of two for most.
+    /// Whether one of the next three is there: one look instead of three for most.
     has_rare: bool,
+    /// Who sent it, where the server keeps that in mind.
+    peer: Option<Rc<Peer>>,
     body: Option<Body>,
     /// Where shared values are found, if the route has any.
     around: Option<Rc<Around>>,
@@ -104,6 +108,25 @@ impl Request {
     #[must_use]
     pub fn host(&self) -> &str {
         self.block().text(self.block().head.host)
+    }
+
+    /// Who is at the other end of the connection: whom the PROXY header names, else the socket's peer. `None` unless the server
+    /// [keeps it in mind](crate::Server::with_client_addresses).
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        Some(self.block().peer.as_ref()?.address)
+    }
+
+    /// Who asks: the [peer](Self::peer), or whom it asks for if it is a [trusted proxy](crate::Server::with_trusted_proxies).
+    #[must_use]
+    pub fn client(&self) -> Option<IpAddr> {
+        Some(self.block().peer.as_ref()?.client_of(|name| self.values_of(name)))
+    }
+
+    /// `http` or `https`, where the peer is a [trusted proxy](crate::Server::with_trusted_proxies) and says how it was asked.
+    #[must_use]
+    pub fn forwarded_proto(&self) -> Option<&'static str> {
+        self.block().peer.as_ref()?.proto_of(|name| self.values_of(name))
     }
 
     /// The value of the first field of that name, in any case of letters.
@@ -345,6 +368,18 @@ impl Request {
             .map(|(start, end)| &block.values[usize::from(*start)..usize::from(*end)])
     }
 
+    /// Says who sent it.
+    pub(crate) fn set_peer(&mut self, peer: &Rc<Peer>) {
+        let block = self.block_mut();
+        (block.has_rare, block.peer) = (true, Some(peer.clone()));
+    }
+
+    /// The values of all fields of that name, in any case of letters.
+    fn values_of(&self, name: &str) -> Vec<&[u8]> {
+        let same = self.headers().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        same.map(|(_, value)| value).collect()
+    }
+
     /// Gives the request its content.
     pub(crate) fn set_body(&mut self, body: Body) {
         let block = self.block_mut();
@@ -365,6 +400,7 @@ impl Drop for Request {
             block.has_rare = false;
             block.body = None;
             block.around = None;
+            block.peer = None;
         }
         if block.bytes.capacity() > HEAD_BYTES_KEPT_MAX {
             block.bytes = Vec::new();

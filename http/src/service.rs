@@ -2,6 +2,7 @@
 //! waited for. This is the hot path; the server's pump and the offline tools both run it.
 use std::cell::{Cell, OnceCell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 use std::task::Context;
 use std::time::{Instant, SystemTime};
 
@@ -15,6 +16,7 @@ use crate::h1::head::{Parse, Parser, is_head_request};
 use crate::h1::outgoing::Outgoing;
 use crate::h1::{Limits, Refusal};
 use crate::handler::{PendingCall, panic_answer};
+use crate::proxy::{Peer, is_header_begun};
 use crate::request::Request;
 use crate::response::{Body, IntoResponse, Response, Special};
 use crate::router::{Miss, Router, Target};
@@ -182,12 +184,13 @@ impl Service {
         input: &[u8],
         now: Instant,
         requests_left: &mut u32,
+        peer: Option<&Rc<Peer>>,
         cx: &mut Context<'_>,
         sink: &mut impl Sink,
     ) -> (usize, Stop) {
         let date = *self.date.borrow_mut().line(now, SystemTime::now);
         let mut batch = Batch { used: 0, at_work: None, date, requests_left: *requests_left };
-        let stop = self.serve_batch(input, now, cx, sink, &mut batch);
+        let stop = self.serve_batch(input, now, peer, cx, sink, &mut batch);
         *requests_left = batch.requests_left;
         (batch.used, stop)
     }
@@ -197,6 +200,7 @@ impl Service {
         &self,
         input: &[u8],
         now: Instant,
+        peer: Option<&Rc<Peer>>,
         cx: &mut Context<'_>,
         sink: &mut impl Sink,
         batch: &mut Batch,
@@ -204,7 +208,7 @@ impl Service {
         loop {
             // Once a batch and not once a call: then an answer can be made where it stays.
             let served =
-                catch_unwind(AssertUnwindSafe(|| self.serve_until_panic(input, now, cx, sink, batch)));
+                catch_unwind(AssertUnwindSafe(|| self.serve_until_panic(input, now, peer, cx, sink, batch)));
             match (served, batch.at_work.take()) {
                 (Ok(stop), _) => return stop,
                 // What the handler was doing is dropped: nothing broken can be seen afterwards.
@@ -226,6 +230,7 @@ impl Service {
         &self,
         input: &[u8],
         now: Instant,
+        peer: Option<&Rc<Peer>>,
         cx: &mut Context<'_>,
         sink: &mut impl Sink,
         batch: &mut Batch,
@@ -237,9 +242,10 @@ impl Service {
             let mut request = Request::take();
             let rest = &input[batch.used..];
             match request.parse(&mut self.parser.borrow_mut(), rest) {
-                Parse::Complete(()) => {}
+                Parse::Complete(()) => peer.into_iter().for_each(|peer| request.set_peer(peer)),
                 Parse::Partial => break,
                 Parse::Error(why) => {
+                    let why = if is_header_begun(rest) { Refusal::ProxyUnexpected } else { why };
                     self.refuse(why, is_head_request(rest), now, sink);
                     batch.used = input.len();
                     return Stop::Close;
@@ -377,7 +383,11 @@ impl Service {
     pub(crate) fn refuse(&self, why: Refusal, is_head: bool, now: Instant, sink: &mut impl Sink) {
         let facts = Facts { is_head, is_old: false, keep_alive: false };
         // Short, and the last.
-        let _ = self.write(&mut why.status().into_response(), facts, now, sink);
+        let mut answer = match why.told() {
+            Some(text) => Response::text(format!("{text}\n")).with_status(why.status()),
+            None => why.status().into_response(),
+        };
+        let _ = self.write(&mut answer, facts, now, sink);
     }
 }
 
@@ -433,7 +443,7 @@ mod tests {
         let mut out = Out { bytes: Vec::new(), bytes_max: 400 };
         let mut cx = Context::from_waker(Waker::noop());
         let (used, stop) =
-            service.serve(input.as_bytes(), Instant::now(), &mut u32::MAX.clone(), &mut cx, &mut out);
+            service.serve(input.as_bytes(), Instant::now(), &mut u32::MAX.clone(), None, &mut cx, &mut out);
         let text = String::from_utf8(out.bytes).unwrap();
         let mut trace: Vec<String> =
             text.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].to_owned()).collect();

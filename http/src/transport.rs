@@ -24,6 +24,8 @@ pub(crate) trait Received: Deref<Target = [u8]> {
 /// See the module. The methods are those of [`TcpStream`].
 pub(crate) trait Transport: 'static {
     type Received: Received;
+    /// Whether what is received is what was sent.
+    const IS_PLAIN: bool;
 
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Self::Received>>>;
     fn expect_recv(&self, bytes: u64);
@@ -61,6 +63,7 @@ impl Received for Lease {
 
 impl Transport for TcpStream {
     type Received = Lease;
+    const IS_PLAIN: bool = true;
 
     const TAKES_OWNED: bool = true;
 
@@ -144,6 +147,7 @@ impl Received for Plaintext {
 #[cfg(feature = "tls")]
 impl Transport for TlsStream {
     type Received = Plaintext;
+    const IS_PLAIN: bool = false;
 
     // Encrypting is the copy.
     const TAKES_OWNED: bool = false;

@@ -90,10 +90,26 @@ refusals! {
     TooManyConnections => SERVICE_UNAVAILABLE, "too many connections";
     /// More connections of one address than [`Limits::connections_per_address`](crate::Limits::connections_per_address).
     TooManyFromAddress => TOO_MANY_REQUESTS, "too many connections from one address";
+    /// The connection does not begin with a [PROXY header](crate::Server::with_proxy_protocol), or with a malformed one.
+    ProxyHeader => BAD_REQUEST, "no valid PROXY header, which this server expects first";
+    /// The connection is not from one of the proxies that [may send a PROXY header](crate::Server::with_proxy_protocol).
+    ProxyUntrusted => FORBIDDEN, "this server takes connections from its proxies only, and that is none of their addresses";
+    /// A PROXY header, to a server that expects none.
+    ProxyUnexpected => BAD_REQUEST, "a PROXY header, which this server does not expect";
     /// No memory is left of [`Limits::memory_bytes`](crate::Limits::memory_bytes).
     Memory => SERVICE_UNAVAILABLE, "too much waits in memory";
     /// A `%` in the path that two hexadecimal digits do not follow, or a parameter that is not UTF-8.
     Escape => BAD_REQUEST, "malformed percent-encoding";
+}
+
+impl Refusal {
+    /// What the peer is told beside the status. For those who run a proxy, who would look for it long; a client learns nothing.
+    pub(crate) fn told(self) -> Option<&'static str> {
+        match self {
+            Refusal::ProxyHeader | Refusal::ProxyUntrusted | Refusal::ProxyUnexpected => Some(self.text()),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Refusal {

@@ -41,12 +41,28 @@ impl Place {
         if shared.registry.connections() >= connections {
             return Err(Refusal::TooManyConnections);
         }
-        if connections_per_address == u32::MAX {
+        // Who is asked for a PROXY header is counted when it has named somebody.
+        let is_named_later = shared.proxies.as_ref().is_some_and(|proxies| proxies.header_from.is_some());
+        if connections_per_address == u32::MAX || is_named_later {
             return Ok(None);
         }
         // Who is gone already needs no place.
         let Ok(address) = stream.peer_addr() else { return Ok(None) };
-        let address = address.ip().to_canonical();
+        Place::take_of(shared, address.ip())
+    }
+
+    /// A place for a connection of this address, `None` where it is not counted: a trusted proxy stands for many.
+    ///
+    /// # Errors
+    ///
+    /// When it has enough of them.
+    pub(super) fn take_of(shared: &Rc<Shared>, address: IpAddr) -> Result<Option<Box<Place>>, Refusal> {
+        let connections_per_address = shared.limits.connections_per_address;
+        let is_trusted = shared.proxies.as_ref().is_some_and(|proxies| proxies.are_trusted(address));
+        if connections_per_address == u32::MAX || is_trusted {
+            return Ok(None);
+        }
+        let address = address.to_canonical();
         let mut per_address = shared.admission.per_address.borrow_mut();
         let count = per_address.entry(address).or_default();
         if *count >= connections_per_address {
@@ -101,18 +117,23 @@ impl Admission {
 pub(super) struct Seat {
     shared: Rc<Shared>,
     /// Only held.
-    _place: Option<Box<Place>>,
+    place: Cell<Option<Box<Place>>>,
     /// In bytes.
     held: Cell<usize>,
 }
 
 impl Seat {
     pub(super) fn new(shared: Rc<Shared>, place: Option<Box<Place>>) -> Seat {
-        Seat { shared, _place: place, held: Cell::new(0) }
+        Seat { shared, place: Cell::new(place), held: Cell::new(0) }
     }
 
     pub(super) fn shared(&self) -> &Rc<Shared> {
         &self.shared
+    }
+
+    /// The place of a connection whose address was not known at first.
+    pub(super) fn take(&self, place: Option<Box<Place>>) {
+        self.place.set(place);
     }
 
     /// The connection holds so much now.

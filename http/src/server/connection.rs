@@ -5,9 +5,10 @@
 //! the connection's own, which an idle connection does not have.
 //!
 //! While a handler works, or content is made as it leaves, the socket is watched: a reset drops both.
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -27,6 +28,7 @@ use crate::h1::head::{is_empty_lines, is_head_request};
 use crate::h1::outgoing::Outgoing;
 use crate::h1::{Limits, Refusal};
 use crate::handler::{PendingCall, poll_call};
+use crate::proxy::{self, Header, Peer};
 use crate::recycle::Buffer;
 use crate::response::Response;
 use crate::service::{Facts, Leaving, PIECE_BYTES_MAX, Sink, Source as Content, Stop, WithBody, Written};
@@ -67,7 +69,9 @@ pub(super) struct Connection<S> {
     claim: Cell<u32>,
     requests_left: Cell<u32>,
     /// What is known of the answer at work, for the access log if there is one.
-    entry: RefCell<Option<Box<Entry>>>,
+    entry: Cell<Option<Box<Entry>>>,
+    /// Who is at the other end, where that is kept in mind.
+    peer: OnceCell<Rc<Peer>>,
 }
 
 /// A body that is being read.
@@ -126,7 +130,8 @@ impl<S: Transport> Connection<S> {
             stream,
             requests_left: Cell::new(seat.limits.requests_per_connection),
             shared: seat,
-            entry: RefCell::default(),
+            entry: Cell::default(),
+            peer: OnceCell::new(),
             rest: RefCell::default(),
             progress: Cell::new(Progress::New),
             reading: RefCell::default(),
@@ -146,7 +151,6 @@ impl<S: Transport> Connection<S> {
 
     /// From the first request to the end.
     pub(super) async fn serve_all(self: Rc<Self>) {
-        self.wait_at_most(self.shared.limits.keep_alive_timeout);
         let end = self.pump().await;
         self.log_answer();
         // In memory of their own, as bodies are: the idle connection does not make room for them.
@@ -157,7 +161,67 @@ impl<S: Transport> Connection<S> {
         }
     }
 
+    /// Learns who is at the other end, where that is kept in mind.
+    ///
+    /// # Errors
+    ///
+    /// The connection is not let in; it may have been told why.
+    async fn meet(&self) -> Result<(), End> {
+        let Some(proxies) = &self.shared.proxies else { return Ok(()) };
+        // Who is gone already needs no name.
+        let mut address = self.stream.peer_addr().map_err(|_| End::Gone)?;
+        if let Some(from) = &proxies.header_from {
+            if !S::IS_PLAIN {
+                // It would have stood before the handshake.
+                return Err(End::Gone);
+            }
+            if !from.iter().any(|network| network.contains(address.ip())) {
+                return Err(self.refuse(Refusal::ProxyUntrusted, false));
+            }
+            address = self.read_header().await?.unwrap_or(address);
+            match Place::take_of(self.shared.shared(), address.ip()) {
+                Ok(place) => self.shared.take(place),
+                Err(why) => return Err(self.refuse(why, false)),
+            }
+        }
+        let peer = Rc::new(Peer { address, proxies: proxies.clone() });
+        self.peer.set(peer).expect("set once, here");
+        Ok(())
+    }
+
+    /// Takes the PROXY header off the front of what comes. Gives whom it names.
+    async fn read_header(&self) -> Result<Option<SocketAddr>, End> {
+        self.wait_at_most(self.shared.limits.head_timeout);
+        loop {
+            let header = proxy::header(&self.rest.borrow());
+            match header {
+                Header::Partial => {}
+                Header::Wrong => return Err(self.refuse(Refusal::ProxyHeader, false)),
+                Header::Whole(used, named) => {
+                    self.rest.borrow_mut().advance(used);
+                    return Ok(named);
+                }
+            }
+            let received = poll_fn(|cx| match self.stream.poll_recv(cx) {
+                // What has begun is on its way, request and all.
+                Poll::Pending if self.shared.service.drains() && self.rest.borrow().is_empty() => {
+                    Poll::Ready(Ok(None))
+                }
+                polled => polled,
+            });
+            match received.await {
+                Ok(Some(lease)) => self.rest.borrow_mut().push(&lease),
+                // The end, or its time is over. A proxy that only looks whether somebody is here is told nothing.
+                Ok(None) | Err(_) => return Err(End::Gone),
+            }
+        }
+    }
+
     async fn pump(self: &Rc<Self>) -> End {
+        if self.shared.proxies.is_some() && Box::pin(self.meet()).await.is_err() {
+            return self.leave();
+        }
+        self.wait_at_most(self.shared.limits.keep_alive_timeout);
         loop {
             match poll_fn(|cx| self.poll_turn(cx)).await {
                 Turn::Call(call, facts) => match Box::pin(self.answer_later(call, facts)).await {
@@ -279,7 +343,7 @@ impl<S: Transport> Connection<S> {
                 let bytes_max = self.answer_bytes_max();
                 let served = self.stream.with_send_buffer(|out| {
                     let mut sink = Gather { out, bytes_max };
-                    self.shared.service.serve(&input, now, &mut requests_left, cx, &mut sink)
+                    self.shared.service.serve(&input, now, &mut requests_left, self.peer.get(), cx, &mut sink)
                 });
                 self.requests_left.set(requests_left);
                 served
@@ -338,13 +402,19 @@ impl<S: Transport> Connection<S> {
         let mut requests_left = self.requests_left.get();
         let mut used = 0;
         loop {
-            let mut entry = Entry::new(&input[used..], now);
+            let mut entry = Entry::new(&input[used..], self.peer.get(), now);
             let bytes_max = self.answer_bytes_max();
             let (count, stop, has_answer, is_full) = self.stream.with_send_buffer(|out| {
                 let before = out.len();
                 let mut sink = OneAnswer { out, before, bytes_max };
-                let (count, stop) =
-                    self.shared.service.serve(&input[used..], now, &mut requests_left, cx, &mut sink);
+                let (count, stop) = self.shared.service.serve(
+                    &input[used..],
+                    now,
+                    &mut requests_left,
+                    self.peer.get(),
+                    cx,
+                    &mut sink,
+                );
                 entry.note(&out[before..]);
                 (count, stop, out.len() > before, out.len() >= bytes_max)
             });
@@ -364,6 +434,15 @@ impl<S: Transport> Connection<S> {
         }
     }
 
+    /// Adds to what is known of the answer at work, if that is kept.
+    #[inline]
+    fn note(&self, add: impl FnOnce(&mut Entry)) {
+        if let Some(mut entry) = self.entry.take() {
+            add(&mut entry);
+            self.entry.set(Some(entry));
+        }
+    }
+
     /// Writes the line of the answer that is out now, if it has one.
     fn log_answer(&self) {
         let entry = self.entry.take();
@@ -373,7 +452,7 @@ impl<S: Transport> Connection<S> {
     }
 
     fn log(&self, log: &Rc<AccessLog>, entry: &Entry) {
-        let client = self.stream.peer_addr().ok().map(|address| address.ip());
+        let client = entry.client.or_else(|| self.stream.peer_addr().ok().map(|address| address.ip()));
         log.push(entry, client, annulet::time::now());
     }
 
@@ -508,9 +587,7 @@ impl<S: Transport> Connection<S> {
         let written = self.stream.with_send_buffer(|out| {
             let before = out.len();
             let written = self.shared.service.write(&mut answer, facts, now, &mut Gather::all(out));
-            if let Some(entry) = &mut *self.entry.borrow_mut() {
-                entry.note(&out[before..]);
-            }
+            self.note(|entry| entry.note(&out[before..]));
             written
         });
         drop(answer);
@@ -557,9 +634,7 @@ impl<S: Transport> Connection<S> {
                 let count = piece.rest().len().min(PIECE_BYTES_MAX);
                 self.stream.with_send_buffer(|out| leaving.outgoing.push(out, &piece.rest()[..count]));
                 piece.advance(count);
-                if let Some(entry) = &mut *self.entry.borrow_mut() {
-                    entry.bytes += count as u64;
-                }
+                self.note(|entry| entry.bytes += count as u64);
             }
         }
         Some(End::Finished)
@@ -576,9 +651,7 @@ impl<S: Transport> Connection<S> {
             }
         }
         self.stream.with_send_buffer(|out| outgoing.end_piece(out));
-        if let Some(entry) = &mut *self.entry.borrow_mut() {
-            entry.bytes += len as u64;
-        }
+        self.note(|entry| entry.bytes += len as u64);
         // What it takes in memory is the connection's as long as it waits.
         len <= OWNED_BYTES_FREE || self.wait_written(S::poll_write_ready).await
     }
@@ -596,15 +669,15 @@ impl<S: Transport> Connection<S> {
     #[cold]
     fn refuse(&self, why: Refusal, is_head: bool) -> End {
         let now = annulet::time::now();
-        if self.shared.log.is_some() && self.entry.borrow().is_none() {
-            self.entry.replace(Some(Box::new(Entry::new(&self.rest.borrow(), now))));
+        if self.shared.log.is_some() {
+            let entry = self.entry.take();
+            let new = || Box::new(Entry::new(&self.rest.borrow(), self.peer.get(), now));
+            self.entry.set(Some(entry.unwrap_or_else(new)));
         }
         self.stream.with_send_buffer(|out| {
             let before = out.len();
             self.shared.service.refuse(why, is_head, now, &mut Gather::all(out));
-            if let Some(entry) = &mut *self.entry.borrow_mut() {
-                entry.note(&out[before..]);
-            }
+            self.note(|entry| entry.note(&out[before..]));
         });
         End::Finished
     }

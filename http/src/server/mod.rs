@@ -20,6 +20,7 @@ use annulet_tls::TlsAcceptor;
 
 use crate::access_log::AccessLog;
 use crate::h1::{Limits, Refusal};
+use crate::proxy::{ForwardingField, Network, Proxies};
 use crate::router::Router;
 use crate::service::Service;
 use admission::{Admission, Place, Telling};
@@ -60,6 +61,8 @@ struct Shared {
     registry: Registry,
     admission: Admission,
     log: Option<Rc<AccessLog>>,
+    /// Where clients are kept in mind.
+    proxies: Option<Rc<Proxies>>,
 }
 
 impl Server {
@@ -75,7 +78,7 @@ impl Server {
         let limits = limits.clamped();
         let service = Service::new(router, limits.clone());
         let (registry, admission) = (Registry::default(), Admission::default());
-        Server { shared: Rc::new(Shared { service, limits, registry, admission, log: None }) }
+        Server { shared: Rc::new(Shared { service, limits, registry, admission, log: None, proxies: None }) }
     }
 
     /// Writes a line for each answer. A server without one pays nothing for it.
@@ -99,6 +102,78 @@ impl Server {
         let shared = Rc::get_mut(&mut self.shared).expect("the access log is set before the server is used");
         shared.log = Some(Rc::new(log));
         self
+    }
+
+    /// Handlers may ask for [`peer`](crate::Request::peer) and [`client`](crate::Request::client) of a request. It costs a system call
+    /// for each connection, which is why it is asked for.
+    ///
+    /// # Panics
+    ///
+    /// When the server has been cloned or serves already, here and in the next two.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Request, Response, Router, Server};
+    ///
+    /// let router = Router::new().get("/", async |request: Request| match request.client() {
+    ///     Some(address) => Response::text(format!("you are {address}")),
+    ///     None => Response::text("who are you?"),
+    /// });
+    /// let server = Server::new(router).with_client_addresses();
+    /// ```
+    #[must_use]
+    pub fn with_client_addresses(mut self) -> Server {
+        self.proxies();
+        self
+    }
+
+    /// Expects a PROXY header (version 1 or 2) before the first request of every connection, as HAProxy's `send-proxy` and cloud
+    /// load balancers put it there, and takes connections of these proxies only: whoever else may connect could choose its address.
+    /// `0.0.0.0/0` and `::/0` are everybody, where the network keeps others out.
+    ///
+    /// Others get 403, and what is no header gets 400, each with its reason. A header has to be there within the time for a head
+    /// ([`Limits::head_timeout`]); of version 2 at most 4112 bytes are taken, and additions (TLVs) are skipped. Where it names nobody
+    /// (`UNKNOWN`, `LOCAL`, which health checks are, UNIX sockets, datagrams) the peer is that of the socket.
+    ///
+    /// [`Limits::connections_per_address`] counts the address that the header names.
+    ///
+    /// Not for TLS: the header would stand before the handshake, and such connections are closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Router, Server};
+    ///
+    /// let server = Server::new(Router::new()).with_proxy_protocol(["10.0.0.0/8".parse().unwrap()]);
+    /// ```
+    #[must_use]
+    pub fn with_proxy_protocol(mut self, from: impl IntoIterator<Item = Network>) -> Server {
+        self.proxies().header_from = Some(from.into_iter().collect());
+        self
+    }
+
+    /// Believes what these proxies say of the client in `field`: the client is the rightmost address that is none of theirs. Without
+    /// it these fields are fields like any other.
+    ///
+    /// Name the field that the proxies write: they pass the other on as a client has sent it. `X-Forwarded-Proto` is for them to set
+    /// too, else a client does.
+    ///
+    /// [`Limits::connections_per_address`] does not count connections of these proxies: they have many clients on each, in turn.
+    #[must_use]
+    pub fn with_trusted_proxies(
+        mut self,
+        trusted: impl IntoIterator<Item = Network>,
+        field: ForwardingField,
+    ) -> Server {
+        self.proxies().trust(trusted, field);
+        self
+    }
+
+    fn proxies(&mut self) -> &mut Proxies {
+        let text = "clients and proxies are asked for before the server is used";
+        let shared = Rc::get_mut(&mut self.shared).expect(text);
+        Rc::get_mut(shared.proxies.get_or_insert_default()).expect(text)
     }
 
     /// Keeps its connections and requests out of the [counters](annulet::metrics::Counter) of its loop: for a server that is asked

@@ -11,6 +11,7 @@ mod endings;
 mod extract;
 mod files;
 mod limits;
+mod proxy;
 mod requests;
 #[cfg(feature = "tracing")]
 mod spans;

@@ -76,8 +76,11 @@ fn run(options: &Options) -> io::Result<()> {
     let acceptor = None;
     let (heard, hears) = mpsc::channel();
     let scheme = if acceptor.is_some() { "https" } else { "http" };
+    let operations = options.operations.clone();
+    operations.check(acceptor.is_some())?;
     let loops = builder.start(move |core| {
-        let mut server = Server::with_limits(pages::site(delay, files.clone()), limits.clone());
+        let server = Server::with_limits(pages::site(delay, files.clone()), limits.clone());
+        let mut server = operations.with_clients(server);
         if let Some(file) = &log {
             server = server.with_access_log(AccessLog::new(file.clone(), format));
         }

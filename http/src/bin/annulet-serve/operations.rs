@@ -6,6 +6,7 @@ use std::time::Duration;
 use annulet::net::{Keepalive, ListenOptions, bind_one};
 use annulet::{Builder, Readiness};
 use annulet_http::admin::{Admin, Running};
+use annulet_http::{ForwardingField, Network, Server};
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -26,6 +27,19 @@ pub(crate) struct OperationOptions {
     /// Say so when a turn of a loop takes longer, e.g. 50ms, and which task did it. 0ms: never.
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = parse_duration)]
     stall_limit: Duration,
+
+    /// Take connections of these proxies only, e.g. 10.0.0.0/8,::1, each with a PROXY header (version 1 or 2) at its beginning, as
+    /// HAProxy's send-proxy writes it. 0.0.0.0/0 is everybody.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    proxy_protocol: Vec<Network>,
+
+    /// Believe what these proxies say of the client, e.g. 10.0.0.0/8,::1, in X-Forwarded-For and X-Forwarded-Proto.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    trusted_proxies: Vec<Network>,
+
+    /// The trusted proxies write Forwarded (RFC 7239) instead.
+    #[arg(long, requires = "trusted_proxies")]
+    forwarded: bool,
 
     /// Connections that may wait to be accepted, on each socket; the kernel takes no more than net.core.somaxconn.
     #[arg(long, value_name = "COUNT", default_value_t = ListenOptions::default().backlog)]
@@ -67,6 +81,32 @@ impl OperationOptions {
             user_timeout: or_none(self.tcp_user_timeout),
             only_v6: !self.dual_stack,
         }
+    }
+
+    /// Refuses what does not go together.
+    ///
+    /// # Errors
+    ///
+    /// A PROXY header before TLS.
+    pub(crate) fn check(&self, is_secure: bool) -> io::Result<()> {
+        if !self.proxy_protocol.is_empty() && is_secure {
+            let text =
+                "--proxy-protocol is for plain connections: the header would stand before the TLS handshake";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        Ok(())
+    }
+
+    /// Tells a server who its clients are.
+    pub(crate) fn with_clients(&self, mut server: Server) -> Server {
+        if !self.proxy_protocol.is_empty() {
+            server = server.with_proxy_protocol(self.proxy_protocol.iter().copied());
+        }
+        if !self.trusted_proxies.is_empty() {
+            let field = if self.forwarded { ForwardingField::Forwarded } else { ForwardingField::XForwarded };
+            server = server.with_trusted_proxies(self.trusted_proxies.iter().copied(), field);
+        }
+        server
     }
 
     /// Tells the loops.

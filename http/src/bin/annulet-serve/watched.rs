@@ -48,6 +48,8 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
     #[cfg(not(feature = "tls"))]
     let acceptor = None;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
+    let operations = options.operations.clone();
+    operations.check(acceptor.is_some())?;
     #[cfg(feature = "tls")]
     let has_served = AtomicBool::new(false);
     let make = move |core: Core| {
@@ -58,7 +60,8 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
         {
             crate::tls::reload(acceptor);
         }
-        let mut server = Server::with_limits(pages::site(delay, files.clone()), limits.clone());
+        let server = Server::with_limits(pages::site(delay, files.clone()), limits.clone());
+        let mut server = operations.with_clients(server);
         if let Some(file) = &log {
             server = server.with_access_log(AccessLog::new(file.clone(), format));
         }

@@ -1,0 +1,61 @@
+//! Who a client is, when a proxy stands before us: the [PROXY protocol](header), and trusted [forwarding fields](forwarded). No I/O.
+//!
+//! A listener either expects a PROXY header from everybody or from nobody: guessing would let any client choose its address.
+
+mod forwarded;
+mod header;
+mod network;
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+pub use forwarded::ForwardingField;
+pub(crate) use header::{Header, header, is_header_begun};
+pub use network::Network;
+
+/// Whom to believe, and what.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Proxies {
+    /// Each connection begins with a PROXY header, and comes from one of these.
+    pub(crate) header_from: Option<Rc<[Network]>>,
+    /// Whose fields are believed.
+    trusted: Rc<[Network]>,
+    /// Which fields. Asked only where somebody is trusted.
+    field: Option<ForwardingField>,
+}
+
+impl Proxies {
+    pub(crate) fn trust(&mut self, trusted: impl IntoIterator<Item = Network>, field: ForwardingField) {
+        (self.trusted, self.field) = (trusted.into_iter().collect(), Some(field));
+    }
+
+    /// Whether an address is one of those whose fields are believed.
+    pub(crate) fn are_trusted(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(address))
+    }
+}
+
+/// Who sends the requests of a connection, and whom among the proxies to believe.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// By the PROXY header, else by the socket.
+    pub(crate) address: SocketAddr,
+    pub(crate) proxies: Rc<Proxies>,
+}
+
+impl Peer {
+    /// The client of a request with these fields.
+    pub(crate) fn client_of<'a>(&self, fields: impl Fn(&str) -> Vec<&'a [u8]>) -> IpAddr {
+        let peer = self.address.ip();
+        match self.proxies.field {
+            Some(field) => field.client(&self.proxies.trusted, peer, &fields(field.of_client())),
+            None => peer.to_canonical(),
+        }
+    }
+
+    /// What the nearest proxy says that it was asked by, if it is to be believed.
+    pub(crate) fn proto_of<'a>(&self, fields: impl Fn(&str) -> Vec<&'a [u8]>) -> Option<&'static str> {
+        let field = self.proxies.field.filter(|_| self.proxies.are_trusted(self.address.ip()))?;
+        field.proto(fields(field.of_proto()).last()?)
+    }
+}
