@@ -111,11 +111,11 @@ def listening_socket():
 
 
 class Load:
-    """An open loop of annulet-bench that goes on in the background."""
+    """An open loop of annulet-bench that goes on in the background; `within` is a command that executes it."""
 
-    def __init__(self, bench, address, rate, connections, seconds, *more):
+    def __init__(self, bench, address, rate, connections, seconds, *more, within=()):
         self.report = tempfile.NamedTemporaryFile(suffix=".json")
-        command = [bench, "load", "-t1", f"-c{connections}", "-R", str(rate), f"-d{seconds}s", "--timeout", "20s",
+        command = [*within, bench, "load", "-t1", f"-c{connections}", "-R", str(rate), f"-d{seconds}s", "--timeout", "20s",
                    "--json", self.report.name, *more, f"http://{address}/"]
         self.child = measuring.spawn(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                      stderr=subprocess.PIPE, text=True)
