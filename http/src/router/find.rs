@@ -1,0 +1,173 @@
+//! Which handler answers a request, and what is answered where there is none.
+use std::iter::once;
+
+use http::{Method, StatusCode, header};
+
+use super::Router;
+use super::route::is_common;
+use crate::h1::{Refusal, same};
+use crate::handler::PendingCall;
+use crate::request::Request;
+use crate::response::{IntoResponse, Response};
+
+/// A handler that was found; good for the router that found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    route: u32,
+    handler: u32,
+}
+
+/// Why there is no handler: small, where an answer is large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Miss {
+    pub(super) status: StatusCode,
+    /// The route whose methods the answer is to name.
+    allow: Option<u32>,
+}
+
+impl Miss {
+    fn new(status: StatusCode) -> Miss {
+        Miss { status, allow: None }
+    }
+}
+
+impl Router {
+    /// Finds the handler for a request and puts the parameters into it. `input` is what the request was parsed
+    /// of: the path is read there.
+    #[inline]
+    pub(crate) fn find(&self, input: &[u8], request: &mut Request) -> Result<Target, Miss> {
+        let head = request.head();
+        let path = &head.bytes(input)[head.path.range()];
+        let is_get = head.is_get;
+        if let Some(&(_, index)) = self.literal.iter().find(|(literal, _)| same(literal.as_bytes(), path)) {
+            return self.find_handler(index, is_get, request.method());
+        }
+        if self.is_simple {
+            return self.find_prefixed(path, is_get, request);
+        }
+        self.find_in_tree(path, is_get, request)
+    }
+
+    /// In a simple table the bytes before the last segment decide: at most one prefix fits.
+    #[inline]
+    fn find_prefixed(&self, path: &[u8], is_get: bool, request: &mut Request) -> Result<Target, Miss> {
+        let fits = |prefix: &str| {
+            let (start, last) = path.split_at_checked(prefix.len())?;
+            (same(start, prefix.as_bytes()) && !last.is_empty() && !last.contains(&b'/')).then_some(last)
+        };
+        let found = self.prefixed.iter().find_map(|(prefix, index)| Some((fits(prefix)?, *index)));
+        let Some((value, index)) = found else {
+            return self.find_fallback(path, request.method());
+        };
+        let target = self.find_handler(index, is_get, request.method())?;
+        self.fill_params(index, once(text_of(value)), request)?;
+        Ok(target)
+    }
+
+    #[inline]
+    fn fill_params<'p>(
+        &self,
+        index: u32,
+        values: impl Iterator<Item = &'p str>,
+        request: &mut Request,
+    ) -> Result<(), Miss> {
+        let names = &self.routes[index as usize].param_names;
+        if !names.is_empty() {
+            for value in values {
+                request.push_param(value).map_err(|why| Miss::new(why.status()))?;
+            }
+            request.set_param_names(names);
+        }
+        Ok(())
+    }
+
+    fn find_in_tree(&self, path: &[u8], is_get: bool, request: &mut Request) -> Result<Target, Miss> {
+        let Ok(found) = self.tree.at(text_of(path)) else {
+            return self.find_fallback(path, request.method());
+        };
+        let target = self.find_handler(*found.value, is_get, request.method())?;
+        self.fill_params(*found.value, found.params.iter().map(|(_, value)| value), request)?;
+        Ok(target)
+    }
+
+    #[inline(always)]
+    fn find_handler(&self, index: u32, is_get: bool, method: &Method) -> Result<Target, Miss> {
+        let route = &self.routes[index as usize];
+        let found = if is_get { route.get } else { route.find(method).map(|at| at as u32) };
+        match found {
+            Some(handler) => Ok(Target { route: index, handler }),
+            None => Err(self.miss_unhandled(index, method)),
+        }
+    }
+
+    /// Calls the handler and polls it once, see [`AnyHandler::start`].
+    #[inline]
+    pub(crate) fn call(
+        &self,
+        target: Target,
+        request: Request,
+        cx: &mut std::task::Context<'_>,
+        answer: &mut Option<Response>,
+    ) -> Option<PendingCall> {
+        let route = &self.routes[target.route as usize];
+        route.handlers[target.handler as usize].1.start(request, cx, answer)
+    }
+
+    /// What the content of a request to this target may have, in bytes, if the route says so.
+    pub(crate) fn body_bytes(&self, target: Target) -> Option<u64> {
+        self.routes[target.route as usize].body_bytes
+    }
+
+    /// The answer in place of a handler's.
+    #[cold]
+    pub(crate) fn answer(&self, miss: Miss) -> Response {
+        let answer = miss.status.into_response();
+        match miss.allow {
+            Some(route) => answer.with_header(header::ALLOW, self.routes[route as usize].allow.clone()),
+            None => answer,
+        }
+    }
+
+    #[cold]
+    fn find_fallback(&self, path: &[u8], method: &Method) -> Result<Target, Miss> {
+        let is_below = |prefix: &str| {
+            path.strip_prefix(prefix.as_bytes()).is_some_and(|rest| rest.first().is_none_or(|b| *b == b'/'))
+        };
+        let below = self.fallbacks_below.iter().filter(|(prefix, _)| is_below(prefix));
+        let nearest = below.max_by_key(|(prefix, _)| prefix.len()).map(|(_, route)| *route);
+        match nearest.or(self.fallback) {
+            Some(route) if path != b"*" => Ok(Target { route, handler: 0 }),
+            _ => Err(self.miss_unrouted(path, method)),
+        }
+    }
+
+    #[cold]
+    fn miss_unrouted(&self, path: &[u8], method: &Method) -> Miss {
+        Miss::new(match (self.knows(method), path) {
+            (false, _) => Refusal::MethodUnknown.status(),
+            // RFC 9110 section 9.3.7: the server as a whole is asked.
+            (true, b"*") => StatusCode::NO_CONTENT,
+            (true, _) => StatusCode::NOT_FOUND,
+        })
+    }
+
+    #[cold]
+    fn miss_unhandled(&self, route: u32, method: &Method) -> Miss {
+        match *method {
+            Method::OPTIONS => Miss { status: StatusCode::NO_CONTENT, allow: Some(route) },
+            _ if self.knows(method) => Miss { status: StatusCode::METHOD_NOT_ALLOWED, allow: Some(route) },
+            // RFC 9110 section 15.6.2.
+            _ => Miss::new(Refusal::MethodUnknown.status()),
+        }
+    }
+
+    fn knows(&self, method: &Method) -> bool {
+        is_common(method) || self.extension_methods.contains(method)
+    }
+}
+
+/// The parser lets only ASCII into a path.
+#[inline]
+fn text_of(path: &[u8]) -> &str {
+    str::from_utf8(path).unwrap_or_default()
+}

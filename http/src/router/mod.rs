@@ -1,0 +1,336 @@
+//! Which handler answers: one tree of paths, and for each path a small table of methods.
+//!
+//! Paths are matched as they were sent; parameters are percent-decoded afterwards, so that an encoded slash stays inside its
+//! parameter. Here a router is put together; `find` is the way of a request through it, `route` one path.
+mod find;
+mod route;
+
+use std::any::{Any, TypeId};
+use std::rc::Rc;
+
+use http::Method;
+
+use crate::around::{After, Around, Before};
+use crate::handler::Handler;
+use crate::request::Request;
+use crate::response::Response;
+
+pub(crate) use find::{Miss, Target};
+use route::{Route, is_common};
+
+/// Comparing this many paths costs no more than the walk through the tree: most differ in length.
+const LANE_PATHS_MAX: usize = 8;
+/// The routes of one core.
+///
+/// `{name}` in a path stands for one segment, `{*name}` for the rest. HEAD is answered by the handler of GET, OPTIONS by the
+/// router.
+///
+/// # Examples
+///
+/// ```
+/// use annulet_http::{Request, Response, Router};
+///
+/// let router = Router::new()
+///     .get("/", async |_: Request| Response::html("<h1>Index</h1>"))
+///     .get("/hello/{name}", async |request: Request| request.param("name").unwrap_or_default().to_owned());
+/// ```
+pub struct Router {
+    /// From a path to an index in `routes`.
+    tree: matchit::Router<u32>,
+    /// Up to a few paths without parameters, looked at before the tree.
+    literal: Vec<(Box<str>, u32)>,
+    /// Up to a few paths that end in their only parameter: what stands before it.
+    prefixed: Vec<(Box<str>, u32)>,
+    /// Whether every path is in one of these two lanes, so that the tree need not be asked.
+    is_simple: bool,
+    routes: Vec<Route>,
+    /// Methods beyond the common ones that some route knows: others are answered 501, not 405.
+    extension_methods: Vec<Method>,
+    /// The index in `routes` of what answers for paths that no route has.
+    fallback: Option<u32>,
+    /// The same for what is below a path, from nested routers.
+    fallbacks_below: Vec<(Box<str>, u32)>,
+}
+
+impl Router {
+    /// A router without routes: it answers 404.
+    #[must_use]
+    pub fn new() -> Router {
+        Router {
+            tree: matchit::Router::new(),
+            literal: Vec::new(),
+            prefixed: Vec::new(),
+            is_simple: true,
+            routes: Vec::new(),
+            extension_methods: Vec::new(),
+            fallback: None,
+            fallbacks_below: Vec::new(),
+        }
+    }
+
+    /// Adds a handler for GET and HEAD.
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Router::route) does.
+    #[must_use]
+    pub fn get(self, path: &str, handler: impl Handler) -> Router {
+        self.route(Method::GET, path, handler)
+    }
+
+    /// Adds a handler for POST.
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Router::route) does.
+    #[must_use]
+    pub fn post(self, path: &str, handler: impl Handler) -> Router {
+        self.route(Method::POST, path, handler)
+    }
+
+    /// Adds a handler for PUT.
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Router::route) does.
+    #[must_use]
+    pub fn put(self, path: &str, handler: impl Handler) -> Router {
+        self.route(Method::PUT, path, handler)
+    }
+
+    /// Adds a handler for DELETE.
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Router::route) does.
+    #[must_use]
+    pub fn delete(self, path: &str, handler: impl Handler) -> Router {
+        self.route(Method::DELETE, path, handler)
+    }
+
+    /// Adds a handler for any method.
+    ///
+    /// # Panics
+    ///
+    /// When the path is malformed or in conflict with another, or has a handler for this method already: mistakes of the program.
+    #[must_use]
+    pub fn route(mut self, method: Method, path: &str, handler: impl Handler) -> Router {
+        let index = self.index_of(path);
+        if !is_common(&method) && !self.extension_methods.contains(&method) {
+            self.extension_methods.push(method.clone());
+        }
+        self.routes[index].push(method, handler);
+        self
+    }
+
+    /// Adds a handler for every method that has none of its own at this path, known or not. It answers OPTIONS too.
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Router::route) does.
+    #[must_use]
+    pub fn any(mut self, path: &str, handler: impl Handler) -> Router {
+        let index = self.index_of(path);
+        self.routes[index].push_any(handler);
+        self
+    }
+
+    /// Sets the handler for paths that no route has, whatever the method; instead of 404.
+    ///
+    /// `OPTIONS *` is still the router's to answer.
+    ///
+    /// # Panics
+    ///
+    /// When there is one already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Request, Router, StatusCode};
+    ///
+    /// let router = Router::new()
+    ///     .get("/", async |_: Request| "index")
+    ///     .fallback(async |request: Request| (StatusCode::NOT_FOUND, format!("no {}", request.path())));
+    /// ```
+    #[must_use]
+    pub fn fallback(mut self, handler: impl Handler) -> Router {
+        assert!(self.fallback.is_none(), "two fallbacks");
+        self.fallback = Some(self.routes.len() as u32);
+        let mut route = Route::new("*");
+        route.push_any(handler);
+        self.routes.push(route);
+        self
+    }
+
+    /// Calls `before` ahead of the handlers of all routes so far, and of the fallback if it is set. If it comes to an answer, the handler
+    /// is not called. What was added last comes first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Request, Router, StatusCode, IntoResponse};
+    ///
+    /// let router = Router::new()
+    ///     .get("/secret", async |_: Request| "42")
+    ///     .before(|request| match request.header("authorization") {
+    ///         Some(b"Bearer abc") => None,
+    ///         _ => Some(StatusCode::UNAUTHORIZED.into_response()),
+    ///     })
+    ///     .get("/open", async |_: Request| "hello");
+    /// ```
+    #[must_use]
+    pub fn before(self, before: impl Fn(&mut Request) -> Option<Response> + 'static) -> Router {
+        let before: Before = Rc::new(before);
+        self.surround(|around| around.before.insert(0, before.clone()))
+    }
+
+    /// Passes the answers of all routes so far, and of the fallback if it is set, through `after`, also those of their `before`. What was
+    /// added last comes last.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{HeaderValue, Request, Router, header};
+    ///
+    /// let router = Router::new()
+    ///     .get("/", async |_: Request| "hello")
+    ///     .after(|answer| answer.with_header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache")));
+    /// ```
+    #[must_use]
+    pub fn after(self, after: impl Fn(Response) -> Response + 'static) -> Router {
+        let after: After = Rc::new(after);
+        self.surround(|around| around.after.push(after.clone()))
+    }
+
+    /// Gives all routes so far a value that [`State`](crate::State) and [`Request::state`] find by its type. It stays on its core, so
+    /// it need not be `Send`. A route that has a value of this type keeps it.
+    #[must_use]
+    pub fn with_state<T: 'static>(self, state: T) -> Router {
+        let state: Rc<dyn Any> = Rc::new(state);
+        self.surround(|around| around.states.push((TypeId::of::<T>(), state.clone())))
+    }
+
+    /// Limits the content of requests to all routes so far, in bytes, instead of [`Limits::body_bytes`](crate::Limits::body_bytes). A
+    /// route that has a limit keeps it.
+    #[must_use]
+    pub fn with_body_limit(mut self, bytes: u64) -> Router {
+        for route in &mut self.routes {
+            route.body_bytes.get_or_insert(bytes);
+        }
+        self
+    }
+
+    /// Takes the routes of another router below a path; its `/` is the path itself. Its fallback answers for what is below the path.
+    /// Handlers see the whole path.
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Router::route) does; for a router with a fallback below a path with parameters.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Request, Router};
+    ///
+    /// let users = Router::new()
+    ///     .get("/", async |_: Request| "all")
+    ///     .get("/{id}", async |request: Request| request.param("id").map(str::to_owned));
+    /// let router = Router::new().nest("/users", users);
+    /// ```
+    #[must_use]
+    pub fn nest(mut self, path: &str, inner: Router) -> Router {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let first = self.routes.len() as u32;
+        let mut below = inner.fallbacks_below;
+        below.extend(inner.fallback.map(|at| (Box::from(""), at)));
+        let mut places = Vec::new();
+        for (at, route) in inner.routes.into_iter().enumerate() {
+            if below.iter().any(|(_, fallback)| *fallback == at as u32) {
+                places.push(self.routes.len() as u32);
+                self.routes.push(route);
+                continue;
+            }
+            let whole = match &*route.path {
+                "/" if !path.is_empty() => path.to_owned(),
+                inside => format!("{path}{inside}"),
+            };
+            let index = self.index_of(&whole);
+            let place = &mut self.routes[index];
+            assert!(index as u32 >= first && place.handlers.is_empty(), "two routes for {whole}");
+            *place = Route { path: place.path.clone(), param_names: place.param_names.clone(), ..route };
+            places.push(index as u32);
+        }
+        for (inside, at) in below {
+            assert!(!path.contains('{'), "a fallback below a path with parameters is not served: {path}");
+            self.fallbacks_below.push((format!("{path}{inside}").into(), places[at as usize]));
+        }
+        for method in inner.extension_methods {
+            if !self.extension_methods.contains(&method) {
+                self.extension_methods.push(method);
+            }
+        }
+        self
+    }
+
+    fn surround(mut self, change: impl Fn(&mut Around)) -> Router {
+        for route in &mut self.routes {
+            change(Rc::make_mut(route.around.get_or_insert_default()));
+        }
+        self
+    }
+
+    /// Puts everything around its handlers, once all routes are there: a route that has nothing around it pays nothing.
+    pub(crate) fn seal(mut self) -> Router {
+        for route in &mut self.routes {
+            let Some(around) = route.around.take() else { continue };
+            let surround = |(method, handler)| (method, Around::surround(&around, handler));
+            route.handlers = std::mem::take(&mut route.handlers).into_iter().map(surround).collect();
+        }
+        self
+    }
+
+    /// The index of the route for this path, which is added if it is new.
+    fn index_of(&mut self, path: &str) -> usize {
+        assert!(path.starts_with('/'), "a path begins with a slash: {path:?}");
+        self.routes.iter().position(|route| *route.path == *path).unwrap_or_else(|| {
+            let index = self.routes.len();
+            self.tree.insert(path, index as u32).unwrap_or_else(|error| panic!("{path}: {error}"));
+            self.routes.push(Route::new(path));
+            self.note_lanes(path, index as u32);
+            index
+        })
+    }
+
+    /// Keeps the lanes beside the tree for a new path.
+    fn note_lanes(&mut self, path: &str, index: u32) {
+        let prefix = path.strip_suffix('}').and_then(|path| path.rsplit_once("/{")).map(|(prefix, _)| prefix);
+        match prefix {
+            None if self.literal.len() < LANE_PATHS_MAX && !path.contains(['{', '}']) => {
+                self.literal.push((path.into(), index));
+            }
+            Some(prefix)
+                if self.prefixed.len() < LANE_PATHS_MAX
+                    && !prefix.contains(['{', '}'])
+                    && !path[prefix.len() + 2..].starts_with(['*', '{']) =>
+            {
+                self.prefixed.push((format!("{prefix}/").into(), index));
+            }
+            _ => self.is_simple = false,
+        }
+    }
+}
+
+impl Default for Router {
+    fn default() -> Router {
+        Router::new()
+    }
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.routes.iter().map(|route| (&route.path, &route.allow))).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! One path of a router: its handlers by method, and the names of its parameters.
+use std::rc::Rc;
+
+use http::{HeaderValue, Method};
+
+use crate::around::Around;
+use crate::handler::{AnyHandler, Handler, erase};
+
+/// One path.
+pub(super) struct Route {
+    pub(super) path: Box<str>,
+    /// The names of its parameters, in order.
+    pub(super) param_names: Rc<[Box<str>]>,
+    pub(super) handlers: Vec<(Method, Box<dyn AnyHandler>)>,
+    /// What is to stand around the handlers; `seal` puts it there.
+    pub(super) around: Option<Rc<Around>>,
+    /// What the content of a request may have, in bytes, if not what the server says.
+    pub(super) body_bytes: Option<u64>,
+    /// The index of the handler for GET, which is asked for most.
+    pub(super) get: Option<u32>,
+    /// The index of the handler for methods that have none of their own.
+    pub(super) any: Option<u32>,
+    /// The value of the Allow field.
+    pub(super) allow: HeaderValue,
+}
+
+impl Route {
+    pub(super) fn new(path: &str) -> Route {
+        Route {
+            path: path.into(),
+            param_names: param_names(path).map(Box::from).collect(),
+            handlers: Vec::new(),
+            around: None,
+            body_bytes: None,
+            get: None,
+            any: None,
+            allow: HeaderValue::from_static(""),
+        }
+    }
+
+    pub(super) fn push_any(&mut self, handler: impl Handler) {
+        assert!(self.any.is_none(), "two handlers for any method of {}", self.path);
+        let index = self.handlers.len() as u32;
+        self.any = Some(index);
+        self.get = self.get.or(self.any);
+        // Never compared with a request's: `find` leaves it out.
+        self.handlers.push((Method::default(), erase(handler)));
+    }
+
+    pub(super) fn push(&mut self, method: Method, handler: impl Handler) {
+        assert!(self.methods().all(|known| *known != method), "two handlers for {method} {}", self.path);
+        if method == Method::GET {
+            self.get = Some(self.handlers.len() as u32);
+        }
+        self.handlers.push((method, erase(handler)));
+        let mut allowed = Vec::new();
+        for method in self.methods() {
+            allowed.push(method.as_str());
+            if *method == Method::GET {
+                allowed.push("HEAD");
+            }
+        }
+        if !allowed.contains(&"OPTIONS") {
+            allowed.push("OPTIONS");
+        }
+        allowed.dedup();
+        self.allow = HeaderValue::from_str(&allowed.join(", ")).expect("methods are tokens");
+    }
+
+    /// The methods that have a handler of their own.
+    fn methods(&self) -> impl Iterator<Item = &Method> {
+        let any = self.any.map(|at| at as usize);
+        self.handlers
+            .iter()
+            .enumerate()
+            .filter(move |(at, _)| Some(*at) != any)
+            .map(|(_, (method, _))| method)
+    }
+
+    /// The index of the handler for a method. HEAD falls back to GET (RFC 9110 section 9.3.2).
+    #[inline]
+    pub(super) fn find(&self, method: &Method) -> Option<usize> {
+        let any = self.any.map(|at| at as usize);
+        let position = |wanted: &Method| {
+            self.handlers.iter().enumerate().position(|(at, (method, _))| method == wanted && Some(at) != any)
+        };
+        position(method)
+            .or_else(|| if *method == Method::HEAD { position(&Method::GET) } else { None })
+            .or(any)
+    }
+}
+
+/// Methods that a server is expected to know, handled or not (RFC 9110 section 9, RFC 5789).
+pub(super) fn is_common(method: &Method) -> bool {
+    [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::TRACE,
+        Method::PATCH,
+    ]
+    .contains(method)
+}
+
+/// The names in `/{a}/{*b}`, in order; `{{` and `}}` are literal braces.
+pub(super) fn param_names(path: &str) -> impl Iterator<Item = &str> {
+    let mut rest = path;
+    std::iter::from_fn(move || {
+        loop {
+            let open = rest.find('{')?;
+            rest = &rest[open + 1..];
+            if let Some(after) = rest.strip_prefix('{') {
+                rest = after;
+                continue;
+            }
+            let (name, after) = rest.split_once('}')?;
+            rest = after;
+            return Some(name.strip_prefix('*').unwrap_or(name));
+        }
+    })
+}

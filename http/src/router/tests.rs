@@ -1,0 +1,223 @@
+//! Routes and what is asked of them, one case a line.
+use std::task::{Context, Waker};
+
+use http::StatusCode;
+
+use super::route::param_names;
+use super::*;
+use crate::h1::Limits;
+use crate::h1::head::{Parse, Parser};
+use crate::response::IntoResponse;
+
+fn router() -> Router {
+    let echo = async |request: Request| {
+        let names = ["name", "a", "b", "rest"];
+        let params: Vec<_> =
+            names.iter().filter_map(|n| Some(format!("{n}={}", request.param(n)?))).collect();
+        format!("{} {}", request.method(), params.join(" "))
+    };
+    Router::new()
+        .get("/", async |_: Request| "index")
+        .get("/hello/{name}", echo)
+        .post("/hello/{name}", echo)
+        .get("/two/{a}/x/{b}", echo)
+        .get("/files/{*rest}", echo)
+        .get("/literal/{{x}}", echo)
+        .route(Method::from_bytes(b"PURGE").unwrap(), "/cache", async |_: Request| "purged")
+        .route(Method::OPTIONS, "/own", async |_: Request| "own")
+        .any("/any", async |request: Request| format!("any {}", request.method()))
+        .put("/any", async |_: Request| "put")
+}
+
+/// Status, Allow if there is one, content.
+fn check(line: &str, expected: &str) {
+    check_router(router(), line, expected);
+}
+
+fn check_router(router: Router, line: &str, expected: &str) {
+    let router = router.seal();
+    let input = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut request = Request::take();
+    let parsed = request.parse(&mut Parser::new(Limits::default()), input.as_bytes());
+    assert_eq!(parsed, Parse::Complete(()), "{line}");
+    let answer = match router.find(input.as_bytes(), &mut request) {
+        Ok(target) => {
+            let (mut cx, mut answer) = (Context::from_waker(Waker::noop()), None);
+            assert!(router.call(target, request, &mut cx, &mut answer).is_none(), "pending");
+            answer.unwrap()
+        }
+        Err(miss) => router.answer(miss),
+    };
+    let mut text = answer.status().as_str().to_owned();
+    for (name, value) in answer.headers() {
+        text += &format!(" {name}: {}", value.to_str().unwrap());
+    }
+    text += &format!(" [{}]", String::from_utf8_lossy(answer.body()));
+    assert_eq!(text, expected, "{line}");
+}
+
+#[test]
+fn routes() {
+    check("GET /", "200 [index]");
+    check("GET /?q", "200 [index]");
+    check("HEAD /", "200 [index]");
+    check("GET /hello/bob", "200 [GET name=bob]");
+    check("POST /hello/bob", "200 [POST name=bob]");
+    check("GET /hello/a%20b%2Fc%C3%A9", "200 [GET name=a b/c\u{e9}]");
+    check("GET /hello/100%25", "200 [GET name=100%]");
+    check("GET /two/%41/x/B", "200 [GET a=A b=B]");
+    check("GET /two/A/x/%42%43", "200 [GET a=A b=BC]");
+    check("GET /files/a/b", "200 [GET rest=a/b]");
+    check("PURGE /cache", "200 [purged]");
+    check("OPTIONS /own", "200 [own]");
+    check("GET http://b/hello/bob", "200 [GET name=bob]");
+}
+
+#[test]
+fn any_method() {
+    check("GET /any", "200 [any GET]");
+    check("HEAD /any", "200 [any HEAD]");
+    check("OPTIONS /any", "200 [any OPTIONS]");
+    check("BREW /any", "200 [any BREW]");
+    check("PUT /any", "200 [put]");
+}
+
+#[test]
+fn fallbacks() {
+    let router = || router().fallback(async |request: Request| format!("none {}", request.path()));
+    check_router(router(), "GET /", "200 [index]");
+    check_router(router(), "GET /nowhere", "200 [none /nowhere]");
+    check_router(router(), "BREW /nowhere", "200 [none /nowhere]");
+    check_router(router(), "POST /", "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]");
+    check_router(router(), "OPTIONS *", "204 []");
+    let simple = Router::new().get("/", async |_: Request| "index").fallback(async |_: Request| "none");
+    check_router(simple, "GET /a", "200 [none]");
+}
+
+#[test]
+fn around_handlers() {
+    let mark = |text: &'static str| {
+        move |answer: Response| {
+            let text = format!("{}{text}", String::from_utf8_lossy(answer.body()));
+            Response::text(text).with_status(answer.status())
+        }
+    };
+    let stop = |word: &'static str| {
+        move |request: &mut Request| {
+            (request.query() == Some(word)).then(|| format!("stopped by {word}").into_response())
+        }
+    };
+    let router = || {
+        Router::new()
+            .get("/a", async |_: Request| "a")
+            .before(stop("x"))
+            .before(stop("y"))
+            .after(mark("1"))
+            .after(mark("2"))
+            .get("/b", async |_: Request| "b")
+            .with_state(7u32)
+            .get("/c", async |request: Request| format!("{:?}", request.state::<u32>()))
+            .with_state(8u32)
+            .with_state("text")
+    };
+    check_router(router(), "GET /a", "200 [a12]");
+    check_router(router(), "GET /a?x", "200 [stopped by x12]");
+    check_router(router(), "GET /a?y", "200 [stopped by y12]");
+    check_router(router(), "GET /b?x", "200 [b]");
+    check_router(router(), "GET /c", "200 [Some(8)]");
+    check_router(router(), "POST /a", "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]");
+}
+
+#[test]
+fn nested() {
+    let inner = || {
+        Router::new()
+            .get("/", async |_: Request| "root")
+            .get("/{id}", async |request: Request| format!("id {}", request.param("id").unwrap()))
+            .fallback(async |request: Request| format!("none {}", request.path()))
+            .after(|answer| answer.with_status(StatusCode::ACCEPTED))
+    };
+    let router = || {
+        Router::new().get("/", async |_: Request| "outer").nest("/in", inner()).nest(
+            "/of/{who}/",
+            Router::new().get("/it", async |request: Request| format!("{:?}", request.param("who"))),
+        )
+    };
+    check_router(router(), "GET /", "200 [outer]");
+    check_router(router(), "GET /in", "202 [root]");
+    check_router(router(), "GET /in/7", "202 [id 7]");
+    check_router(router(), "GET /in/7/8", "202 [none /in/7/8]");
+    check_router(router(), "GET /of/me/it", "200 [Some(\"me\")]");
+    check_router(router(), "GET /out", "404 [Not Found]");
+    check_router(router(), "GET /inn", "404 [Not Found]");
+    check_router(Router::new().nest("/x", router()), "GET /x/in/7/8", "202 [none /x/in/7/8]");
+}
+
+#[test]
+fn what_the_router_answers_itself() {
+    check("GET /nowhere", "404 [Not Found]");
+    check("GET /hello/", "404 [Not Found]");
+    check("GET /hello", "404 [Not Found]");
+    check("GET /hello/a/b", "404 [Not Found]");
+    check("GET //", "404 [Not Found]");
+    check("POST /", "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]");
+    check("TRACE /", "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]");
+    check("PURGE /", "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]");
+    check("PUT /hello/bob", "405 allow: GET, HEAD, POST, OPTIONS [Method Not Allowed]");
+    check("HEAD /cache", "405 allow: PURGE, OPTIONS [Method Not Allowed]");
+    check("OPTIONS /hello/bob", "204 allow: GET, HEAD, POST, OPTIONS []");
+    check("OPTIONS *", "204 []");
+    check("BREW /", "501 [Not Implemented]");
+    check("BREW /nowhere", "501 [Not Implemented]");
+    check("GET /hello/%ff", "400 [Bad Request]");
+}
+
+/// Every path is found, or not, as the tree finds it.
+#[test]
+fn the_lanes_agree_with_the_tree() {
+    let handler = async |request: Request| format!("{:?}", request.param("x"));
+    let mut router = ["/", "/a", "/a/{x}", "/a/b", "/{x}", "/c/d/{x}", "/c/d/"]
+        .iter()
+        .fold(Router::new(), |router, path| router.get(path, handler));
+    let segments = ["", "/", "a", "b", "c", "d", "%41"];
+    for path in segments
+        .iter()
+        .flat_map(|one| {
+            segments.iter().flat_map(move |two| {
+                segments.map(|three| [format!("/{one}/{two}/{three}"), format!("/{one}{two}{three}")])
+            })
+        })
+        .flatten()
+    {
+        let outcomes = [true, false].map(|is_simple| {
+            router.is_simple = is_simple;
+            let mut request = Request::take();
+            let input = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let parsed = request.parse(&mut Parser::new(Limits::default()), input.as_bytes());
+            assert_eq!(parsed, Parse::Complete(()), "{path}");
+            let found = router.find(input.as_bytes(), &mut request).map_err(|miss| miss.status);
+            (found, request.param("x").map(str::to_owned))
+        });
+        assert_eq!(outcomes[0], outcomes[1], "{path}");
+    }
+    assert!(router.literal.len() == 4 && router.prefixed.len() == 3);
+}
+
+#[test]
+fn mistakes_of_the_program() {
+    let check = |build: fn() -> Router| assert!(std::panic::catch_unwind(build).is_err());
+    check(|| Router::new().get("a", async |_: Request| ""));
+    check(|| Router::new().get("/{a", async |_: Request| ""));
+    check(|| Router::new().get("/{a}", async |_: Request| "").get("/{b}", async |_: Request| ""));
+    check(|| Router::new().get("/a", async |_: Request| "").get("/a", async |_: Request| ""));
+}
+
+#[test]
+fn names() {
+    let check = |path: &str, expected: &[&str]| {
+        assert_eq!(param_names(path).collect::<Vec<_>>(), expected);
+    };
+    check("/", &[]);
+    check("/{a}/x{b}/{*c}", &["a", "b", "c"]);
+    check("/{{a}}/{b}", &["b"]);
+}
