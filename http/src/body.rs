@@ -7,6 +7,7 @@ use annulet::Lease;
 use bytes::Bytes;
 
 use crate::Error;
+use crate::h1::outgoing::Trailers;
 use crate::recycle::Buffer;
 
 /// A piece of content.
@@ -59,6 +60,9 @@ pub(crate) trait Source {
     /// The next piece of the body for this claim, `None` at its end.
     fn poll_chunk(&self, claim: u32, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>>;
 
+    /// The fields behind the body of this claim, once all of it has been read.
+    fn trailers(&self, claim: u32) -> Trailers;
+
     /// So much of the content is kept in memory.
     fn hold(&self, bytes: usize) -> Result<(), Error>;
 }
@@ -77,6 +81,10 @@ impl Body {
 
     pub(crate) fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
         self.source.poll_chunk(self.claim, cx)
+    }
+
+    pub(crate) fn trailers(&self) -> Trailers {
+        self.source.trailers(self.claim)
     }
 
     /// So much of the content is kept in memory.

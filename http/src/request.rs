@@ -21,6 +21,7 @@ use crate::body::{Body, Chunk, Collector};
 use crate::h1::Refusal;
 use crate::h1::framing::Framing;
 use crate::h1::head::{Field, Head, Parse, Parser, Span};
+use crate::h1::outgoing::Trailers;
 use crate::proxy::Peer;
 
 /// Blocks kept per thread; one per request at work is needed. A thousand slow requests at a time leave so many behind.
@@ -243,6 +244,27 @@ impl Request {
         Chunks { request: self, is_done: false }
     }
 
+    /// The fields behind the content (RFC 9110 section 6.5): there once [`chunk`](Request::chunk) has come to the end of it, until the
+    /// request is answered. They are kept apart from the header fields, because whoever sent those knew less: a checksum or a
+    /// signature of content that was made while it left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Error, Request};
+    ///
+    /// async fn upload(mut request: Request) -> Result<String, Error> {
+    ///     let content = request.bytes(1 << 20).await?;
+    ///     let trailers = request.trailers();
+    ///     let sum = trailers.iter().find(|(name, _)| name == "content-digest");
+    ///     Ok(format!("{} bytes, digest {:?}", content.len(), sum.map(|(_, value)| value)))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn trailers(&self) -> Trailers {
+        self.block().body.as_ref().map_or_else(Trailers::new, Body::trailers)
+    }
+
     /// Whether content may follow.
     pub(crate) fn has_body(&self) -> bool {
         self.block().head.framing != Framing::None
@@ -272,6 +294,13 @@ impl Request {
 pub struct Chunks<R> {
     request: R,
     is_done: bool,
+}
+
+impl<R: std::borrow::Borrow<Request>> Chunks<R> {
+    /// The request, for its head and, at the end, its [trailers](Request::trailers).
+    pub fn request(&self) -> &Request {
+        self.request.borrow()
+    }
 }
 
 impl<R: std::borrow::Borrow<Request> + Unpin> Stream for Chunks<R> {

@@ -1,9 +1,11 @@
 //! tower services as handlers of annulet-http.
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use annulet_http::{Chunks, Error, Handler, IntoResponse, Request, Response, StatusCode};
+use annulet_http::{Chunks, Error, Handler, IntoResponse, Request, Response, StatusCode, Trailers};
 use bytes::{Buf, Bytes};
 use futures_core::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -12,13 +14,14 @@ use send_wrapper::SendWrapper;
 use tower_service::Service;
 
 /// Fields that the server writes itself: they frame the message or belong to the connection.
-const RESERVED: [HeaderName; 5] =
-    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::TRAILER, header::DATE];
+const RESERVED: [HeaderName; 4] =
+    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::DATE];
 
 /// Puts a tower service, an axum router for example, into a [`Router`](annulet_http::Router) of annulet-http, whose server parses
 /// and writes; the service only answers.
 ///
-/// What does not pass: upgrades, trailers, and what hyper alone would put into the request's extensions. An error of the service is
+/// Trailers pass both ways; those of an answer whose length is known only if its `Trailer` field announces them. What does not pass:
+/// upgrades, and what hyper alone would put into the request's extensions. An error of the service is
 /// answered with 500.
 ///
 /// # Examples
@@ -81,7 +84,10 @@ async fn answered<B: Body + 'static>(answer: http::Response<B>) -> Option<Respon
     let (parts, body) = answer.into_parts();
     let announced =
         parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let mut content = Content { first: None, body: Box::pin(body) };
+    // They need the chunked coding, and not every body that has some says that it goes on.
+    let has_trailers = parts.headers.contains_key(header::TRAILER);
+    let trailers = Rc::new(RefCell::default());
+    let mut content = Content { first: None, body: Box::pin(body), trailers: trailers.clone() };
     // Once and without waiting: most content is there already, and events that are to come must not hold back the head.
     let first = poll_fn(|cx| Poll::Ready(content.body.as_mut().poll_frame(cx)));
     let whole = match first.await {
@@ -89,8 +95,14 @@ async fn answered<B: Body + 'static>(answer: http::Response<B>) -> Option<Respon
         Poll::Ready(None) => Some(Bytes::new()),
         Poll::Ready(Some(Err(_))) => return None,
         Poll::Ready(Some(Ok(frame))) => {
-            let bytes = frame.into_data().map_or_else(|_| Bytes::new(), all);
-            if content.body.is_end_stream() {
+            let bytes = frame.into_data().map_or_else(
+                |frame| {
+                    content.keep(frame);
+                    Bytes::new()
+                },
+                all,
+            );
+            if content.body.is_end_stream() && !has_trailers && trailers.borrow().is_empty() {
                 Some(bytes)
             } else {
                 content.first = Some(bytes);
@@ -109,8 +121,8 @@ async fn answered<B: Body + 'static>(answer: http::Response<B>) -> Option<Respon
             let first = content.first.as_ref().map_or(0, Bytes::len) as u64;
             let answer = Response::stream(content);
             match rest {
-                Some(rest) => answer.with_length(first + rest),
-                None => answer,
+                Some(rest) if !has_trailers => answer.with_length(first + rest),
+                _ => answer.with_trailers(move || trailers.take()),
             }
         }
     };
@@ -137,6 +149,21 @@ fn all(mut data: impl Buf) -> Bytes {
 struct Content<B> {
     first: Option<Bytes>,
     body: Pin<Box<B>>,
+    /// For whoever writes them behind the content.
+    trailers: Rc<RefCell<Trailers>>,
+}
+
+impl<B: Body> Content<B> {
+    /// Keeps a frame that is no data: trailers.
+    fn keep(&self, frame: Frame<B::Data>) {
+        let Ok(fields) = frame.into_trailers() else { return };
+        let mut name = None;
+        for (next, value) in fields {
+            // As in a header section.
+            name = next.or(name);
+            self.trailers.borrow_mut().extend(name.clone().map(|name| (name, value)));
+        }
+    }
 }
 
 impl<B: Body> Stream for Content<B> {
@@ -150,11 +177,10 @@ impl<B: Body> Stream for Content<B> {
             match ready!(self.body.as_mut().poll_frame(cx)) {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(all(data))));
-                    }
-                }
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => return Poll::Ready(Some(Ok(all(data)))),
+                    Err(frame) => self.keep(frame),
+                },
             }
         }
     }
@@ -196,6 +222,11 @@ impl Body for RequestBody {
         }
         let next = ready!(Pin::new(&mut *self.chunks).poll_next(cx));
         self.is_done = !matches!(next, Some(Ok(_)));
+        if next.is_none() {
+            let trailers = self.chunks.request().trailers();
+            let frame = (!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers.into_iter().collect())));
+            return Poll::Ready(frame);
+        }
         if let (Some(left), Some(Ok(chunk))) = (&mut self.left, &next) {
             *left = left.saturating_sub(chunk.len() as u64);
         }

@@ -18,6 +18,7 @@ use super::pool::Place;
 use super::url::Url;
 use crate::Upgraded;
 use crate::body::{Chunk, Collector, Piece};
+use crate::h1::outgoing::Trailers;
 use crate::h1::response::{Body as Decoder, Head};
 use crate::h1::{Limits, Refusal};
 use crate::recycle::Buffer;
@@ -261,6 +262,12 @@ impl Response {
         self.content.poll_chunk(cx).map_err(|error| error.at(&self.url))
     }
 
+    /// The fields behind the content (RFC 9110 section 6.5), once [`chunk`](Response::chunk) has come to its end; none before that.
+    #[must_use]
+    pub fn trailers(&self) -> Trailers {
+        self.content.decoder.trailers()
+    }
+
     /// The content as a stream.
     #[must_use]
     pub fn into_chunks(self) -> Chunks {
@@ -334,6 +341,14 @@ impl fmt::Debug for Response {
 /// See [`Response::into_chunks`].
 #[derive(Debug)]
 pub struct Chunks(Response);
+
+impl Chunks {
+    /// The answer, for its head and, at the end, its [trailers](Response::trailers).
+    #[must_use]
+    pub fn response(&self) -> &Response {
+        &self.0
+    }
+}
 
 impl Stream for Chunks {
     type Item = Result<Chunk, Error>;

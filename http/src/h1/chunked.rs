@@ -1,22 +1,23 @@
 //! The chunked transfer coding, taken apart as it arrives (RFC 9112 section 7.1).
 //!
-//! Works in any slicing of the input and keeps no bytes. Strict where others are not: a line ends in CRLF and nothing else, no white
-//! space around the size, no control character in an extension, extensions and trailers bounded. That no white space may stand
-//! before a chunk extension either is on purpose: RFC 9112 section 7.1.1 lets recipients bear it for the sake of old senders, but
-//! none is known that writes it, and parties that read it differently are how requests are smuggled. Trailer fields are checked
-//! and thrown away; those that would frame or route a message are refused, so that nobody behind us can take them for header fields.
+//! Works in any slicing of the input and keeps no bytes but those of trailer fields. Strict where others are not: a line ends in CRLF
+//! and nothing else, no white space around the size, no control character in an extension, extensions and trailers bounded. That no
+//! white space may stand before a chunk extension either is on purpose: RFC 9112 section 7.1.1 lets recipients bear it for the sake
+//! of old senders, but none is known that writes it, and parties that read it differently are how requests are smuggled. Trailer
+//! fields that would frame or route a message are refused, so that nobody behind us can take them for header fields.
 use std::ops::Range;
 
+use http::{HeaderName, HeaderValue};
+
+use super::outgoing::Trailers;
 use super::syntax::{CLASS, TOKEN, VALUE};
 use super::{Limits, Refusal};
 
 /// Sixteen hexadecimal digits fill 64 bits; leading zeros count too.
 const SIZE_DIGITS_MAX: u8 = 16;
 
-/// Fields that no trailer section may hold (RFC 9110 section 6.5.1), in lower case.
+/// Fields that no trailer section may hold (RFC 9110 section 6.5.1).
 const FORBIDDEN_TRAILERS: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"host"];
-/// Names as long as this are none of them.
-const TRAILER_NAME_BYTES_MAX: usize = 18;
 
 /// Where the decoder stands.
 ///
@@ -56,9 +57,10 @@ pub struct Decoder {
     extension_bytes_left: u32,
     /// What the trailer section may still take, in bytes.
     trailer_bytes_left: u32,
-    /// The beginning of the trailer name at hand, in lower case.
-    trailer_name: [u8; TRAILER_NAME_BYTES_MAX],
-    trailer_name_len: u8,
+    /// The trailer section, line for line; without memory while there is none.
+    trailers: Vec<u8>,
+    /// Where in `trailers` the line at hand begins.
+    trailer_start: usize,
 }
 
 /// What one call to [`Decoder::decode`] came to.
@@ -81,8 +83,8 @@ impl Decoder {
             left: 0,
             extension_bytes_left: limits.chunk_extension_bytes,
             trailer_bytes_left: limits.trailer_bytes,
-            trailer_name: [0; TRAILER_NAME_BYTES_MAX],
-            trailer_name_len: 0,
+            trailers: Vec::new(),
+            trailer_start: 0,
         }
     }
 
@@ -90,6 +92,22 @@ impl Decoder {
     #[must_use]
     pub fn chunk_left(&self) -> u64 {
         if self.state == State::Data { self.left } else { 0 }
+    }
+
+    /// The trailer fields, once the body is over; none before that.
+    #[must_use]
+    pub fn trailers(&self) -> Trailers {
+        if self.state != State::Done {
+            return Trailers::new();
+        }
+        let lines = self.trailers.split(|b| *b == b'\n').map(<[u8]>::trim_ascii_end);
+        let fields = lines.filter_map(|line| {
+            let (name, value) = line.split_at(line.iter().position(|b| *b == b':')?);
+            // What was let pass is a token and a value.
+            let name = HeaderName::from_bytes(name).ok()?;
+            Some((name, HeaderValue::from_bytes(value[1..].trim_ascii()).ok()?))
+        });
+        fields.collect()
     }
 
     /// Takes input up to the end of the first piece of content, or all of it.
@@ -166,20 +184,15 @@ impl Decoder {
     fn handle_trailer_byte(&mut self, b: u8) -> Result<State, Refusal> {
         self.trailer_bytes_left = self.trailer_bytes_left.checked_sub(1).ok_or(Refusal::TrailerTooLarge)?;
         let class = CLASS[usize::from(b)];
+        if self.state == State::TrailerStart {
+            self.trailer_start = self.trailers.len();
+        }
+        self.trailers.push(b);
         match (self.state, b) {
-            (State::TrailerStart | State::TrailerName, _) if class & TOKEN != 0 => {
-                if self.state == State::TrailerStart {
-                    self.trailer_name_len = 0;
-                }
-                if let Some(place) = self.trailer_name.get_mut(usize::from(self.trailer_name_len)) {
-                    *place = b.to_ascii_lowercase();
-                    self.trailer_name_len += 1;
-                }
-                Ok(State::TrailerName)
-            }
+            (State::TrailerStart | State::TrailerName, _) if class & TOKEN != 0 => Ok(State::TrailerName),
             (State::TrailerName, b':') => {
-                let name = &self.trailer_name[..usize::from(self.trailer_name_len)];
-                if FORBIDDEN_TRAILERS.contains(&name) {
+                let name = &self.trailers[self.trailer_start..self.trailers.len() - 1];
+                if FORBIDDEN_TRAILERS.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden)) {
                     Err(Refusal::Trailer)
                 } else {
                     Ok(State::TrailerValue)
@@ -230,6 +243,32 @@ mod tests {
         for step in 1..=input.len().max(1) {
             assert_eq!(run(input.as_bytes(), step), expected, "{input:?} in steps of {step}");
         }
+    }
+
+    #[test]
+    fn trailers() {
+        let check = |section: &str, expected: &[(&str, &str)]| {
+            let input = format!("1\r\nx\r\n0\r\n{section}\r\nGET /");
+            for step in 1..=input.len() {
+                let mut decoder = Decoder::new(&Limits::default());
+                let mut rest = input.as_bytes();
+                loop {
+                    assert_eq!(decoder.trailers(), [], "before the end");
+                    let decoded = decoder.decode(&rest[..rest.len().min(step)]).unwrap();
+                    rest = &rest[decoded.used..];
+                    if decoded.is_end {
+                        break;
+                    }
+                }
+                let found = decoder.trailers();
+                let found: Vec<_> =
+                    found.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+                assert_eq!((&*found, rest), (expected, &b"GET /"[..]), "{section:?} in steps of {step}");
+            }
+        };
+        check("", &[]);
+        check("X-Sum: 1\r\n", &[("x-sum", "1")]);
+        check("a:\r\nb: \t c : d\t \r\na:2\r\n", &[("a", ""), ("b", "c : d"), ("a", "2")]);
     }
 
     #[test]

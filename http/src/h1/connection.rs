@@ -1,11 +1,15 @@
 //! The order of events on a connection: head, body, answer, and then either the next head or the end.
 //!
-//! Knows where the connection stands and what may come next; holds no bytes, does no I/O.
+//! Knows where the connection stands and what may come next; holds no bytes but trailer fields, does no I/O.
+use std::ops::Range;
+
+use http::{HeaderName, HeaderValue};
+
 use super::chunked;
 use super::framing::Framing;
 use super::head::Head;
+use super::outgoing::Trailers;
 use super::{Limits, Refusal};
-use std::ops::Range;
 
 /// How far the body of the request at hand has been read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +66,8 @@ pub struct Exchange {
     keep_alive: bool,
     /// What the body may still grow by, in bytes: while it is read the limit for bodies, then the one for draining.
     body_bytes_left: u64,
+    /// The fields behind the body, once it has been read.
+    trailers: Trailers,
 }
 
 impl Exchange {
@@ -74,6 +80,7 @@ impl Exchange {
             awaits_continue: false,
             keep_alive: true,
             body_bytes_left: 0,
+            trailers: Trailers::new(),
         }
     }
 
@@ -112,6 +119,7 @@ impl Exchange {
         self.keep_alive = head.keep_alive;
         self.awaits_continue = head.expect_continue;
         self.body_bytes_left = body_bytes;
+        self.trailers = Trailers::new();
         self.body = match head.framing {
             Framing::None | Framing::Length(0) => Body::Done,
             Framing::Length(length) if length > body_bytes => return Err(Refusal::BodyTooLarge),
@@ -120,6 +128,12 @@ impl Exchange {
         };
         self.stage = if self.body == Body::Done { Stage::Read } else { Stage::Reading };
         Ok(())
+    }
+
+    /// The fields behind the body at hand (RFC 9112 section 7.1.2), once all of it has been read.
+    #[must_use]
+    pub fn trailers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.trailers
     }
 
     /// Whether the body is wanted and `100 Continue` has to be sent for it; says so once.
@@ -135,7 +149,9 @@ impl Exchange {
     pub fn decode(&mut self, input: &[u8]) -> Result<chunked::Decoded, Refusal> {
         let decoded = self.decode_body(input).inspect_err(|_| self.stage = Stage::Closing)?;
         if decoded.is_end {
-            self.body = Body::Done;
+            if let Body::Chunked(decoder) = std::mem::replace(&mut self.body, Body::Done) {
+                self.trailers = decoder.trailers();
+            }
             self.stage = match self.stage {
                 Stage::Draining if self.keep_alive => Stage::Idle,
                 Stage::Draining | Stage::Closing => Stage::Closing,

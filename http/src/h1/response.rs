@@ -23,6 +23,7 @@ use http::Version;
 use super::chunked::{Decoded, Decoder};
 use super::gathered::Gathered;
 use super::head::{Field, Parse, Span, decide_framing};
+use super::outgoing::Trailers;
 use super::syntax::{CLASS, VALUE};
 use super::{Limits, Refusal, framing};
 
@@ -288,6 +289,15 @@ impl Body {
             }
             State::Chunked(decoder) => decoder.decode(input),
             State::Close => Ok(Decoded { used: input.len(), data: 0..input.len(), is_end: false }),
+        }
+    }
+
+    /// The fields behind the body, once it is over.
+    #[must_use]
+    pub fn trailers(&self) -> Trailers {
+        match &self.0 {
+            State::Chunked(decoder) => decoder.trailers(),
+            State::Length(_) | State::Close => Trailers::new(),
         }
     }
 

@@ -25,7 +25,7 @@ use crate::body::{Body, Chunk, Piece, Source};
 use crate::h1::connection::{Exchange, Stage};
 use crate::h1::encode::CONTINUE;
 use crate::h1::head::{is_empty_lines, is_head_request};
-use crate::h1::outgoing::Outgoing;
+use crate::h1::outgoing::{Outgoing, Trailers};
 use crate::h1::{Limits, Refusal};
 use crate::handler::{PendingCall, poll_call};
 use crate::proxy::{self, Header, Peer};
@@ -815,6 +815,12 @@ impl Reading {
 }
 
 impl<S: Transport> Source for Connection<S> {
+    fn trailers(&self, claim: u32) -> Trailers {
+        let reading = self.reading.borrow();
+        let reading = reading.as_ref().filter(|_| claim == self.claim.get());
+        reading.map_or_else(Trailers::new, |reading| reading.exchange.trailers().to_vec())
+    }
+
     fn hold(&self, bytes: usize) -> Result<(), Error> {
         Ok(self.shared.hold(bytes)?)
     }

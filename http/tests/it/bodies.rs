@@ -1,7 +1,14 @@
 //! Requests with a body.
-use annulet::net::TcpStream;
+use std::cell::RefCell;
+use std::net::Shutdown;
+use std::rc::Rc;
 
-use crate::client::{check, read_all, summary, with_server};
+use annulet::net::TcpStream;
+use annulet_http::{Error, Request, Router, Trailers};
+
+use crate::client::{
+    Delivery, check, read_all, send, summary, unhurried, with_router, with_server_and_limits,
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const INDEX: &str = "200 [<h1>Index</h1>]";
@@ -22,6 +29,58 @@ fn echoed() {
     check("Transfer-Encoding: chunked\r\n", "0\r\n\r\n", "200 []");
 }
 
+fn shown(trailers: &Trailers) -> String {
+    let fields = trailers.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap()));
+    fields.collect::<Vec<_>>().join(";")
+}
+
+/// What the handler of `/sum` says of requests on one connection, in every delivery. Each is kept beyond its answer if `is_kept`.
+fn check_trailers(input: &str, is_kept: bool, expected: &str) {
+    for delivery in [Delivery::Whole, Delivery::PerLine, Delivery::PerByte] {
+        let kept = Rc::new(RefCell::new(None));
+        let keeps = kept.clone();
+        let router = Router::new().post("/sum", move |mut request: Request| {
+            let kept = keeps.clone();
+            async move {
+                let early = request.trailers().len();
+                let content = request.bytes(100).await?;
+                let content = String::from_utf8_lossy(&content).into_owned();
+                let answer = format!("{early} {content} {}", shown(&request.trailers()));
+                kept.replace(is_kept.then_some(request));
+                Ok::<_, Error>(answer)
+            }
+        });
+        with_router(router, async |_, address| {
+            let stream = TcpStream::connect(address).await.unwrap();
+            send(&stream, input.as_bytes(), delivery).await;
+            // May fail when the server was faster.
+            let _ = stream.shutdown(Shutdown::Write);
+            assert_eq!(summary(&read_all(&stream).await, false), expected, "{delivery:?} {input:?}");
+            assert_eq!(kept.borrow().is_some(), is_kept);
+            assert!(kept.take().is_none_or(|request| request.trailers().is_empty()), "its answer is out");
+        });
+    }
+}
+
+#[test]
+fn trailers() {
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let sum = |body: &str| post("/sum", chunked, body);
+    let two = "2\r\nab\r\n0\r\nX-Sum: 1\r\nx-sum:  2 3 \r\nEmpty:\r\n\r\n";
+    check_trailers(&sum(two), false, "200 [0 ab x-sum=1;x-sum=2 3;empty=]");
+    // They belong to their request and to no other.
+    let without = sum("1\r\nc\r\n0\r\n\r\n");
+    let counted = post("/sum", "Content-Length: 1\r\n", "d") + &post("/sum", "", "");
+    check_trailers(
+        &(sum(two) + &without + &counted),
+        false,
+        "200 [0 ab x-sum=1;x-sum=2 3;empty=] 200 [0 c ] 200 [0 d ] 200 [0  ]",
+    );
+    let last = post("/sum", "Transfer-Encoding: chunked\r\nConnection: close\r\n", two);
+    check_trailers(&last, true, "200 close [0 ab x-sum=1;x-sum=2 3;empty=]");
+    check_trailers(&sum("0\r\nContent-Length: 5\r\n\r\nhello"), false, "400 close [Bad Request]");
+}
+
 #[test]
 fn long() {
     for length in [10_000, 99_999] {
@@ -35,11 +94,11 @@ fn long() {
                 if last == 0 { String::new() } else { format!("{last:x}\r\n{}\r\n", "x".repeat(last)) };
             post("/count", "Transfer-Encoding: chunked\r\n", &format!("{chunks}{last}0\r\n\r\n"))
         }] {
-            with_server(async |_, address| {
+            with_server_and_limits(unhurried(), async |_, address| {
                 let stream = TcpStream::connect(address).await.unwrap();
                 stream.write_all((delivery.clone() + GET).as_bytes()).await.unwrap();
                 stream.flush().await.unwrap();
-                stream.shutdown(std::net::Shutdown::Write).unwrap();
+                stream.shutdown(Shutdown::Write).unwrap();
                 assert_eq!(summary(&read_all(&stream).await, false), expected);
             });
         }
@@ -59,14 +118,14 @@ fn large_bodies_come_whole_and_the_next_request_behind_them() {
     let expected = format!("200 [{length} bytes] {INDEX}");
     for delivery in [whole, chunked] {
         for piece in [usize::MAX, 4096, 33_000] {
-            with_server(async |_, address| {
+            with_server_and_limits(unhurried(), async |_, address| {
                 let stream = TcpStream::connect(address).await.unwrap();
                 for bytes in (delivery.clone() + GET).as_bytes().chunks(piece) {
                     stream.write_all(bytes).await.unwrap();
                     stream.flush().await.unwrap();
                     annulet::yield_now().await;
                 }
-                stream.shutdown(std::net::Shutdown::Write).unwrap();
+                stream.shutdown(Shutdown::Write).unwrap();
                 let answers = read_all(&stream).await;
                 assert_eq!(summary(&answers, false), expected, "in pieces of {piece}");
                 assert!(answers.contains(&body), "in pieces of {piece}");
@@ -111,7 +170,7 @@ fn expectations() {
     let conversation = async |path: &str, expected_first: &str, expected_rest: &str| {
         let path = path.to_owned();
         let (expected_first, expected_rest) = (expected_first.to_owned(), expected_rest.to_owned());
-        with_server(async move |_, address| {
+        with_server_and_limits(unhurried(), async move |_, address| {
             let stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(post(&path, fields, "").as_bytes()).await.unwrap();
             let first = stream.recv().await.unwrap().unwrap();
@@ -119,7 +178,7 @@ fn expectations() {
             assert_eq!(summary(&first, false), expected_first);
             stream.write_all(format!("hello{GET}").as_bytes()).await.unwrap();
             stream.flush().await.unwrap();
-            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let _ = stream.shutdown(Shutdown::Write);
             assert_eq!(summary(&read_all(&stream).await, false), expected_rest);
         });
     };
@@ -132,11 +191,11 @@ fn expectations() {
         assert!(std::pin::pin!(case).poll(&mut cx).is_ready());
     }
     // The body is there already: nothing to wait for.
-    with_server(async |_, address| {
+    with_server_and_limits(unhurried(), async |_, address| {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(post("/echo", fields, "hello").as_bytes()).await.unwrap();
         stream.flush().await.unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
         assert_eq!(summary(&read_all(&stream).await, false), "200 [hello]");
     });
 }

@@ -145,6 +145,30 @@ fn answers_and_what_becomes_of_their_connections() {
 }
 
 #[test]
+fn trailers_come_behind_the_content() {
+    run(async {
+        let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n";
+        let (site, _) =
+            serve(&[&[&format!("{chunked}X-Sum: 1\r\nb: 2\r\n\r\n"), &format!("{chunked}\r\n"), OK]]);
+        let client = Client::new();
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let mut answer = client.get(&site).send().await.unwrap();
+            assert!(answer.trailers().is_empty(), "before the end");
+            while answer.chunk().await.unwrap().is_some() {}
+            seen.push(
+                answer.trailers().iter().map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>(),
+            );
+        }
+        assert_eq!(seen, [vec!["x-sum=\"1\"", "b=\"2\""], vec![], vec![]]);
+        assert_eq!(counts(&client), (1, 2, 1, 1), "nothing is left of them on the connection");
+        let (site, _) = serve(&[&[&format!("{chunked}Host: a\r\n\r\n")]]);
+        let error = text(&client, &site).await.unwrap_err();
+        assert_eq!(describe(&error), "protocol Trailer");
+    });
+}
+
+#[test]
 fn what_two_parties_could_cut_in_different_places_is_refused() {
     check(
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",

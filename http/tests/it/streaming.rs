@@ -200,6 +200,34 @@ fn events() {
 }
 
 #[test]
+fn trailers_of_a_request_leave_behind_the_answer() {
+    let router = Router::new().post("/echo", async |request: Request| {
+        // The request lives in the stream; at its end it tells.
+        let trailers = Rc::new(Cell::new(Vec::new()));
+        let mut chunks = Box::pin(request.into_chunks());
+        let told = trailers.clone();
+        let pieces = futures_util::stream::poll_fn(move |cx: &mut Context<'_>| {
+            let next = chunks.as_mut().poll_next(cx);
+            if let Poll::Ready(None) = next {
+                told.set(chunks.request().trailers());
+            }
+            next
+        });
+        Response::stream(pieces).with_trailers(move || trailers.take())
+    });
+    with_router(router, async |_, address| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let body = "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-Sum: 7\r\n\r\n";
+        let end = "POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let request = format!("POST /echo HTTP/1.1\r\nHost: a\r\n{body}{end}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answers = read_all(&stream).await;
+        assert!(answers.contains("\r\n\r\n2\r\nab\r\n0\r\nx-sum: 7\r\n\r\nHTTP/1.1 200 "), "{answers}");
+        assert!(answers.ends_with("\r\n\r\n0\r\n\r\n"), "{answers}");
+    });
+}
+
+#[test]
 fn echoed_while_it_comes() {
     let post = |fields: &str, body: &str| {
         format!("POST /echo HTTP/1.1\r\nHost: a\r\n{fields}\r\n{body}GET / HTTP/1.1\r\nHost: a\r\n\r\n")

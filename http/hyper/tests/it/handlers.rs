@@ -16,6 +16,18 @@ fn start() -> String {
             "/never",
             get(async || Body::from_stream(stream::pending::<Result<Bytes, std::convert::Infallible>>())),
         )
+        .route(
+            "/trailers",
+            axum::routing::post(async |request: axum::extract::Request| {
+                use http_body_util::BodyExt;
+                // Those of the request, behind an answer of its length.
+                let collected = request.into_body().collect().await.unwrap();
+                let trailers = collected.trailers().cloned();
+                let length = collected.to_bytes().len().to_string();
+                let body = http_body_util::Full::new(Bytes::from(length));
+                ([("trailer", "x-sum")], Body::new(body.with_trailers(async move { trailers.map(Ok) })))
+            }),
+        )
         .route("/twice", get(async || ([("x-a", "1"), ("x-a", "2")], StatusCode::ACCEPTED.to_string())));
     let router = Router::new().get("/ours", async |_: Request| "ours").fallback(annulet_hyper::handler(app));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -44,6 +56,23 @@ fn an_axum_router_answers_within_ours() {
         let answer = client.get(format!("{site}/nowhere")).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::NOT_FOUND);
         assert_eq!((client.stats().opened, client.stats().open), (1, 1));
+    });
+}
+
+#[test]
+fn trailers_pass_both_ways() {
+    run(async {
+        let site = start();
+        let stream = TcpStream::connect(site.strip_prefix("http://").unwrap()).await.unwrap();
+        let head = |end: &str| {
+            format!("POST /trailers HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n{end}\r\n")
+        };
+        let with = head("") + "3\r\nabc\r\n0\r\nX-Sum: 7\r\n\r\n";
+        let without = head("Connection: close\r\n") + "1\r\na\r\n0\r\n\r\n";
+        stream.write_all((with + &without).as_bytes()).await.unwrap();
+        let answers = read_all(&stream).await;
+        assert!(answers.contains("\r\n\r\n1\r\n3\r\n0\r\nx-sum: 7\r\n\r\nHTTP/1.1 200 "), "{answers}");
+        assert_eq!(answers.matches("\r\nx-sum: 7").count(), 1, "{answers}");
     });
 }
 
