@@ -4,10 +4,13 @@
 use std::any::{Any, TypeId};
 use std::rc::Rc;
 use std::task::Context;
+use std::time::Duration;
+
+use http::StatusCode;
 
 use crate::handler::{AnyHandler, PendingCall};
 use crate::request::Request;
-use crate::response::Response;
+use crate::response::{IntoResponse, Response};
 
 pub(crate) type Before = Rc<dyn Fn(&mut Request) -> Option<Response>>;
 pub(crate) type After = Rc<dyn Fn(Response) -> Response>;
@@ -21,6 +24,8 @@ pub(crate) struct Around {
     pub(crate) after: Vec<After>,
     /// The first of a type counts.
     pub(crate) states: Vec<(TypeId, Rc<dyn Any>)>,
+    /// How long a handler may take.
+    pub(crate) time_max: Option<Duration>,
 }
 
 /// A handler and what stands around it.
@@ -49,11 +54,19 @@ impl AnyHandler for Surrounded {
             *answer = answer.take().map(|answer| around.finish(answer));
             return None;
         };
-        if around.after.is_empty() {
+        if around.after.is_empty() && around.time_max.is_none() {
             return Some(call);
         }
         let around = around.clone();
-        Some(Box::pin(async move { around.finish(call.await) }))
+        Some(Box::pin(async move {
+            let answer = match around.time_max {
+                None => call.await,
+                Some(time) => annulet::time::timeout(time, call)
+                    .await
+                    .unwrap_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response()),
+            };
+            around.finish(answer)
+        }))
     }
 }
 

@@ -7,6 +7,7 @@ mod route;
 
 use std::any::{Any, TypeId};
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::Method;
 
@@ -218,6 +219,28 @@ impl Router {
             route.body_bytes.get_or_insert(bytes);
         }
         self
+    }
+
+    /// Gives the handlers of all routes so far so much time, from where they first have to wait until they answer; those that read the
+    /// content of a request as they go, that included. Beyond: they are dropped, and 503 is answered. Content that is made while it leaves
+    /// has the time that it needs. A route that has such a limit keeps it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use annulet_http::{Request, Router};
+    ///
+    /// let router = Router::new()
+    ///     .get("/report", async |_: Request| "slow")
+    ///     .with_time_limit(Duration::from_secs(30))
+    ///     .get("/", async |_: Request| "index");
+    /// ```
+    #[must_use]
+    pub fn with_time_limit(self, time: Duration) -> Router {
+        self.surround(|around| {
+            around.time_max.get_or_insert(time);
+        })
     }
 
     /// Takes the routes of another router below a path; its `/` is the path itself. Its fallback answers for what is below the path.

@@ -1,11 +1,13 @@
 //! Limits on what all connections of a core take together, and on how many there are.
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use annulet::net::TcpStream;
-use annulet_http::{Limits, Server};
+use annulet_http::{HeaderValue, Limits, Request, Router, Server, header};
 
-use crate::client::{limits, read_all, summary, unhurried, with_server_and_limits};
+use crate::client::{limits, read_all, summary, unhurried, with_router, with_server_and_limits};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const INDEX: &str = "200 [<h1>Index</h1>]";
@@ -150,6 +152,55 @@ fn memory_for_bodies() {
         three.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(answers(&three).await, format!("200 [15000 bytes] {INDEX}"));
     });
+}
+
+#[test]
+fn the_time_of_a_handler() {
+    let (short, long) = (Duration::from_millis(5), Duration::from_secs(3600));
+    let dropped = Rc::new(Cell::new(0));
+    let drops = dropped.clone();
+    let never = move |_: Request| {
+        let told = OnDrop(drops.clone());
+        async move {
+            std::future::pending::<()>().await;
+            drop(told);
+        }
+    };
+    let router = Router::new()
+        .get("/never", never)
+        .with_time_limit(short)
+        .get("/now", async |_: Request| "now")
+        .get("/later", async |_: Request| {
+            annulet::yield_now().await;
+            "later"
+        })
+        .post("/body", async |mut request: Request| request.bytes(100).await)
+        // The first limit of a route counts, and what comes after the handler comes after the limit.
+        .with_time_limit(long)
+        .after(|answer| answer.with_header(header::ETAG, HeaderValue::from_static("\"a\"")));
+    with_router(router, async |_, address| {
+        let get = |path: &str, end: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n{end}\r\n");
+        let all = get("/never", "")
+            + &get("/now", "")
+            + &get("/later", "")
+            + &get("/never", "Connection: close\r\n");
+        let answers = read_all(&send(address, &all).await).await;
+        assert_eq!(answers.matches("etag: \"a\"").count(), 4, "{answers}");
+        assert_eq!(
+            summary(&answers, false),
+            "503 [Service Unavailable] 200 [now] 200 [later] 503 close [Service Unavailable]"
+        );
+        assert_eq!(dropped.get(), 2, "the handlers are gone");
+    });
+}
+
+/// Counts drops.
+struct OnDrop(Rc<Cell<u32>>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
 }
 
 #[test]
