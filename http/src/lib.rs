@@ -27,6 +27,8 @@ mod server;
 mod service;
 mod socket;
 mod stream;
+#[cfg(feature = "tower")]
+mod tower;
 mod trace;
 mod transport;
 mod upgrade;
@@ -56,6 +58,8 @@ pub use router::Router;
 pub use server::{Drain, Server, serve};
 pub use socket::Socket;
 pub use stream::Data;
+#[cfg(feature = "tower")]
+pub use tower::{AnswerBody, RouterService};
 pub use upgrade::Upgraded;
 
 /// The program in the README compiles.

@@ -63,6 +63,17 @@ pub(crate) enum Body {
     Recycled(Buffer),
 }
 
+#[cfg(feature = "tower")]
+impl Body {
+    pub(crate) fn into_bytes(self) -> Bytes {
+        match self {
+            Body::Static(bytes) => Bytes::from_static(bytes),
+            Body::Bytes(bytes) => bytes,
+            Body::Recycled(buffer) => buffer.into_vec().into(),
+        }
+    }
+}
+
 impl From<Cow<'static, str>> for Body {
     #[inline]
     fn from(text: Cow<'static, str>) -> Body {

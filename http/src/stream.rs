@@ -42,6 +42,15 @@ impl Data {
         }
     }
 
+    /// All that is left; a chunk is copied, because it may be a receive buffer of the core's.
+    #[cfg(feature = "tower")]
+    pub(crate) fn into_bytes(self) -> Bytes {
+        match self.0 {
+            Kind::Bytes(bytes) => bytes,
+            Kind::Chunk(chunk, start) => Bytes::copy_from_slice(&chunk[start..]),
+        }
+    }
+
     pub(crate) fn advance(&mut self, count: usize) {
         match &mut self.0 {
             Kind::Bytes(bytes) => bytes.advance(count),

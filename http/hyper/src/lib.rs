@@ -3,7 +3,8 @@
 //!
 //! [`serve`] and [`Server`] are for most programs. [`Io`], [`LoopTimer`] and [`LocalExecutor`] are what hyper asks of a runtime, for
 //! those that call hyper themselves. With the feature `handlers`, `handler` puts a tower service into a router of
-//! `annulet-http`, which is the faster server for HTTP/1.1.
+//! `annulet-http`, which is the faster server for HTTP/1.1. The other way, `annulet_http::Router::into_service` (its feature `tower`)
+//! makes a tower service of such a router, which then speaks HTTP/2 too.
 //!
 //! It does HTTP/1 and HTTP/2 (by ALPN, or known beforehand: "h2c"), upgrades, and draining. A timer is always there, so hyper's limits
 //! hold: 30 s for a head, for example. It does not have the other limits of `annulet-http`.

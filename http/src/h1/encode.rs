@@ -21,6 +21,18 @@ pub enum ContentType {
     Octets,
 }
 
+impl ContentType {
+    /// As a field's value.
+    #[cfg(feature = "tower")]
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            ContentType::Html => "text/html; charset=utf-8",
+            ContentType::Text => "text/plain; charset=utf-8",
+            ContentType::Octets => "application/octet-stream",
+        }
+    }
+}
+
 /// An answer and what has to be known to write it.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
@@ -168,7 +180,7 @@ fn push_status(out: &mut Vec<u8>, status: StatusCode) {
     out.extend_from_slice(b"\r\n");
 }
 
-pub(super) fn push_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+pub(crate) fn push_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     out.extend_from_slice(name.as_str().as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());
@@ -202,7 +214,7 @@ impl Content {
 }
 
 /// Fields that follow from what is true of the message.
-pub(super) fn is_ours(name: &HeaderName) -> bool {
+pub(crate) fn is_ours(name: &HeaderName) -> bool {
     [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION].contains(name)
 }
 

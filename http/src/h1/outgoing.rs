@@ -94,7 +94,7 @@ impl Outgoing {
 }
 
 /// RFC 9110 section 6.5.1: fields about framing, routing and the content's form.
-fn is_forbidden(name: &HeaderName) -> bool {
+pub(crate) fn is_forbidden(name: &HeaderName) -> bool {
     is_ours(name)
         || [
             header::HOST,

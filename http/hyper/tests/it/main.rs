@@ -3,4 +3,5 @@ mod bridge;
 mod handlers;
 mod http1;
 mod http2;
+mod ours;
 mod support;
