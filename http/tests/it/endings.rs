@@ -1,13 +1,16 @@
 //! How connections end: time limits, half-closed clients, draining.
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use annulet::net::TcpStream;
-use annulet_http::Limits;
+use annulet::sync::Notify;
+use annulet_http::{Limits, Request, Router};
 
 use crate::client::{
-    HUGE_BYTES, check, connect_narrow, limits, read_all, summary, with_server, with_server_and_limits,
+    HUGE_BYTES, check, connect_narrow, limits, read_all, summary, unhurried, with_router, with_server,
+    with_server_and_limits,
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -103,7 +106,7 @@ fn draining_does_not_wait_for_an_unwanted_body() {
 
 #[test]
 fn a_kept_request_does_not_keep_the_end_from_the_client() {
-    with_server(async |_, address| {
+    with_server_and_limits(unhurried(), async |_, address| {
         let stream = TcpStream::connect(address).await.unwrap();
         let fields = "Connection: close\r\nContent-Length: 5";
         let request = format!("POST /keep HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\nhello");
@@ -141,13 +144,17 @@ fn a_client_that_never_reads_is_cut() {
 
 #[test]
 fn draining_does_not_wait_for_a_client_that_never_reads() {
-    let limits = Limits { write_timeout: Duration::from_secs(60), ..limits() };
+    let limits = Limits { write_timeout: Duration::from_secs(60), ..unhurried() };
     with_server_and_limits(limits, async |server, address| {
         let stream = connect_narrow(address);
         let large = "GET /large HTTP/1.1\r\nHost: a\r\n\r\n".repeat(500);
         stream.write_all(large.as_bytes()).await.unwrap();
-        annulet::time::sleep(Duration::from_millis(50)).await;
         let drain = server.drain_handle();
+        while drain.connections() == 0 {
+            annulet::time::sleep(Duration::from_millis(1)).await;
+        }
+        // Time for the kernel to have its fill; without it the test is a weaker one, not a broken one.
+        annulet::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(drain.connections(), 1);
         drain.start();
         drain.finished().await;
@@ -229,21 +236,30 @@ fn a_client_that_reads_nothing_is_reset() {
 
 #[test]
 fn draining() {
-    with_server(async |server, address| {
+    // The handler waits in the middle until the test lets it go on.
+    let (begun, go_on) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+    let (begins, goes_on) = (begun.clone(), go_on.clone());
+    let router = Router::new().get("/", async |_: Request| "index").get("/held", move |_: Request| {
+        let (begins, goes_on) = (begins.clone(), goes_on.clone());
+        async move {
+            begins.notify_one();
+            goes_on.notified().await;
+            "held"
+        }
+    });
+    with_router(router, async |server, address| {
         let idle = TcpStream::connect(address).await.unwrap();
         idle.write_all(GET.as_bytes()).await.unwrap();
         assert!(idle.recv().await.unwrap().is_some());
         let busy = TcpStream::connect(address).await.unwrap();
-        busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        busy.write_all(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        begun.notified().await;
         let drain = server.drain_handle();
-        while drain.connections() < 2 {
-            annulet::yield_now().await;
-        }
-        // One more turn, so that the slow handler has begun.
-        annulet::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(drain.connections(), 2);
         drain.start();
         assert_eq!(read_all(&idle).await, "");
-        assert_eq!(summary(&read_all(&busy).await, false), "200 close [slow]");
+        go_on.notify_one();
+        assert_eq!(summary(&read_all(&busy).await, false), "200 close [held]");
         drop((idle, busy));
         drain.finished().await;
         assert_eq!(drain.connections(), 0);
@@ -252,7 +268,7 @@ fn draining() {
 
 #[test]
 fn an_announced_end_is_told_with_the_next_answer_and_lets_new_clients_in() {
-    with_server(async |server, address| {
+    with_server_and_limits(unhurried(), async |server, address| {
         let kept = TcpStream::connect(address).await.unwrap();
         kept.write_all(GET.as_bytes()).await.unwrap();
         assert!(kept.recv().await.unwrap().is_some());
@@ -269,7 +285,7 @@ fn an_announced_end_is_told_with_the_next_answer_and_lets_new_clients_in() {
 #[test]
 fn a_gentle_end_serves_whom_the_listener_has_and_who_asks_once_more() {
     // What waits is in nobody's hands but the kernel's when the end begins: a blocking connect has put it there in this turn.
-    let limits = Limits { head_timeout: Duration::from_secs(60), ..crate::client::unhurried() };
+    let limits = Limits { head_timeout: Duration::from_secs(60), ..unhurried() };
     with_server_and_limits(limits, async |server, address| {
         let idle = TcpStream::connect(address).await.unwrap();
         idle.write_all(GET.as_bytes()).await.unwrap();

@@ -250,7 +250,8 @@ fn what_comes_between_two_requests_answers_neither() {
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil").await.unwrap();
         stream.flush().await.unwrap();
         assert_eq!(text(&client, &site).await.unwrap(), "ok");
-        annulet::time::sleep(Duration::from_millis(5)).await;
+        // Nobody says that it has arrived. Far more than a busy machine needs.
+        annulet::time::sleep(Duration::from_millis(200)).await;
         let again = annulet::spawn({
             let client = client.clone();
             async move { text(&client, &evil).await }
@@ -431,13 +432,15 @@ fn times() {
         let client = Client::builder().timeout(Some(short)).build();
         let error = text(&client, &site).await.unwrap_err();
         assert!(error.to_string().contains("; timeout"), "{error}");
+        // Long enough for the head on a busy machine.
+        let client = Client::builder().timeout(Some(Duration::from_millis(500))).build();
         let answer = client.get(&site).send().await.unwrap();
         assert!(answer.text().await.unwrap_err().is_timeout());
         assert_eq!(client.stats().open, 0);
 
         // Waiting in line counts too.
         let (site, _) = serve(&[&[OK]]);
-        let client = Client::builder().connections(1).timeout(Some(short)).build();
+        let client = Client::builder().connections(1).timeout(Some(Duration::from_millis(500))).build();
         let held = client.get(&site).send().await.unwrap();
         assert_eq!(client.stats().idle, 0, "its content has not been read");
         assert!(client.get(&site).send().await.unwrap_err().is_timeout());

@@ -311,9 +311,10 @@ fn endless(len: usize) -> (Router, Rc<Cell<usize>>, Rc<Cell<bool>>) {
             async move { Response::stream(Endless { made, dropped, len }) }
         })
         .get("/wait", {
-            let dropped = dropped.clone();
+            let (made, dropped) = (made.clone(), dropped.clone());
             move |_: Request| {
-                let told = Endless { made: Rc::default(), dropped: dropped.clone(), len: 0 };
+                let told = Endless { made: made.clone(), dropped: dropped.clone(), len: 0 };
+                made.set(1);
                 async move {
                     std::future::pending::<()>().await;
                     drop(told);
@@ -341,6 +342,9 @@ fn a_slow_reader_stops_the_stream() {
     with_router(router, async |_, address| {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        while made.get() == 0 {
+            annulet::time::sleep(Duration::from_millis(1)).await;
+        }
         // It stops when the kernel takes no more.
         let mut before = usize::MAX;
         while before != made.get() {
@@ -360,7 +364,7 @@ fn a_slow_reader_stops_the_stream() {
 #[test]
 fn a_reset_drops_the_stream_and_the_handler() {
     for path in ["/", "/wait"] {
-        let (router, _, dropped) = endless(0);
+        let (router, made, dropped) = endless(0);
         with_router(router, async |server, address| {
             let client = std::net::TcpStream::connect(address).unwrap();
             std::io::Write::write_all(
@@ -368,7 +372,9 @@ fn a_reset_drops_the_stream_and_the_handler() {
                 format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes(),
             )
             .unwrap();
-            annulet::time::sleep(Duration::from_millis(20)).await;
+            while made.get() == 0 {
+                annulet::time::sleep(Duration::from_millis(1)).await;
+            }
             assert!(!dropped.get() && server.drain_handle().connections() == 1);
             // With no time to linger, close(2) resets.
             rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
