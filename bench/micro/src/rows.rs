@@ -38,6 +38,14 @@ pub enum Row {
     Read,
     /// The same from the device, with O_DIRECT.
     ReadDirect,
+    /// From one core to another and back; both sleep in between. This and the next three: see `cross`.
+    CoreIdle,
+    /// The same; neither sleeps.
+    CoreBusy,
+    /// The same; both look for a while before they sleep.
+    CoreSpin,
+    /// One message of a stream from one core to another.
+    CoreStream,
 }
 
 const ROWS: &[(&str, Row)] = &[
@@ -54,6 +62,10 @@ const ROWS: &[(&str, Row)] = &[
     ("unix", Row::Unix),
     ("read", Row::Read),
     ("read-direct", Row::ReadDirect),
+    ("core-idle", Row::CoreIdle),
+    ("core-busy", Row::CoreBusy),
+    ("core-spin", Row::CoreSpin),
+    ("core-stream", Row::CoreStream),
 ];
 
 impl Row {
