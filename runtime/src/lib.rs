@@ -38,6 +38,7 @@ pub mod mesh;
 pub mod metrics;
 pub mod net;
 mod op;
+mod panics;
 pub mod placement;
 pub mod process;
 mod readiness;

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::pool::Shared;
 use super::queue::{Job, JobNumber, Ticket};
+use crate::panics::drop_quietly;
 use crate::shard::{TimeHold, hold_virtual_time};
 use crate::task::JoinError;
 use crate::task::waits::{WaitsFor, note};
@@ -215,7 +216,7 @@ impl<T> Slot<T> {
         if slot.is_abandoned {
             drop(slot);
             // The value's drop is the user's code; its panic is told by the panic hook and ends here.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(outcome)));
+            drop_quietly(outcome);
             return;
         }
         slot.outcome = Some(outcome);

@@ -22,6 +22,7 @@ use std::task::{Poll, Waker};
 use super::call::{Job, Parcel, Ticket};
 use super::lobby::Peer;
 use super::ring::{Producer, Refused};
+use crate::panics::drop_quietly;
 use crate::shard::TimeHold;
 use crate::sync::Semaphore;
 
@@ -66,7 +67,7 @@ pub(super) struct Leftovers {
 
 impl Leftovers {
     pub(super) fn settle(self) {
-        drop(self.parcels);
+        self.parcels.into_iter().for_each(drop_quietly);
         self.wakers.into_iter().for_each(Waker::wake);
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::{Entered, Shard, registry};
 use crate::driver::Wait;
+use crate::panics::drop_payload;
 use crate::sys::{monotonic_ns, nanos};
 
 /// How long the kernel may take to answer every cancellation. They are answered within microseconds.
@@ -55,10 +56,12 @@ impl Drop for Runtime {
                  the memory of this loop is leaked on purpose"
             );
         }
-        if let Some(payload) = panic
-            && !std::thread::panicking()
-        {
-            resume_unwind(payload);
+        if let Some(payload) = panic {
+            if std::thread::panicking() {
+                drop_payload(payload);
+            } else {
+                resume_unwind(payload);
+            }
         }
     }
 }
@@ -71,7 +74,10 @@ fn guarded<R>(panic: &mut FirstPanic, f: impl FnOnce() -> R) -> Option<R> {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(result) => Some(result),
         Err(payload) => {
-            panic.get_or_insert(payload);
+            match panic {
+                None => *panic = Some(payload),
+                Some(_) => drop_payload(payload),
+            }
             None
         }
     }

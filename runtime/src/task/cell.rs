@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::status::{Phase, Status};
 use super::{JoinError, memory};
+use crate::panics::{drop_payload, drop_quietly, quietly};
 
 /// What a task became.
 pub(crate) type Outcome<T> = Result<T, JoinError>;
@@ -272,15 +273,10 @@ impl Header {
             for callback in callbacks {
                 let outcome = outcome();
                 // A panic was told by the hook, and the task's result is not the callback's to spoil.
-                let _ = catch_unwind(AssertUnwindSafe(|| callback(outcome)));
+                quietly(|| callback(outcome));
             }
         }
     }
-}
-
-/// Drops a value of the user's; a panic in its drop has nobody left to go to.
-fn drop_quietly<T>(value: T) {
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(value)));
 }
 
 unsafe fn poll<F: Future>(header: NonNull<Header>, waker: &Waker) -> bool {
@@ -309,7 +305,7 @@ unsafe fn poll<F: Future>(header: NonNull<Header>, waker: &Waker) -> bool {
             match catch_unwind(AssertUnwindSafe(|| unsafe { drop_future(cell) })) {
                 Ok(()) => Err(JoinError::panicked(payload)),
                 Err(second) => {
-                    drop_quietly(payload);
+                    drop_payload(payload);
                     Err(JoinError::panicked(second))
                 }
             }
@@ -386,7 +382,7 @@ unsafe fn free<F: Future>(header: NonNull<Header>) {
     // SAFETY: nobody uses the cell any more, and the stage is not touched after this.
     let drop_stage = || unsafe { std::ptr::drop_in_place((*cell.as_ptr()).stage.get()) };
     // A panic in the drop of a result that nobody took has nobody left to go to.
-    let _ = catch_unwind(AssertUnwindSafe(drop_stage));
+    quietly(drop_stage);
     // SAFETY: the stage is gone.
     unsafe { release::<F>(cell) };
 }

@@ -18,6 +18,7 @@ mod mesh;
 mod metrics;
 mod net;
 mod owned;
+mod payloads;
 mod process;
 mod resolve;
 mod shutdown;
