@@ -28,7 +28,9 @@ use crate::task::{GENERATION_MASK, JoinError, SLOT_MAX, TaskId};
 pub(crate) use view::Seen;
 
 /// Polls that a turn may do beyond what was ready when it began; then the ring has its turn.
-const POLLS_PER_TURN_MIN: usize = 64;
+pub(crate) const POLLS_PER_TURN_MIN: usize = 64;
+/// The same on a loop to which other cores send: what they sent is looked at between two turns.
+pub(crate) const POLLS_PER_TURN_MIN_OF_MESH: usize = 16;
 /// Operations that one poll of a task may complete before it must let others run.
 const OPERATIONS_PER_POLL: u32 = 128;
 /// The slot of the future that `run` was called with; it lives on the stack and has no cell.
@@ -212,18 +214,18 @@ impl Executor {
     /// Polls what is ready: all that was when it began, and what that wakes as long as the turn is short. `main` polls the
     /// main future; once that is done nothing more is polled.
     #[inline]
-    pub(crate) fn run<T>(&self, now: u64, main: impl FnMut() -> Poll<T>) -> Poll<T> {
+    pub(crate) fn run<T>(&self, now: u64, at_least: usize, main: impl FnMut() -> Poll<T>) -> Poll<T> {
         if self.watch.times_polls() {
             self.watch.begin_polls();
         }
-        let polled = self.run_queue(now, main);
+        let polled = self.run_queue(now, at_least, main);
         self.running.set(NOBODY);
         polled
     }
 
     #[inline]
-    fn run_queue<T>(&self, now: u64, mut main: impl FnMut() -> Poll<T>) -> Poll<T> {
-        let mut left = self.tasks.borrow().queue.len().max(POLLS_PER_TURN_MIN);
+    fn run_queue<T>(&self, now: u64, at_least: usize, mut main: impl FnMut() -> Poll<T>) -> Poll<T> {
+        let mut left = self.tasks.borrow().queue.len().max(at_least);
         while left > 0 {
             let mut tasks = self.tasks.borrow_mut();
             let Some(index) = tasks.queue.pop_front() else { break };

@@ -6,11 +6,12 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use super::lobby::{Lobby, Peer};
 use super::port::{Port, Side};
 use super::ring::{Consumer, Observer, Producer, Refused, ring};
+use crate::shard::{Shard, with_current};
 use crate::sync::Semaphore;
 use crate::sync::mpsc::{SendError, TryRecvError, TrySendError};
 use crate::task::waits::{WaitsFor, note};
@@ -67,6 +68,18 @@ pub fn channel<T: Send + 'static>(to: usize, capacity: usize) -> (Sender<T>, Rec
     let receiver =
         Receiver { consumer, from: port.index(), to, lobby: Arc::clone(port.lobby()), place: None };
     (Sender(Rc::new(SenderHandle { side, port, place })), receiver)
+}
+
+/// Calls `f` with the port of this thread's loop, if it has one.
+#[inline]
+fn with_port<R>(f: impl FnOnce(Option<&Port>) -> R) -> R {
+    with_current(|shard| f(shard.and_then(Shard::port).map(Rc::as_ref)))
+}
+
+/// Counts one operation of the running task, as those of sockets are counted.
+#[inline]
+fn poll_share(cx: &mut Context<'_>) -> Poll<()> {
+    with_current(|shard| shard.map_or(Poll::Ready(()), |shard| shard.executor.poll_share(cx)))
 }
 
 /// The sending end. Clones send into the same channel and stay on its core, as it does.
@@ -167,6 +180,8 @@ impl<T: Send + 'static> Sender<T> {
     ///
     /// A dropped wait loses its place in line and drops the value, which was not sent.
     pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
+        // What it sends is rung for between two turns of the loop.
+        poll_fn(poll_share).await;
         match self.try_send(value) {
             Ok(()) => Ok(()),
             Err(TrySendError::Closed(value)) => Err(SendError(value)),
@@ -264,7 +279,8 @@ struct Receiving<T> {
     queue: Observer<T>,
     waker: Cell<Option<Waker>>,
     waits: Cell<bool>,
-    popped: Cell<bool>,
+    /// How many values had been taken out when the sender was last rung for them.
+    rung_for: Cell<usize>,
     peer: RefCell<Peer>,
 }
 
@@ -273,10 +289,6 @@ impl<T> Side for Receiving<T> {
         let old = self.waker.replace(Some(waker));
         self.waits.set(true);
         drop(old);
-    }
-
-    fn note_popped(&self) {
-        self.popped.set(true);
     }
 
     fn look(&self) -> bool {
@@ -292,7 +304,8 @@ impl<T> Side for Receiving<T> {
     }
 
     fn ring_behind_fence(&self) {
-        if self.popped.replace(false) && self.queue.is_waited_for() {
+        let consumed = self.queue.consumed();
+        if consumed != self.rung_for.replace(consumed) && self.queue.is_waited_for() {
             self.peer.borrow_mut().nudge_behind_fence();
         }
     }
@@ -319,11 +332,13 @@ impl<T: Send + 'static> Receiver<T> {
     /// As there.
     #[track_caller]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        // A sender that is as fast as this could keep it busy for ever.
+        ready!(poll_share(cx));
         match self.try_recv() {
             Ok(value) => Poll::Ready(Some(value)),
             Err(TryRecvError::Disconnected) => Poll::Ready(None),
             Err(TryRecvError::Empty) => {
-                self.entered().wait(cx.waker().clone());
+                self.enter().wait(cx.waker().clone());
                 note(WaitsFor::Channel("mesh::channel"));
                 Poll::Pending
             }
@@ -341,10 +356,12 @@ impl<T: Send + 'static> Receiver<T> {
     /// As [`recv`](Self::recv).
     #[track_caller]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        let side = self.entered();
+        if !self.is_entered() {
+            self.enter();
+        }
         match self.consumer.pop() {
             Some(value) => {
-                side.note_popped();
+                with_port(|port| port.map(Port::touch));
                 Ok(value)
             }
             None if self.consumer.is_finished() => Err(TryRecvError::Disconnected),
@@ -354,9 +371,16 @@ impl<T: Send + 'static> Receiver<T> {
 }
 
 impl<T: Send + 'static> Receiver<T> {
+    /// Whether this is the core that the channel leads to, whose loop knows of it.
+    #[inline]
+    fn is_entered(&self) -> bool {
+        let is_here = |port: &Port| port.index() == self.to && port.is_of(&self.lobby);
+        self.place.is_some() && with_port(|port| port.is_some_and(is_here))
+    }
+
     /// What the loop of this core looks at; entered there the first time.
     #[track_caller]
-    fn entered(&mut self) -> Rc<dyn Side> {
+    fn enter(&mut self) -> Rc<dyn Side> {
         let port = super::port();
         assert!(
             port.is_of(&self.lobby) && port.index() == self.to,
@@ -370,11 +394,10 @@ impl<T: Send + 'static> Receiver<T> {
                 queue: self.consumer.observer(),
                 waker: Cell::new(None),
                 waits: Cell::new(false),
-                popped: Cell::new(false),
+                rung_for: Cell::new(0),
                 peer,
             }))
         });
-        port.touch();
         port.side(place).expect("it stays there as long as the receiver lives")
     }
 }

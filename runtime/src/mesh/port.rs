@@ -1,7 +1,7 @@
 //! One loop's side of the mesh: its queues to and from each other core, and the channels that end here.
 //!
-//! The loop calls [`look`](Port::look) once a turn, [`ring`](Port::ring) behind it, and asks [`is_quiet`](Port::is_quiet)
-//! before it sleeps. With no queue open all three cost a few instructions.
+//! The loop calls [`ring`](Port::ring) behind its tasks, asks [`is_quiet`](Port::is_quiet) before it sleeps, and calls
+//! [`look`](Port::look) at the end of each turn, so that who was waited for is polled next. With no queue open all three cost a few instructions.
 //!
 //! Architecture invariant: no waker is woken, no task started and no value of the user's dropped while a table is borrowed
 //! here.
@@ -18,6 +18,7 @@ use super::call::{Job, Parcel, State, Ticket};
 use super::lobby::{Ended, Lobby, Membership, News, Peer};
 use super::outgoing::{Abandoned, CALLS_MAX, Finished, Leftovers, Outgoing};
 use super::ring::Consumer;
+use crate::panics::drop_quietly;
 use crate::shard::{Remote, hold_virtual_time, with_current};
 use crate::sync_shim::{Ordering, fence};
 use crate::task::TaskId;
@@ -39,9 +40,6 @@ pub(super) trait Side {
 
     /// A receiving end waits for values.
     fn wait(&self, _waker: Waker) {}
-
-    /// A receiving end has taken a value out.
-    fn note_popped(&self) {}
 }
 
 /// See the module.
@@ -122,6 +120,12 @@ impl Port {
         );
     }
 
+    /// Whether other cores may send something here.
+    #[inline]
+    pub(crate) fn is_in_use(&self) -> bool {
+        !self.incoming.borrow().is_empty() || !self.sides.borrow().places.is_empty()
+    }
+
     /// Once a turn: takes what other cores have sent.
     #[inline]
     pub(crate) fn look(self: &Rc<Self>) {
@@ -186,7 +190,7 @@ impl Port {
                 match finished {
                     Finished::Wake(waker) => waker.into_iter().for_each(Waker::wake),
                     Finished::Unwanted(job) => {
-                        drop(job);
+                        drop_quietly(job);
                         room.add_permits(1);
                     }
                 }
@@ -219,7 +223,7 @@ impl Port {
         }
     }
 
-    /// Behind [`look`](Self::look), before anything else of the turn: rings the sleepers among those that something was sent
+    /// Behind the tasks, before anything else of the turn: rings the sleepers among those that something was sent
     /// to, or whose queue has room again.
     #[inline]
     pub(crate) fn ring(&self) {

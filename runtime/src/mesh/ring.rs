@@ -202,6 +202,13 @@ impl<T> Observer<T> {
         self.0.consumed.position.load(Ordering::Relaxed) != self.0.produced.position.load(Ordering::Relaxed)
     }
 
+    /// How many values were taken out, ever; wraps.
+    #[inline]
+    pub(crate) fn consumed(&self) -> usize {
+        // Relaxed: the position of the consumer, whose thread this is.
+        self.0.consumed.position.load(Ordering::Relaxed)
+    }
+
     /// Whether nothing more will be put in.
     #[inline]
     pub(crate) fn is_producer_gone(&self) -> bool {

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!        .-> poll the ready tasks, the main one among them  (executor, budgeted)
-//!        |   take the inbox, look at the mesh           (other threads, other cores)
+//!        |   ring the sleepers that something was sent to  (other cores)
 //!        |   hand gathered bytes over                   (sockets: at most one send each)
 //!        |   submit and wait, once                      (driver: io_uring_enter)
 //!        |   take completions into the tables           (never polls a task)
 //!        |   expire timers                              (wheel)
-//!        '-- wake
+//!        |   wake
+//!        '-- take the inbox, look at the mesh           (other threads, other cores)
 //! ```
 
 use std::cell::Cell;
@@ -19,7 +20,7 @@ use std::task::Poll;
 
 use super::{Gather, Io, Shard};
 use crate::driver::Wait;
-use crate::executor::MAIN;
+use crate::executor::{MAIN, POLLS_PER_TURN_MIN, POLLS_PER_TURN_MIN_OF_MESH};
 use crate::metrics::{Counter, Distribution};
 use crate::sys::{monotonic_ns, nanos};
 use crate::task::waker::waker;
@@ -59,7 +60,9 @@ impl Shard {
         loop {
             let now = self.clock.now();
             let main = || self.executor.poll_main(future.as_mut(), &main_waker, now);
-            if let Poll::Ready(output) = self.executor.run(now, main) {
+            let is_sent_to = self.port().is_some_and(|port| port.is_in_use());
+            let at_least = if is_sent_to { POLLS_PER_TURN_MIN_OF_MESH } else { POLLS_PER_TURN_MIN };
+            if let Poll::Ready(output) = self.executor.run(now, at_least, main) {
                 return output;
             }
             if let Err(error) = self.turn(&busy) {
@@ -73,7 +76,7 @@ impl Shard {
         let busy = Busy::default();
         while self.executor.finalisers() > 0 && self.clock.now() < deadline {
             // Nobody is there to be told, should something wake the main future.
-            let _: Poll<()> = self.executor.run(self.clock.now(), || Poll::Pending);
+            let _: Poll<()> = self.executor.run(self.clock.now(), POLLS_PER_TURN_MIN, || Poll::Pending);
             if let Err(error) = self.turn(&busy) {
                 panic!("annulet: the kernel refused to be entered: {error}");
             }
@@ -84,9 +87,7 @@ impl Shard {
     fn turn(&self, busy: &Busy) -> io::Result<()> {
         self.turns.set(self.turns.get() + 1);
         self.end_polls();
-        self.take_inbox();
         if let Some(port) = self.port() {
-            port.look();
             port.ring();
         }
         let mut io = self.io.borrow_mut();
@@ -125,6 +126,11 @@ impl Shard {
         if let Some(mut sent) = sent {
             sent.clear();
             self.io.borrow_mut().wakes.put_back_sent(sent);
+        }
+        // Last, so that what ended the sleep is polled next.
+        self.take_inbox();
+        if let Some(port) = self.port() {
+            port.look();
         }
         Ok(())
     }
