@@ -60,6 +60,22 @@ pub(crate) fn attach_reuseport_filter(
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// SO_DETACH_REUSEPORT_BPF (Linux 5.3): no program chooses any more.
+pub(crate) fn detach_reuseport_filter(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let unused: libc::c_int = 0;
+    // SAFETY: the pointer is to a value of this frame, with its length.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_DETACH_REUSEPORT_BPF,
+            (&raw const unused).cast(),
+            size_of_val(&unused) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// sendmsg(2) with UDP_SEGMENT of udp(7): `bytes` leave as datagrams of `segment` bytes. Never waits.
 pub(crate) fn send_segments(
     socket: BorrowedFd<'_>,

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::Keepalive;
 
@@ -143,9 +143,22 @@ fn bind_group_with(
 /// What SO_ATTACH_REUSEPORT_CBPF of socket(7) says, of Linux 4.5 and later.
 pub(crate) fn steer(group: &[TcpListener], cores: &[usize]) -> io::Result<()> {
     let Some(first) = group.first() else { return Ok(()) };
+    for (socket, &core) in group.iter().zip(cores) {
+        // For the time after `unsteer`. Kernels before 6.2 make nothing of it here.
+        let _ = SockRef::from(socket).set_cpu_affinity(core);
+    }
     // Sockets stand in the kernel's group in the order in which they began to listen.
     crate::sys::attach_reuseport_filter(first.as_fd(), &steering(cores))
         .map_err(|error| io::Error::new(error.kind(), format!("cannot steer by the receiving core: {error}")))
+}
+
+/// To be called before a socket of a steered group is closed: the last one then takes its place in the kernel's group, and the
+/// program would name wrong ones. From now on the kernel itself looks for the socket of the receiving core (SO_INCOMING_CPU of
+/// socket(7), among the sockets of a group since Linux 6.2), or, before that, spreads connections by their hash.
+pub(super) fn unsteer(listener: BorrowedFd<'_>) {
+    // Fails where it was done for another one of the group, and where the program cannot be taken off (Linux 5.2 and earlier):
+    // connections come to some core of the group in any case.
+    let _ = crate::sys::detach_reuseport_filter(listener);
 }
 
 /// Classic BPF: the place of the receiving CPU.
@@ -258,6 +271,6 @@ mod tests {
         let port = listeners[0].local_addr().unwrap().port();
         assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
         let only = ListenOptions::default().bind_group("[::]:0".parse().unwrap(), 1).unwrap();
-        assert!(socket2::SockRef::from(&only[0]).only_v6().unwrap());
+        assert!(SockRef::from(&only[0]).only_v6().unwrap());
     }
 }

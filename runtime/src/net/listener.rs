@@ -4,12 +4,13 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::TcpStream;
 use super::address::ToSocketAddrs;
+use super::bind::unsteer;
 use super::share::{Counted, Placed, Share};
 use super::stream::borrow;
 use crate::shard::{Shard, current};
@@ -206,6 +207,18 @@ impl TcpListener {
     /// What setsockopt(2) says.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         borrow(self.as_raw_fd(), |socket| socket.set_tcp_nodelay(nodelay))
+    }
+}
+
+impl Drop for TcpListener {
+    fn drop(&mut self) {
+        if self.share.as_ref().is_some_and(|share| share.is_steered()) {
+            // An error: the loop has closed it already.
+            let _ = borrow(self.as_raw_fd(), |socket| {
+                unsteer(socket.as_fd());
+                Ok(())
+            });
+        }
     }
 }
 

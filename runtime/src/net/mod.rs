@@ -31,7 +31,7 @@ pub use incoming::Incoming;
 pub use listener::TcpListener;
 pub use resolve::lookup_host;
 pub use share::{AcceptPolicy, Connections};
-pub(crate) use share::{Group, Share};
+pub(crate) use share::{Group, Share, skew};
 pub(crate) use split::ByteStream;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use tcp::TcpStream;

@@ -7,9 +7,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -47,6 +48,22 @@ impl FromStr for AcceptPolicy {
 /// Who has a few more connections than the least loaded keeps what it accepts: one in so many.
 const SLACK: usize = 32;
 
+/// Addresses whose connections are handed over: one for each bit of a word. Those of the addresses beyond stay where they were
+/// accepted.
+const ADDRESSES_MAX: usize = u64::BITS as usize;
+
+fn bit_of(address: usize) -> u64 {
+    if address < ADDRESSES_MAX { 1 << address } else { 0 }
+}
+
+/// A connection on its way to another core. Whoever takes it out has it: the core that it goes to, or, once it is known that this
+/// one does not, the core that sent it.
+type Parcel = Arc<Mutex<Option<(OwnedFd, Box<Counted>)>>>;
+
+fn take_out(parcel: &Parcel) -> Option<(OwnedFd, Box<Counted>)> {
+    parcel.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
 /// The counts of one core, on cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -57,8 +74,8 @@ struct Seat {
     served: AtomicU64,
     /// Connections that this core gave away, ever.
     handed_over: AtomicU64,
-    /// Whether it takes connections over.
-    is_open: AtomicBool,
+    /// The addresses whose listener here takes connections over, a bit for each.
+    open: AtomicU64,
     /// Acceptors that wait for room on any core, by their address.
     waiting: Mutex<Vec<(usize, Waker)>>,
 }
@@ -84,24 +101,25 @@ impl Group {
         self.seats[core].live.load(Ordering::SeqCst)
     }
 
-    /// Whether there is no core for a connection that `here` would accept.
-    fn is_full(&self, here: usize) -> bool {
+    /// Whether there is no core for a connection of an address that `here` would accept.
+    fn is_full(&self, here: usize, address: usize) -> bool {
+        let is_choice = |core| core == here || self.is_open(core, address);
         // Without a limit nobody else's counts are looked at.
         self.max != usize::MAX
-            && (0..self.seats.len()).all(|core| !self.is_choice(core, here) || self.live(core) >= self.max)
+            && (0..self.seats.len()).all(|core| !is_choice(core) || self.live(core) >= self.max)
     }
 
-    /// Whether a connection that `here` accepts may go to `core`. SeqCst: see [`wait`](Self::wait).
-    fn is_choice(&self, core: usize, here: usize) -> bool {
-        core == here || self.seats[core].is_open.load(Ordering::SeqCst)
+    /// Whether `core` takes over connections of an address. SeqCst: see [`wait`](Self::wait).
+    fn is_open(&self, core: usize, address: usize) -> bool {
+        self.seats[core].open.load(Ordering::SeqCst) & bit_of(address) != 0
     }
 
     /// The core for a connection that `here` has accepted, which is counted there; none if all are full.
-    fn choose(&self, here: usize) -> Option<usize> {
+    fn choose(&self, here: usize, address: usize) -> Option<usize> {
         let own = self.live(here);
         if own >= self.max || self.policy == AcceptPolicy::Balance {
             let others = (0..self.seats.len())
-                .filter(|&core| core != here && self.is_choice(core, here))
+                .filter(|&core| core != here && self.is_open(core, address))
                 .map(|core| (self.live(core), core));
             if let Some((least, core)) = others.min()
                 && (own >= self.max || least + own / SLACK < own)
@@ -126,10 +144,15 @@ impl Group {
         self.wake_waiting();
     }
 
-    /// A core takes connections over from now on.
-    fn open(&self, core: usize) {
-        self.seats[core].is_open.store(true, Ordering::SeqCst);
+    /// A core takes connections of an address over from now on.
+    fn open(&self, core: usize, address: usize) {
+        self.seats[core].open.fetch_or(bit_of(address), Ordering::SeqCst);
         self.wake_waiting();
+    }
+
+    /// And not any more.
+    fn close(&self, core: usize, address: usize) {
+        self.seats[core].open.fetch_and(!bit_of(address), Ordering::SeqCst);
     }
 
     /// There is room on some core.
@@ -159,7 +182,7 @@ impl Group {
         };
         drop(waiting);
         drop(old);
-        !self.is_full(here)
+        !self.is_full(here, address)
     }
 }
 
@@ -209,7 +232,8 @@ impl Connections {
     }
 }
 
-fn skew(live: &[usize]) -> f64 {
+/// See [`Connections::skew`].
+pub(crate) fn skew(live: &[usize]) -> f64 {
     let even = live.iter().sum::<usize>() as f64 / live.len().max(1) as f64;
     if even == 0.0 {
         return 0.0;
@@ -263,6 +287,8 @@ pub(crate) struct Share {
     core: usize,
     /// Which of the addresses it is: a connection is handed to the listener of the same one.
     address: usize,
+    /// Whether it takes connections over.
+    is_open: Cell<bool>,
     handed: RefCell<VecDeque<(OwnedFd, Box<Counted>)>>,
     /// One that was accepted here when the last place had just been taken.
     parked: Cell<Option<OwnedFd>>,
@@ -286,6 +312,7 @@ impl Share {
             group: Arc::clone(group),
             core,
             address,
+            is_open: Cell::new(false),
             handed: RefCell::default(),
             parked: Cell::new(None),
             waker: Cell::new(None),
@@ -300,8 +327,8 @@ impl Share {
 
     /// Takes connections over from now on.
     pub(super) fn open(&self) {
-        if !self.group.seats[self.core].is_open.load(Ordering::Relaxed) {
-            self.group.open(self.core);
+        if !self.is_open.replace(true) {
+            self.group.open(self.core, self.address);
         }
     }
 
@@ -318,7 +345,14 @@ impl Share {
 
     /// Takes no more over. What is on its way goes back.
     pub(super) fn close(&self) {
-        self.group.seats[self.core].is_open.store(false, Ordering::SeqCst);
+        if self.is_open.replace(false) {
+            self.group.close(self.core, self.address);
+        }
+    }
+
+    /// Whether the kernel chooses the listener by the receiving core.
+    pub(super) fn is_steered(&self) -> bool {
+        self.group.policy == AcceptPolicy::Steer
     }
 
     /// The next connection that another core has handed over, or that came back.
@@ -340,7 +374,7 @@ impl Share {
     /// Ready while there is room on some core; registers the task otherwise.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let Share { group, core, address, .. } = self;
-        if !group.is_full(*core) || group.wait(*core, *address, cx.waker().clone()) {
+        if !group.is_full(*core, *address) || group.wait(*core, *address, cx.waker().clone()) {
             return Poll::Ready(());
         }
         Poll::Pending
@@ -359,7 +393,7 @@ impl Share {
 
     /// Finds a core for a connection that was accepted here.
     pub(super) fn place(self: &Rc<Self>, fd: OwnedFd) -> Placed {
-        let Some(core) = self.group.choose(self.core) else {
+        let Some(core) = self.group.choose(self.core, self.address) else {
             self.parked.set(Some(fd));
             return Placed::Parked;
         };
@@ -369,41 +403,60 @@ impl Share {
         }
         self.group.seats[self.core].handed_over.fetch_add(1, Ordering::Relaxed);
         self.travelling.set(self.travelling.get() + 1);
-        let share = Rc::clone(self);
-        let address = self.address;
+        let (share, address) = (Rc::clone(self), self.address);
+        // The count travels along: wherever the connection is lost, by the end of this loop, it is given up.
+        let parcel: Parcel = Arc::new(Mutex::new(Some((fd, counted))));
+        let arriving = Arc::clone(&parcel);
+        // Sent before there is a task that could be dropped.
+        let sent =
+            LetGo(Some(mesh::submit_to(core, move || async move { Self::hand_in(address, &arriving) })));
         // Detached: it ends with the answer.
         drop(crate::spawn(async move {
-            // The count travels along: wherever the connection is lost, by the end of this loop or of the other, it is given up.
-            let sent = mesh::submit_to(core, move || async move { Self::hand_in(address, fd, counted) });
-            let outcome = sent.await;
+            // Whatever the outcome is, what was not taken out is still there.
+            let _ = sent.await;
             share.travelling.set(share.travelling.get() - 1);
-            match outcome {
-                Ok(Ok(())) => {}
-                // It has stopped listening meanwhile: the connection is served where it was accepted.
-                Ok(Err(fd)) => {
-                    share.group.seats[share.core].live.fetch_add(1, Ordering::SeqCst);
-                    let counted = share.counted(share.core);
-                    share.handed.borrow_mut().push_back((fd, counted));
-                }
-                // Its loop has ended with the connection in its hands.
-                Err(_) => {}
+            if let Some((fd, elsewhere)) = take_out(&parcel) {
+                // It has stopped listening meanwhile, or its loop has ended: served where it was accepted.
+                drop(elsewhere);
+                share.group.seats[share.core].live.fetch_add(1, Ordering::SeqCst);
+                let counted = share.counted(share.core);
+                share.handed.borrow_mut().push_back((fd, counted));
             }
             share.waker.take().into_iter().for_each(Waker::wake);
         }));
         Placed::Elsewhere
     }
 
-    /// On the chosen core: into the hands of the listener of the same address.
-    fn hand_in(address: usize, fd: OwnedFd, counted: Box<Counted>) -> Result<(), OwnedFd> {
+    /// On the chosen core: into the hands of the listener of the same address, if there is one that takes it.
+    fn hand_in(address: usize, parcel: &Parcel) {
         let entry = mesh::try_port().and_then(|port| port.shards.borrow().get(&name(address)).cloned());
         let share = entry.and_then(|entry| entry.downcast_ref::<Weak<Share>>().and_then(Weak::upgrade));
-        let Some(share) = share else { return Err(fd) };
-        if !share.group.seats[share.core].is_open.load(Ordering::Relaxed) {
-            return Err(fd);
-        }
-        share.handed.borrow_mut().push_back((fd, counted));
+        let Some(share) = share.filter(|share| share.is_open.get()) else { return };
+        let Some(connection) = take_out(parcel) else { return };
+        share.handed.borrow_mut().push_back(connection);
         share.waker.take().into_iter().for_each(Waker::wake);
-        Ok(())
+    }
+}
+
+/// A call that goes on when nobody waits for it any more: if this loop ends, the other one still has the connection.
+struct LetGo(Option<mesh::Call<()>>);
+
+impl Future for LetGo {
+    type Output = Result<(), crate::JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let call = self.0.as_mut().expect("there until it is dropped");
+        let outcome = std::task::ready!(Pin::new(call).poll(cx));
+        self.0 = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call.detach();
+        }
     }
 }
 
@@ -433,9 +486,9 @@ mod tests {
         let group = Group::new(live.len(), policy, max);
         for (seat, &count) in group.seats.iter().zip(live) {
             seat.live.store(count, Ordering::SeqCst);
-            seat.is_open.store(true, Ordering::SeqCst);
+            seat.open.store(1, Ordering::SeqCst);
         }
-        assert_eq!(group.choose(here), expected, "{policy:?}, at most {max}, {live:?} at {here}");
+        assert_eq!(group.choose(here, 0), expected, "{policy:?}, at most {max}, {live:?} at {here}");
         if let Some(chosen) = expected {
             assert_eq!(group.live(chosen), live[chosen] + 1);
         }
@@ -461,9 +514,17 @@ mod tests {
 
     #[test]
     fn who_has_closed_is_not_chosen() {
-        let group = Group::new(2, AcceptPolicy::Balance, 10);
-        group.seats[0].live.store(5, Ordering::SeqCst);
-        assert_eq!(group.choose(0), Some(0));
+        let group = Group::new(2, AcceptPolicy::Balance, 1000);
+        group.seats[0].live.store(500, Ordering::SeqCst);
+        assert_eq!(group.choose(0, 0), Some(0));
+        // Nor who has closed this address and listens on others.
+        group.open(1, 1);
+        group.open(1, 2);
+        group.close(1, 1);
+        assert_eq!([0, 1, 2, 63, 64].map(|address| group.choose(0, address).unwrap()), [0, 0, 1, 0, 0]);
+        group.open(1, 63);
+        group.open(1, 64);
+        assert_eq!([63, 64].map(|address| group.choose(0, address).unwrap()), [1, 0]);
     }
 
     /// Who is woken, and how often.
@@ -479,14 +540,14 @@ mod tests {
     #[test]
     fn room_on_a_core_that_takes_nothing_over_is_none() {
         let group = Group::new(2, AcceptPolicy::Reuseport, 1);
-        assert_eq!((group.is_full(0), group.choose(0)), (false, Some(0)));
+        assert_eq!((group.is_full(0, 0), group.choose(0, 0)), (false, Some(0)));
         // The other one has room and does not listen: to say that there is room would be asked forever.
-        assert_eq!((group.is_full(0), group.choose(0)), (true, None));
+        assert_eq!((group.is_full(0, 0), group.choose(0, 0)), (true, None));
         let count = Arc::new(Count::default());
         assert!(!group.wait(0, 0, Waker::from(Arc::clone(&count))));
-        group.open(1);
+        group.open(1, 0);
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
-        assert_eq!((group.is_full(0), group.choose(0)), (false, Some(1)));
+        assert_eq!((group.is_full(0, 0), group.choose(0, 0)), (false, Some(1)));
     }
 
     #[test]

@@ -1,11 +1,16 @@
 //! How connections are spread over cores: policies, limits, and a connection that moves.
 
+use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::TcpStream as Client;
-use std::sync::Mutex;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use annulet::net::{AcceptPolicy, Connections};
+use annulet::metrics::{Board, Counter};
+use annulet::net::{AcceptPolicy, Connections, TcpListener};
 use annulet::{Builder, Core, Loops, mesh, spawn};
 
 /// How long a loop may take for what takes milliseconds.
@@ -20,28 +25,51 @@ fn two_cores() -> Vec<usize> {
 /// Writes the place of its core to everybody and keeps the connection until the client is gone.
 async fn serve(mut core: Core) {
     let listener = core.take_listeners().pop().unwrap();
-    let serving = spawn(async move {
-        while let Ok(stream) = listener.accept().await {
-            spawn(async move {
-                let _ = stream.write_all(&[mesh::here() as u8]).await;
-                while let Ok(Some(_)) = stream.recv().await {}
-            });
-        }
-    });
+    let serving = spawn(accept_all(listener));
     core.stopped().await;
     serving.abort();
 }
 
+async fn accept_all(listener: TcpListener) {
+    while let Ok(stream) = listener.accept().await {
+        spawn(async move {
+            let _ = stream.write_all(&[mesh::here() as u8]).await;
+            while let Ok(Some(_)) = stream.recv().await {}
+        });
+    }
+}
+
+/// When it returns, every core takes connections over.
 fn start(builder: Builder) -> Loops {
-    builder.cores(two_cores()).listen("127.0.0.1:0".parse().unwrap()).start(serve).unwrap()
+    let listening = Arc::new(AtomicUsize::new(0));
+    let listens = Arc::clone(&listening);
+    let loops = builder.cores(two_cores()).listen("127.0.0.1:0".parse().unwrap()).start(move |core| {
+        let listens = Arc::clone(&listens);
+        let serving = serve(core);
+        async move {
+            let mut serving = pin!(serving);
+            // To its first wait.
+            let over = poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx).is_ready())).await;
+            listens.fetch_add(1, Ordering::SeqCst);
+            if !over {
+                serving.await;
+            }
+        }
+    });
+    wait_for("all listen", || listening.load(Ordering::SeqCst) == 2);
+    loops.unwrap()
+}
+
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "it did not come to pass: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn until(connections: &Connections, what: &str, is_so: impl Fn(&Connections) -> bool) {
-    let start = Instant::now();
-    while !is_so(connections) {
-        assert!(start.elapsed() < PATIENCE, "it did not come to pass: {what}; {connections}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    wait_for(&format!("{what}; it is {connections}"), || is_so(connections));
 }
 
 fn clients(loops: &Loops, count: usize) -> Vec<Client> {
@@ -88,6 +116,18 @@ fn two_hundred_connections_are_balanced() {
     }
 }
 
+/// The places that serve `count` connections whose packets are received on a core: on loopback where they are sent.
+fn places_from(core: usize, address: std::net::SocketAddr, count: usize) -> Vec<usize> {
+    let places = std::thread::spawn(move || {
+        let mut mask = rustix::thread::CpuSet::new();
+        mask.set(core);
+        rustix::thread::sched_setaffinity(None, &mask).unwrap();
+        let clients: Vec<_> = (0..count).map(|_| Client::connect(address).unwrap()).collect();
+        clients.iter().map(core_of).collect::<Vec<_>>()
+    });
+    places.join().unwrap()
+}
+
 #[test]
 fn steering_follows_the_receiving_core() {
     let cores = two_cores();
@@ -98,16 +138,97 @@ fn steering_follows_the_receiving_core() {
     let loops = start(Builder::new().accept(AcceptPolicy::Steer));
     let address = loops.addresses()[0];
     for (place, core) in cores.into_iter().enumerate() {
-        // On loopback a packet is received where it is sent.
-        let places = std::thread::spawn(move || {
-            let mut mask = rustix::thread::CpuSet::new();
-            mask.set(core);
-            rustix::thread::sched_setaffinity(None, &mask).unwrap();
-            let clients: Vec<_> = (0..20).map(|_| Client::connect(address).unwrap()).collect();
-            clients.iter().map(core_of).collect::<Vec<_>>()
-        });
-        assert_eq!(places.join().unwrap(), [place; 20], "core {core}");
+        assert_eq!(places_from(core, address, 20), [place; 20], "core {core}");
     }
+    end(loops);
+}
+
+/// Sockets that listen on a port of 127.0.0.1.
+fn listening(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let local = format!("0100007F:{port:04X}");
+    // The local address is the second field, the state the fourth; 0A is TCP_LISTEN.
+    let is_listening = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields[1] == local && fields[3] == "0A"
+    };
+    table.lines().skip(1).filter(is_listening).count()
+}
+
+/// The kernel puts its last socket of a group where one is closed, so that places are others afterwards.
+#[test]
+fn steering_goes_on_when_a_listener_closes() {
+    let cores = two_cores();
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    if cores[0] == cores[1] || (numbers.next(), numbers.next()) < (Some(6), Some(2)) {
+        println!("steering_goes_on_when_a_listener_closes: skipped, it takes two cores and Linux 6.2");
+        return;
+    }
+    let builder = Builder::new().accept(AcceptPolicy::Steer).listen("127.0.0.1:0".parse().unwrap());
+    // The loop in the middle closes its listener, and the last one takes its place.
+    let loops = builder.cores([cores[0], cores[0], cores[1]]).start(|mut core| async move {
+        if core.index() == 1 {
+            drop(core.take_listeners());
+            core.stopped().await;
+        } else {
+            serve(core).await;
+        }
+    });
+    let loops = loops.unwrap();
+    let address = loops.addresses()[0];
+    wait_for("one is closed", || listening(address.port()) == 2);
+    for (core, place) in [(cores[0], 0), (cores[1], 2)] {
+        assert_eq!(places_from(core, address, 20), [place; 20], "core {core}");
+    }
+    end(loops);
+}
+
+/// A loop ends while connections are on their way to it: they are served where they were accepted.
+#[test]
+fn no_connection_is_lost_on_its_way_to_a_loop_that_ends() {
+    const CLIENTS: usize = 20;
+    let board = Board::shared(2).unwrap();
+    let goes = Arc::new(AtomicUsize::new(0));
+    let may_go = Arc::clone(&goes);
+    let builder = Builder::new().cores(two_cores()).accept(AcceptPolicy::Balance).stall_limit(None);
+    let builder = builder.metrics_board(board.clone(), 0).listen("127.0.0.1:0".parse().unwrap());
+    let loops = builder.start(move |mut core| {
+        let may_go = Arc::clone(&may_go);
+        async move {
+            if core.index() == 0 {
+                return serve(core).await;
+            }
+            let _listeners = core.take_listeners();
+            may_go.fetch_add(1, Ordering::SeqCst);
+            // It looks at nothing that is handed to it, and ends.
+            wait_for("it may end", || may_go.load(Ordering::SeqCst) == 2);
+        }
+    });
+    let loops = loops.unwrap();
+    wait_for("both listen", || goes.load(Ordering::SeqCst) == 1);
+    let connections = loops.connections();
+    let clients = clients(&loops, CLIENTS);
+    until(&connections, "some are on their way", |connections| connections.handed_over()[0] > 0);
+    goes.store(2, Ordering::SeqCst);
+    // Those that the kernel had put into the queue of the socket that is closed now are reset; all others are served.
+    let is_served = |client: &Client| {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        match (&*client).read(&mut [0]) {
+            Ok(count) => count == 1,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => false,
+            Err(error) => panic!("neither served nor closed: {error}"),
+        }
+    };
+    let served = clients.iter().filter(|client| is_served(client)).count();
+    let accepted = || {
+        let readings = board.read();
+        readings.iter().find(|reading| reading.worker() == 0).unwrap().value(Counter::Accepts) as usize
+    };
+    // It is written once a turn.
+    wait_for("all that were accepted are served, none besides", || accepted() == served);
+    until(&connections, "they are counted there", |connections| connections.live() == [served, 0]);
+    drop(clients);
     end(loops);
 }
 
@@ -149,7 +270,7 @@ fn a_full_core_hands_over_and_all_full_ones_wait() {
 #[test]
 fn a_connection_moves_with_what_it_has_received() {
     // Both ends are driven by the first core; the connection goes from it to the second.
-    let done = std::sync::Arc::new(Mutex::new(Vec::new()));
+    let done = Arc::new(Mutex::new(Vec::new()));
     let said = done.clone();
     let loops = Builder::new()
         .cores(two_cores())
