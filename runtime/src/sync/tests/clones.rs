@@ -14,7 +14,16 @@ use crate::task::waits::WaitsFor;
 thread_local! {
     /// What the next clone does.
     static HOOK: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
+    /// What the next wake-up does.
+    static ON_WAKE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
     static WOKEN: Cell<usize> = const { Cell::new(0) };
+}
+
+fn wake() {
+    WOKEN.set(WOKEN.get() + 1);
+    if let Some(hook) = ON_WAKE.take() {
+        hook();
+    }
 }
 
 static VTABLE: RawWakerVTable = RawWakerVTable::new(
@@ -24,8 +33,8 @@ static VTABLE: RawWakerVTable = RawWakerVTable::new(
         }
         RawWaker::new(ptr::null(), &VTABLE)
     },
-    |_| WOKEN.set(WOKEN.get() + 1),
-    |_| WOKEN.set(WOKEN.get() + 1),
+    |_| wake(),
+    |_| wake(),
     |_| {},
 );
 
@@ -33,11 +42,16 @@ static VTABLE: RawWakerVTable = RawWakerVTable::new(
 fn poll_hooked<F: Future>(hook: impl FnOnce() + 'static, future: Pin<&mut F>) -> Poll<F::Output> {
     HOOK.set(Some(Box::new(hook)));
     WOKEN.set(0);
-    // SAFETY: it has no data; what its functions touch is of the thread that calls them.
-    let waker = unsafe { Waker::from_raw(RawWaker::new(ptr::null(), &VTABLE)) };
-    let polled = future.poll(&mut Context::from_waker(&waker));
+    let polled = poll_counted(future);
     assert!(HOOK.take().is_none(), "the waker was not cloned");
     polled
+}
+
+/// Polls with a waker that counts how often it is woken.
+fn poll_counted<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    // SAFETY: it has no data; what its functions touch is of the thread that calls them.
+    let waker = unsafe { Waker::from_raw(RawWaker::new(ptr::null(), &VTABLE)) };
+    future.poll(&mut Context::from_waker(&waker))
 }
 
 /// What `hook` does while the waker is cloned makes `future` ready, at once or by waking it.
@@ -79,6 +93,37 @@ fn permits_that_come_or_end_meanwhile() {
     let permits = Rc::new(Permits::new(0));
     let closed = Rc::clone(&permits);
     assert_eq!(poll_hooked(move || closed.close(), pin!(permits.acquire(1, DUMP))), Poll::Ready(Err(Closed)));
+    assert_eq!((permits.waiters(), permits.available()), (0, 0));
+}
+
+/// Three are granted something at once; the waker of the first polls the second, whose own is not woken yet.
+#[test]
+fn a_grant_that_is_found_early_keeps_nobody_from_being_woken() {
+    let permits = Rc::new(Permits::new(0));
+    let waits = || {
+        let permits = Rc::clone(&permits);
+        Box::pin(async move { permits.acquire(1, &WaitsFor::Lock("test")).await })
+    };
+    let (mut first, second, mut third) = (waits(), Rc::new(RefCell::new(waits())), waits());
+    for future in [&mut first, &mut *second.borrow_mut(), &mut third] {
+        assert!(poll_counted(future.as_mut()).is_pending());
+    }
+    WOKEN.set(0);
+    let early = Rc::clone(&second);
+    ON_WAKE.set(Some(Box::new(move || {
+        assert_eq!(poll_counted(early.borrow_mut().as_mut()), Poll::Ready(Ok(())));
+    })));
+    permits.release(3);
+    assert!(ON_WAKE.take().is_none());
+    assert_eq!(WOKEN.get(), 2, "the first and the third");
+    for mut future in [first, third] {
+        assert_eq!(poll_once(future.as_mut()), Poll::Ready(Ok(())));
+    }
+    // The table is in order: whoever comes next waits and is woken.
+    let mut next = waits();
+    assert!(poll_counted(next.as_mut()).is_pending());
+    permits.release(1);
+    assert_eq!((WOKEN.get(), poll_once(next.as_mut())), (3, Poll::Ready(Ok(()))));
     assert_eq!((permits.waiters(), permits.available()), (0, 0));
 }
 
