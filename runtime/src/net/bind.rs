@@ -103,7 +103,7 @@ impl ListenOptions {
     ///
     /// What setsockopt(2) says.
     pub(crate) fn apply_to(&self, listener: &TcpListener) -> io::Result<()> {
-        set_for_connections(self, &socket2::SockRef::from(listener))
+        set_for_connections(self, &SockRef::from(listener))
     }
 
     fn backlog(&self) -> i32 {
@@ -190,7 +190,7 @@ pub(crate) fn extend_group(
     let explain =
         |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address} again: {error}"));
     if group.len() < count {
-        socket2::SockRef::from(first).set_reuse_port(true).map_err(explain)?;
+        SockRef::from(first).set_reuse_port(true).map_err(explain)?;
     }
     while group.len() < count {
         let socket = bound(options, address, true)
