@@ -76,10 +76,20 @@ fn with_port<R>(f: impl FnOnce(Option<&Port>) -> R) -> R {
     with_current(|shard| f(shard.and_then(Shard::port).map(Rc::as_ref)))
 }
 
-/// Counts one operation of the running task, as those of sockets are counted.
+/// Counts one operation of the running task, as those of sockets are counted. When it has had its share, the other side is told
+/// of what was done meanwhile.
 #[inline]
 fn poll_share(cx: &mut Context<'_>) -> Poll<()> {
-    with_current(|shard| shard.map_or(Poll::Ready(()), |shard| shard.executor.poll_share(cx)))
+    with_current(|shard| {
+        let Some(shard) = shard else { return Poll::Ready(()) };
+        let polled = shard.executor.poll_share(cx);
+        if polled.is_pending()
+            && let Some(port) = shard.port()
+        {
+            port.ring();
+        }
+        polled
+    })
 }
 
 /// The sending end. Clones send into the same channel and stay on its core, as it does.
@@ -180,7 +190,7 @@ impl<T: Send + 'static> Sender<T> {
     ///
     /// A dropped wait loses its place in line and drops the value, which was not sent.
     pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
-        // What it sends is rung for between two turns of the loop.
+        // A sleeping receiver is rung for what this sends in between.
         poll_fn(poll_share).await;
         match self.try_send(value) {
             Ok(()) => Ok(()),

@@ -95,6 +95,8 @@ impl Shard {
         self.publish(&io);
         if self.executor.is_ready() || io.is_hungry() {
             io.driver.wait(Wait::No)?;
+        } else if self.spin(&mut io)? {
+            // Found without a sleep that was announced: nobody had to ring.
         } else if self.remote.inbox.prepare_sleep(|| self.is_mesh_quiet()) {
             let waited = self.sleep(&mut io, busy);
             self.remote.inbox.wake_up();
@@ -154,9 +156,6 @@ impl Shard {
             return io.driver.wait(Wait::Until(grace));
         }
         let deadline = io.deadline_of_wait(self.clock.now());
-        if !self.policy.spin.is_zero() && io.driver.shows_work() && self.spin(io, deadline)? {
-            return Ok(());
-        }
         let wait = match self.policy.gather {
             Some(gather) if busy.completions_per_turn() >= gather.threshold => {
                 Self::gather(gather, io.timers.next_deadline(), deadline)
@@ -176,10 +175,14 @@ impl Shard {
         Wait::Gather { deadline, gather_us: gather_us as u32, count: gather.count.max(1) }
     }
 
-    /// Looks for work in shared memory for a while. True if there is some, and it was fetched.
-    fn spin(&self, io: &mut Io, deadline: Option<u64>) -> io::Result<bool> {
+    /// Looks for work in shared memory for a while, if the policy has it. True if there is some, and it was fetched.
+    fn spin(&self, io: &mut Io) -> io::Result<bool> {
+        if self.policy.spin.is_zero() || self.clock.is_virtual() || !io.driver.shows_work() {
+            return Ok(false);
+        }
         io.driver.wait(Wait::No)?;
-        let until = monotonic_ns().saturating_add(nanos(self.policy.spin)).min(deadline.unwrap_or(u64::MAX));
+        let deadline = io.timers.next_deadline().unwrap_or(u64::MAX);
+        let until = monotonic_ns().saturating_add(nanos(self.policy.spin)).min(deadline);
         loop {
             if io.driver.has_work() || self.remote.inbox.has_mail() || !self.is_mesh_quiet() {
                 io.driver.wait(Wait::No)?;
