@@ -15,6 +15,8 @@ pub(super) const PING: u8 = b'p';
 pub(super) const PONG: u8 = b'P';
 /// Up: there is nothing more to do, although nobody has asked for the end.
 pub(super) const FINISHED: u8 = b'F';
+/// Up: somebody has asked this worker alone to end.
+pub(super) const LEAVING: u8 = b'L';
 /// Up: ready; [`Capabilities::BYTES`] bytes follow.
 pub(super) const READY: u8 = b'R';
 
@@ -24,6 +26,7 @@ pub(super) enum Report {
     Ready(Capabilities),
     Pong,
     Finished,
+    Leaving,
 }
 
 impl Order {
@@ -118,6 +121,7 @@ fn take_reports(received: &mut Vec<u8>) -> Vec<Report> {
         let report = match *kind {
             PONG => Some(Report::Pong),
             FINISHED => Some(Report::Finished),
+            LEAVING => Some(Report::Leaving),
             READY => match rest.first_chunk() {
                 Some(bytes) => {
                     used += Capabilities::BYTES;
@@ -143,13 +147,14 @@ mod tests {
     fn reports_come_in_any_pieces() {
         let capabilities = Capabilities::all();
         let mut sent = ready(&capabilities);
-        sent.extend([PONG, b'?', FINISHED]);
+        sent.extend([PONG, b'?', LEAVING, FINISHED]);
         for first in 0..sent.len() {
             let mut received = sent[..first].to_vec();
             let mut reports = take_reports(&mut received);
             received.extend_from_slice(&sent[first..]);
             reports.extend(take_reports(&mut received));
-            assert_eq!(reports, [Report::Ready(capabilities), Report::Pong, Report::Finished], "{first}");
+            let expected = [Report::Ready(capabilities), Report::Pong, Report::Leaving, Report::Finished];
+            assert_eq!(reports, expected, "{first}");
             assert!(received.is_empty());
         }
     }

@@ -174,8 +174,12 @@ impl Builder {
     ///
     /// As the first process of a container (pid 1) it should not be sent SIGUSR2: the container ends with it.
     ///
-    /// A worker that dies is replaced: at once, or, if it had not been ready, after pauses that double from 100 ms, and the
-    /// eighth time in a row everything ends with an error. Listening sockets stay open all the while: who connects, waits.
+    /// A worker that dies is replaced: at once, or, if it has served for less than a second, after pauses that double from
+    /// 100 ms. If it had not been ready, the eighth time in a row everything ends with an error. Listening sockets stay open
+    /// all the while: who connects, waits. They are closed when the end has begun and the drain delay is over. A worker process
+    /// that somebody sends SIGTERM leaves, and another is started at once.
+    ///
+    /// The first process of a container (process 1) refuses SIGUSR2: its container would end with it.
     ///
     /// With [`Workers::Processes`] this program is executed again for each worker, with the same arguments. So `main` runs
     /// in the workers as well, up to this call, which runs the worker's loop there and returns [`Ended::Worker`]. In the
@@ -274,7 +278,7 @@ impl Builder {
             Workers::Threads => start::threads(&sockets, &started, &self.settings, Arc::new(makers)),
         };
         let (delay, limit) = (self.supervision.drain_delay, self.supervision.drain_limit);
-        let plan = plan::Plan::new(slots, beside.is_some(), delay, limit);
+        let plan = plan::Plan::new(slots, beside.is_some(), mode == Workers::Processes, delay, limit);
         let rows = Rows::new(board, self.settings.row);
         Watch::new(plan, heard, start, rows, sockets, started, predecessor)?.run(on_ready)
     }

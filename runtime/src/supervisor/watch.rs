@@ -36,9 +36,15 @@ pub(super) type Start = Box<dyn Fn(usize, Option<usize>) -> io::Result<(Body, Un
 #[derive(Debug)]
 struct Successor {
     process: Process,
-    link: Link,
+    /// Until it has taken over; there is nothing to hear afterwards, and its end would wake for ever.
+    link: Option<Link>,
     late_at: Instant,
-    has_taken_over: bool,
+}
+
+impl Successor {
+    fn has_taken_over(&self) -> bool {
+        self.link.is_none()
+    }
 }
 
 /// The supervisor.
@@ -46,9 +52,9 @@ pub(super) struct Watch {
     plan: Plan,
     workers: BTreeMap<WorkerId, Worker>,
     heard: Heard,
-    start: Start,
+    /// With the sockets, until nobody accepts from them any more.
+    start: Option<(Start, Rc<Sockets>)>,
     rows: Rows,
-    sockets: Rc<Sockets>,
     started: Started,
     manager: Manager,
     successor: Option<Successor>,
@@ -73,9 +79,8 @@ impl Watch {
             plan,
             workers: BTreeMap::new(),
             heard,
-            start,
+            start: Some((start, sockets)),
             rows,
-            sockets,
             started,
             manager: Manager::from_environment(Instant::now()),
             successor: None,
@@ -106,6 +111,11 @@ impl Watch {
             if self.plan.is_over() {
                 break;
             }
+            // Workers that finish have copies until they have looked for the last time. Who connects afterwards is refused at
+            // once, instead of waiting in a queue that nobody empties.
+            if self.plan.has_stopped_accepting() {
+                self.start = None;
+            }
             self.wait()?;
             self.hear();
             self.look_at_workers();
@@ -130,18 +140,19 @@ impl Watch {
     fn wait(&self) -> io::Result<()> {
         let bell = self.heard.bell();
         let mut entries = vec![PollFd::new(&bell, PollFlags::IN)];
-        let successor = self.successor.iter().map(|it| (&it.link, Some(&it.process)));
-        let workers = self.workers.values().map(|worker| (&worker.link, worker.process()));
+        let successor = self.successor.iter().map(|it| (it.link.as_ref(), Some(&it.process)));
+        let workers = self.workers.values().map(|worker| (Some(&worker.link), worker.process()));
         let pidfds_and_links: Vec<_> = workers
             .chain(successor)
             .map(|(link, process)| {
-                (link.is_open().then(|| link.stream().as_fd()), process.map(Process::pidfd))
+                let link = link.filter(|link| link.is_open()).map(|link| link.stream().as_fd());
+                (link, process.map(Process::pidfd))
             })
             .collect();
         for (link, pidfd) in &pidfds_and_links {
             entries.extend([link, pidfd].into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::IN)));
         }
-        let late = self.successor.iter().filter(|it| !it.has_taken_over).map(|it| it.late_at);
+        let late = self.successor.iter().filter(|it| !it.has_taken_over()).map(|it| it.late_at);
         let deadlines = [self.plan.next_deadline(), self.manager.next_deadline()];
         let deadline = deadlines.into_iter().flatten().chain(late).min();
         let timeout = deadline.map(|deadline| {
@@ -163,16 +174,17 @@ impl Watch {
             if kind == SignalKind::terminate() || kind == SignalKind::interrupt() {
                 let signal =
                     if kind == SignalKind::terminate() { Signal::Terminate } else { Signal::Interrupt };
-                let is_first = !self.plan.is_ending();
+                let is_first = !self.plan.is_asked();
                 say(format_args!(
                     "{signal}: {}",
                     if is_first { "finishing what is in flight" } else { "ending at once" }
                 ));
-                if is_first {
+                // Whoever has taken over speaks for the service.
+                if is_first && self.ended != Some(Ended::Replaced) {
                     self.ended = Some(Ended::Signalled(signal));
                     self.manager.stopping();
                     // Not ready yet, it would go on alone, unknown to whoever ends this one.
-                    let coming = self.successor.iter().filter(|successor| !successor.has_taken_over);
+                    let coming = self.successor.iter().filter(|successor| !successor.has_taken_over());
                     coming.for_each(|successor| successor.process.send(Raw::TERM));
                 }
                 self.started.readiness.move_to(ReadinessState::Draining);
@@ -204,6 +216,9 @@ impl Watch {
                 }
             }
             Action::Kill(worker, late) => self.kill(worker, late),
+            Action::LeaveAlone(worker, late) => {
+                self.say_late(worker, late, "it is left alone, because a thread cannot be killed");
+            }
             Action::Ready => unreachable!("the run takes it"),
             Action::Rolled { is_whole } => {
                 say(if is_whole {
@@ -232,7 +247,10 @@ impl Watch {
     fn start(&mut self, id: WorkerId, slot: usize, now: Instant) {
         // Who is beside the workers is not counted among them.
         let row = (slot < self.started.cores.len()).then(|| self.rows.take()).flatten();
-        let started = (self.start)(slot, row).and_then(|(body, link)| Ok((body, Link::new(link)?)));
+        let started = match &self.start {
+            Some((start, _)) => start(slot, row).and_then(|(body, link)| Ok((body, Link::new(link)?))),
+            None => Err(io::Error::other("the listening sockets are closed")),
+        };
         match started {
             Ok((body, link)) => {
                 self.workers.insert(id, Worker { slot, body, link, row, is_ready: false });
@@ -246,23 +264,26 @@ impl Watch {
     }
 
     fn kill(&mut self, id: WorkerId, late: Late) {
+        match self.workers.get(&id).map(|worker| &worker.body) {
+            Some(Body::Process(process)) => {
+                process.send(Raw::KILL);
+                self.say_late(id, late, "it is killed");
+            }
+            // A thread cannot be ended by force, only all of them together.
+            Some(Body::Thread(_)) => {
+                self.say_late(id, late, "the process ends, because a thread cannot be killed");
+                std::process::exit(1)
+            }
+            Some(Body::Gone) | None => {}
+        }
+    }
+
+    fn say_late(&self, id: WorkerId, late: Late, what: &str) {
         let Some(worker) = self.workers.get(&id) else { return };
-        // A thread cannot be ended by force, only all of them together.
-        let (is_thread, is_ending) = (worker.process().is_none(), self.plan.is_ending());
-        let what = match (is_thread, is_ending) {
-            (false, _) => "it is killed",
-            (true, true) => "the process ends, because a thread cannot be killed",
-            (true, false) => "it is left alone, because a thread cannot be killed",
-        };
         match late {
             Late::Starting => say(format_args!("{worker} is not ready in time; {what}")),
             Late::Leaving => say(format_args!("{worker} does not end in time; {what}")),
             Late::AtOnce => {}
-        }
-        match &worker.body {
-            Body::Process(process) => process.send(Raw::KILL),
-            Body::Thread(_) if is_ending => std::process::exit(1),
-            Body::Thread(_) | Body::Gone => {}
         }
     }
 
@@ -298,6 +319,12 @@ impl Watch {
                     }
                     Report::Pong => self.manager.pong(id),
                     Report::Finished => self.plan.finished(id),
+                    Report::Leaving => {
+                        if self.plan.is_restarted(id) {
+                            say(format_args!("{worker} was asked to end; another takes its place"));
+                        }
+                        self.actions.extend(self.plan.leaving(id, now));
+                    }
                 }
             }
             let Some(end) = end else { continue };
@@ -318,17 +345,22 @@ impl Watch {
     }
 
     fn start_successor(&mut self, now: Instant) {
-        if !self.plan.is_running() || self.successor.is_some() {
-            return say("SIGUSR2: not now: there is a change under way");
+        if let Some(why) = refuses_successor(std::process::id()) {
+            return say(why);
         }
+        let Some((_, sockets)) =
+            self.start.as_ref().filter(|_| self.plan.may_change() && self.successor.is_none())
+        else {
+            return say("SIGUSR2: not now: there is a change under way");
+        };
         self.manager.reloading();
-        let started = process::start_successor(&self.sockets.handed_on())
+        let started = process::start_successor(&sockets.handed_on())
             .and_then(|(process, link)| Ok((process, Link::new(link)?)));
         match started {
             Ok((process, link)) => {
                 say(format_args!("SIGUSR2: pid {} is to take over", process.id()));
                 let late_at = now + SUCCESSOR_READY_MAX;
-                self.successor = Some(Successor { process, link, late_at, has_taken_over: false });
+                self.successor = Some(Successor { process, link: Some(link), late_at });
             }
             Err(error) => {
                 say(format_args!("SIGUSR2: {error}; this one goes on serving"));
@@ -340,15 +372,15 @@ impl Watch {
     fn look_at_successor(&mut self) {
         let Some(successor) = &mut self.successor else { return };
         let now = Instant::now();
-        if !successor.has_taken_over && successor.link.receive_any() {
-            successor.has_taken_over = true;
+        if successor.link.as_mut().is_some_and(Link::receive_any) {
+            successor.link = None;
             let pid = successor.process.id();
             say(format_args!("pid {pid} has taken over; finishing what is in flight"));
             self.ended = self.ended.or(Some(Ended::Replaced));
             self.manager.handed_over(pid);
             self.actions.extend(self.plan.replaced(now));
         }
-        let (pid, took_over) = (successor.process.id(), successor.has_taken_over);
+        let (pid, took_over) = (successor.process.id(), successor.has_taken_over());
         let why = match successor.process.try_wait() {
             Ok(Some(status)) if took_over => {
                 say(format_args!("pid {pid}, which has taken over, {}", describe(status)));
@@ -374,6 +406,14 @@ impl Watch {
     }
 }
 
+/// Whoever has this number ends everything below it: the kernel would kill the successor with it (pid_namespaces(7)).
+fn refuses_successor(pid: u32) -> Option<&'static str> {
+    (pid == 1).then_some(
+        "SIGUSR2: refused: this is process 1 of its container, which ends with it and would take the successor along; \
+         start a new container instead, or this program below an init (docker run --init)",
+    )
+}
+
 /// To who is beside the workers, in a process of its own; threads share the value.
 fn tell_that_all_serve(worker: &mut Worker, started: &Started) {
     if worker.slot >= started.cores.len() && worker.is_ready && started.readiness.is_ready() {
@@ -385,4 +425,15 @@ fn tell_that_all_serve(worker: &mut Worker, started: &Started) {
 pub(super) fn say(what: impl fmt::Display) {
     // Nobody may be listening any more, which is no reason to end.
     let _ = io::stderr().write_all(format!("annulet: {what}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn process_1_has_no_successor() {
+        assert!(refuses_successor(1).unwrap().contains("--init"));
+        assert_eq!(refuses_successor(2), None);
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::beside::{self, Beside, BesidePlan};
 use super::inherit;
-use super::link::{self, FINISHED, PING, PONG};
+use super::link::{self, FINISHED, LEAVING, PING, PONG};
 use super::plan::Order;
 use super::watch::say;
 use crate::metrics::Board;
@@ -118,10 +118,12 @@ where
                 told.readiness.move_to(ReadinessState::Ready);
             }
             let mut terminate = signal(SignalKind::terminate())?;
-            let told = told.clone();
-            // Whoever sends it to one worker wants this one to go; the supervisor starts another.
+            let (told, link) = (told.clone(), Rc::clone(&link));
+            // Whoever sends it to one worker wants this one to go; the supervisor starts another at once.
             drop(crate::task::Builder::new().name("SIGTERM").spawn(async move {
                 terminate.recv().await;
+                // An error is seen by the supervisor as well.
+                let _ = link.write_all(&[LEAVING]).await;
                 told.obey(Order::Stop);
             }));
         }

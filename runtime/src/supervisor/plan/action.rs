@@ -32,7 +32,10 @@ pub(in crate::supervisor) enum Action {
         slot: usize,
     },
     Tell(WorkerId, Order),
+    /// The process of a thread ends with it.
     Kill(WorkerId, Late),
+    /// It cannot be killed, and the others go on.
+    LeaveAlone(WorkerId, Late),
     /// Every slot serves, for the first time.
     Ready,
     /// The roll is over; not every slot has a new worker if it failed.

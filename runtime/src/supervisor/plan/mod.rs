@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   one worker:  Starting ── ready ──► Serving ── told to go ──► Leaving ── ended ──► (gone)
-//!                    │ ended: a failure     │ ended: another starts at once
+//!                    │ ended: a failure     │ ended: another starts, at once or after a pause
 //!                    ▼
 //!                back-off, or giving up
 //!
@@ -11,6 +11,9 @@
 //!
 //! A slot has at most one worker that serves and one that starts; a new one that is ready sends the old one away. The last
 //! slot may be beside the others: its worker tells of them, so it goes when they have gone.
+//!
+//! Who is too late is killed. A thread cannot be: it is told to go and left alone, until the end of all, which has a deadline
+//! for it as well.
 
 mod action;
 #[cfg(test)]
@@ -26,6 +29,9 @@ pub(super) use action::{Action, Late, Order, WorkerId};
 const FAILURES_MAX: u32 = 8;
 /// The pause after the first of them; it doubles with each.
 const BACK_OFF: Duration = Duration::from_millis(100);
+/// One that has served for less is replaced after a pause as well, or workers that panic at once would be executed without
+/// end and at full speed.
+const SERVED_MIN: Duration = Duration::from_secs(1);
 /// How long a worker may take to be ready. Arbitrary: a loop is made within milliseconds.
 const READY_MAX: Duration = Duration::from_secs(60);
 /// What a leaving worker gets beyond the drain limit, which it keeps by itself.
@@ -40,10 +46,14 @@ enum State {
     Starting {
         late_at: Instant,
     },
-    Serving,
+    Serving {
+        since: Instant,
+    },
     Leaving {
         late_at: Instant,
     },
+    /// A thread that should have left; its end may still come.
+    LeftAlone,
     /// It was killed; only its end is waited for.
     Killed {
         was_starting: bool,
@@ -65,6 +75,8 @@ enum Phase {
 struct Slot {
     /// Exits before READY since the last READY.
     failures: u32,
+    /// Ends soon after READY, in a row.
+    brief: u32,
     /// When the next worker is to be started.
     start_at: Option<Instant>,
     /// Its worker has done all it had to.
@@ -80,6 +92,12 @@ pub(super) struct Plan {
     workers: BTreeMap<WorkerId, (usize, State)>,
     next: u64,
     phase: Phase,
+    /// A signal has asked for the end.
+    is_asked: bool,
+    /// Others have the sockets, and serve.
+    is_replaced: bool,
+    /// Workers are processes.
+    can_kill: bool,
     /// The slot whose new worker is started next, or is starting.
     roll: Option<usize>,
     /// Another roll was asked for during this one.
@@ -89,14 +107,23 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// For so many slots, and one beside them.
-    pub(super) fn new(slots: usize, has_beside: bool, drain_delay: Duration, drain_limit: Duration) -> Plan {
+    /// For so many slots, and one beside them; of threads, which cannot be killed, or of processes.
+    pub(super) fn new(
+        slots: usize,
+        has_beside: bool,
+        can_kill: bool,
+        drain_delay: Duration,
+        drain_limit: Duration,
+    ) -> Plan {
         Plan {
             slots: (0..slots + usize::from(has_beside)).map(|_| Slot::default()).collect(),
             beside: slots,
             workers: BTreeMap::new(),
             next: 0,
             phase: Phase::Starting,
+            is_asked: false,
+            is_replaced: false,
+            can_kill,
             roll: None,
             rolls_again: false,
             drain_delay,
@@ -118,7 +145,7 @@ impl Plan {
             return actions;
         };
         let slot = *slot;
-        *state = State::Serving;
+        *state = State::Serving { since: now };
         self.slots[slot].failures = 0;
         match self.phase {
             Phase::Starting | Phase::Running => {}
@@ -127,7 +154,7 @@ impl Plan {
             Phase::Ending if slot == self.beside => self.send_last_away(now, &mut actions),
             Phase::Ending => self.send_away(worker, Order::Stop, now, &mut actions),
         }
-        let old = self.find(slot, |id, state| id != worker && state == State::Serving);
+        let old = self.find(slot, |id, state| id != worker && matches!(state, State::Serving { .. }));
         if let Some(old) = old {
             self.send_away(old, Order::Replaced, now, &mut actions);
         }
@@ -145,9 +172,31 @@ impl Plan {
     /// A worker said that it has done all it had to, and ends.
     pub(super) fn finished(&mut self, worker: WorkerId) {
         // One that leaves has not heard of it yet; another has its place, which is not finished.
-        if let Some((slot, State::Starting { .. } | State::Serving)) = self.workers.get(&worker) {
+        if let Some((slot, State::Starting { .. } | State::Serving { .. })) = self.workers.get(&worker) {
             self.slots[*slot].is_finished = true;
         }
+    }
+
+    /// A worker said that it leaves, because somebody has asked it and nobody else: its slot is not to wait until it has gone.
+    pub(super) fn leaving(&mut self, worker: WorkerId, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let late_at = now + self.drain_limit + LEAVE_GRACE;
+        let Some((slot, state @ (State::Starting { .. } | State::Serving { .. }))) =
+            self.workers.get_mut(&worker)
+        else {
+            return actions;
+        };
+        let slot = *slot;
+        *state = State::Leaving { late_at };
+        let is_running = matches!(self.phase, Phase::Starting | Phase::Running);
+        let has_other = self.starts(slot) || self.is_served(slot);
+        if is_running && !has_other && self.slots[slot].start_at.is_none() {
+            self.start(slot, now, &mut actions);
+        }
+        if self.roll == Some(slot) {
+            self.go_on_rolling(now, &mut actions);
+        }
+        actions
     }
 
     /// A worker is gone.
@@ -158,21 +207,41 @@ impl Plan {
         match state {
             _ if !is_running || self.slots[slot].is_finished => {}
             // Its successor is on the way.
-            State::Serving if self.starts(slot) => {}
-            State::Serving => self.start(slot, now, &mut actions),
+            State::Serving { .. } if self.starts(slot) => {}
+            State::Serving { since } => self.start_again(slot, since, now, &mut actions),
             State::Starting { .. } | State::Killed { was_starting: true } => {
                 self.start_failed(slot, now, &mut actions);
             }
-            State::Leaving { .. } | State::Killed { .. } => {}
+            State::Leaving { .. } | State::LeftAlone | State::Killed { .. } => {}
         }
         if self.roll == Some(slot) {
             self.go_on_rolling(now, &mut actions);
         }
         if is_running && self.slots[..self.beside].iter().all(|slot| slot.is_finished) {
             self.phase = Phase::Ending;
+            // They have no deadline, and are waited for from now on.
+            for worker in self.left_alone() {
+                self.send_away(worker, Order::Stop, now, &mut actions);
+            }
         }
         self.send_last_away(now, &mut actions);
         actions
+    }
+
+    /// One that served since then is gone.
+    fn start_again(&mut self, slot: usize, since: Instant, now: Instant, actions: &mut Vec<Action>) {
+        if now.saturating_duration_since(since) >= SERVED_MIN {
+            self.slots[slot].brief = 0;
+            return self.start(slot, now, actions);
+        }
+        self.slots[slot].brief = (self.slots[slot].brief + 1).min(FAILURES_MAX - 1);
+        self.back_off(slot, self.slots[slot].brief, now, actions);
+    }
+
+    fn back_off(&mut self, slot: usize, times: u32, now: Instant, actions: &mut Vec<Action>) {
+        let pause = BACK_OFF * (1 << (times - 1));
+        self.slots[slot].start_at = Some(now + pause);
+        actions.push(Action::BackOff { slot, pause });
     }
 
     fn start_failed(&mut self, slot: usize, now: Instant, actions: &mut Vec<Action>) {
@@ -191,14 +260,16 @@ impl Plan {
             self.stop_all(Order::Stop, now, actions);
             return;
         }
-        let pause = BACK_OFF * (1 << (failures - 1));
-        self.slots[slot].start_at = Some(now + pause);
-        actions.push(Action::BackOff { slot, pause });
+        self.back_off(slot, failures, now, actions);
     }
 
     /// Everything is to end in good order; asked a second time, at once.
     pub(super) fn end(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
+        if std::mem::replace(&mut self.is_asked, true) {
+            self.kill_all(&mut actions);
+            return actions;
+        }
         match self.phase {
             Phase::Starting | Phase::Running if !self.drain_delay.is_zero() => {
                 self.phase = Phase::Red { until: now + self.drain_delay };
@@ -206,7 +277,8 @@ impl Plan {
                 actions.extend(serving.into_iter().map(|worker| Action::Tell(worker, Order::TurnRed)));
             }
             Phase::Starting | Phase::Running => self.stop_all(Order::Stop, now, &mut actions),
-            Phase::Red { .. } | Phase::Ending => self.kill_all(&mut actions),
+            // It ends already, for another reason.
+            Phase::Red { .. } | Phase::Ending => {}
         }
         actions
     }
@@ -215,6 +287,7 @@ impl Plan {
     pub(super) fn replaced(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.phase != Phase::Ending {
+            self.is_replaced = true;
             self.stop_all(Order::Replaced, now, &mut actions);
         }
         actions
@@ -249,16 +322,39 @@ impl Plan {
                 self.start(slot, now, &mut actions);
             }
         }
-        for (&worker, (_, state)) in &mut self.workers {
-            let late = match *state {
-                State::Starting { late_at } if late_at <= now => Late::Starting,
-                State::Leaving { late_at } if late_at <= now => Late::Leaving,
-                _ => continue,
-            };
-            *state = State::Killed { was_starting: late == Late::Starting };
-            actions.push(Action::Kill(worker, late));
+        let late = self.workers.iter().filter_map(|(&worker, (_, state))| match *state {
+            State::Starting { late_at } if late_at <= now => Some((worker, Late::Starting)),
+            State::Leaving { late_at } if late_at <= now => Some((worker, Late::Leaving)),
+            _ => None,
+        });
+        let late: Vec<_> = late.collect();
+        for (worker, late) in late {
+            self.is_late(worker, late, now, &mut actions);
         }
         actions
+    }
+
+    fn is_late(&mut self, worker: WorkerId, late: Late, now: Instant, actions: &mut Vec<Action>) {
+        let Some((slot, state)) = self.workers.get_mut(&worker) else { return };
+        let slot = *slot;
+        // In the end threads go with their process.
+        if self.can_kill || self.phase == Phase::Ending {
+            *state = State::Killed { was_starting: late == Late::Starting };
+            return actions.push(Action::Kill(worker, late));
+        }
+        actions.push(Action::LeaveAlone(worker, late));
+        if late == Late::Leaving {
+            *state = State::LeftAlone;
+            return;
+        }
+        // It may come to itself, and finds its order then.
+        self.send_away(worker, Order::Stop, now, actions);
+        if matches!(self.phase, Phase::Starting | Phase::Running) {
+            self.start_failed(slot, now, actions);
+        }
+        if self.roll == Some(slot) {
+            self.go_on_rolling(now, actions);
+        }
     }
 
     /// When `tick` has something to do.
@@ -270,7 +366,7 @@ impl Plan {
         let starts = self.slots.iter().filter_map(|slot| slot.start_at);
         let late = self.workers.values().filter_map(|(_, state)| match state {
             State::Starting { late_at } | State::Leaving { late_at } => Some(*late_at),
-            State::Serving | State::Killed { .. } => None,
+            State::Serving { .. } | State::LeftAlone | State::Killed { .. } => None,
         });
         red.into_iter().chain(starts).chain(late).min()
     }
@@ -285,9 +381,24 @@ impl Plan {
         matches!(self.phase, Phase::Ending | Phase::Red { .. })
     }
 
+    /// Whether a signal has asked for the end.
+    pub(super) fn is_asked(&self) -> bool {
+        self.is_asked
+    }
+
+    /// Whether nobody will be started any more, nor accept from these sockets but those that finish.
+    pub(super) fn has_stopped_accepting(&self) -> bool {
+        self.phase == Phase::Ending && !self.is_replaced
+    }
+
     /// Whether every slot was served at some time, and no end is in sight.
     pub(super) fn is_running(&self) -> bool {
         self.phase == Phase::Running
+    }
+
+    /// Whether it runs, and no roll is under way.
+    pub(super) fn may_change(&self) -> bool {
+        self.phase == Phase::Running && self.roll.is_none()
     }
 
     /// Whether not every slot has been served yet.
@@ -300,18 +411,18 @@ impl Plan {
         let Some((slot, state)) = self.workers.get(&worker) else { return true };
         self.is_ending()
             || self.slots[*slot].is_finished
-            || matches!(state, State::Leaving { .. } | State::Killed { .. })
+            || matches!(state, State::Leaving { .. } | State::LeftAlone | State::Killed { .. })
     }
 
-    /// Whether another takes its place at once, should it have ended.
+    /// Whether another takes its place, should it have ended.
     pub(super) fn is_restarted(&self, worker: WorkerId) -> bool {
         let Some((slot, state)) = self.workers.get(&worker) else { return false };
-        *state == State::Serving && !self.is_ending() && !self.slots[*slot].is_finished
+        matches!(state, State::Serving { .. }) && !self.is_ending() && !self.slots[*slot].is_finished
     }
 
     /// Workers that serve.
     pub(super) fn serving(&self) -> Vec<WorkerId> {
-        let serving = self.workers.iter().filter(|(_, (_, state))| *state == State::Serving);
+        let serving = self.workers.iter().filter(|(_, (_, state))| matches!(state, State::Serving { .. }));
         serving.map(|(&worker, _)| worker).collect()
     }
 
@@ -321,7 +432,8 @@ impl Plan {
     }
 
     fn is_served(&self, slot: usize) -> bool {
-        self.slots[slot].is_finished || self.find(slot, |_, state| state == State::Serving).is_some()
+        self.slots[slot].is_finished
+            || self.find(slot, |_, state| matches!(state, State::Serving { .. })).is_some()
     }
 
     fn starts(&self, slot: usize) -> bool {
@@ -366,10 +478,16 @@ impl Plan {
         }
     }
 
-    /// Those that were not sent away yet, and their slots. One that starts finds its orders when it is ready.
+    /// Threads that should have left.
+    fn left_alone(&self) -> Vec<WorkerId> {
+        let workers = self.workers.iter();
+        workers.filter(|(_, (_, state))| *state == State::LeftAlone).map(|(&worker, _)| worker).collect()
+    }
+
+    /// Those that were not sent away yet, or to no avail, and their slots. One that starts finds its orders when it is ready.
     fn staying(&self) -> Vec<(WorkerId, usize)> {
         let staying = self.workers.iter().filter_map(|(&worker, (slot, state))| match state {
-            State::Starting { .. } | State::Serving => Some((worker, *slot)),
+            State::Starting { .. } | State::Serving { .. } | State::LeftAlone => Some((worker, *slot)),
             State::Leaving { .. } | State::Killed { .. } => None,
         });
         staying.collect()
@@ -397,7 +515,8 @@ impl Plan {
                 continue;
             }
             let leaving = self.workers.values().filter(|(of, state)| {
-                *of == slot && matches!(state, State::Leaving { .. } | State::Killed { .. })
+                *of == slot
+                    && matches!(state, State::Leaving { .. } | State::LeftAlone | State::Killed { .. })
             });
             if self.starts(slot) || leaving.count() >= LEAVING_MAX {
                 return;

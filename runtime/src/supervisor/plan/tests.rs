@@ -13,7 +13,7 @@ struct Played {
 
 impl Played {
     fn new(slots: usize, drain_delay: Duration) -> Played {
-        Played::of(Plan::new(slots, false, drain_delay, LIMIT))
+        Played::of(Plan::new(slots, false, true, drain_delay, LIMIT))
     }
 
     fn of(plan: Plan) -> Played {
@@ -28,6 +28,7 @@ impl Played {
             Action::Start { worker, slot } => format!("start {} in {slot}", worker.0),
             Action::Tell(worker, order) => format!("{order:?} {}", worker.0),
             Action::Kill(worker, late) => format!("kill {} {late:?}", worker.0),
+            Action::LeaveAlone(worker, late) => format!("leave {} alone {late:?}", worker.0),
             Action::Ready => "all ready".to_owned(),
             Action::Rolled { is_whole } => format!("rolled {is_whole}"),
             Action::BackOff { slot, pause } => format!("pause {slot} {pause:?}"),
@@ -35,7 +36,7 @@ impl Played {
         }));
     }
 
-    /// One event: `ready N`, `ended N`, `finished N`, `end`, `roll`, `replaced`, or `after SECONDS`; and what it leads to.
+    /// One event: `ready N`, `ended N`, `finished N`, `leaving N`, `end`, `roll`, `replaced`, or `after SECONDS`; and what it leads to.
     #[track_caller]
     fn check(&mut self, event: &str, expected: &str) {
         let (what, number) = event.split_once(' ').unwrap_or((event, "0"));
@@ -48,6 +49,7 @@ impl Played {
                 self.plan.finished(worker);
                 Vec::new()
             }
+            "leaving" => self.plan.leaving(worker, now),
             "end" => self.plan.end(now),
             "roll" => self.plan.roll(now),
             "replaced" => self.plan.replaced(now),
@@ -63,12 +65,21 @@ impl Played {
     }
 }
 
-/// Two slots, served by workers 0 and 1.
+/// Two slots, served by workers 0 and 1 for a while.
 fn running() -> Played {
-    let mut played = Played::new(2, Duration::ZERO);
+    serving(Played::new(2, Duration::ZERO))
+}
+
+/// The same, of threads.
+fn running_threads() -> Played {
+    serving(Played::of(Plan::new(2, false, false, Duration::ZERO, LIMIT)))
+}
+
+fn serving(mut played: Played) -> Played {
     played.check("after 0", "start 0 in 0, start 1 in 1");
     played.check("ready 0", "");
     played.check("ready 1", "all ready");
+    played.check("after 1", "");
     played
 }
 
@@ -79,8 +90,117 @@ fn one_that_dies_is_replaced_at_once() {
         assert!(played.plan.is_restarted(WorkerId(dead)) && !played.plan.may_end(WorkerId(dead)));
         played.check(&format!("ended {dead}"), &format!("start {} in 1", dead + 1));
         played.check(&format!("ready {}", dead + 1), "");
+        played.check("after 1", "");
     }
     assert_eq!(played.plan.next_deadline(), None);
+}
+
+#[test]
+fn one_that_dies_soon_after_it_is_ready_is_replaced_after_pauses_for_ever() {
+    let mut played = running();
+    played.check("ended 1", "start 2 in 1");
+    let mut now = 2;
+    let pauses = ["100ms", "200ms", "400ms", "800ms", "1.6s", "3.2s"];
+    for pause in pauses.into_iter().chain(["6.4s"; 20]) {
+        played.check(&format!("ready {now}"), "");
+        played.check(&format!("ended {now}"), &format!("pause 1 {pause}"));
+        now += 1;
+        played.check("after 7", &format!("start {now} in 1"));
+    }
+    // One that has served makes them forgotten.
+    played.check(&format!("ready {now}"), "");
+    played.check("after 1", "");
+    played.check(&format!("ended {now}"), &format!("start {} in 1", now + 1));
+    played.check(&format!("ready {}", now + 1), "");
+    played.check(&format!("ended {}", now + 1), "pause 1 100ms");
+}
+
+#[test]
+fn one_that_was_asked_to_leave_is_replaced_before_it_has_gone() {
+    let mut played = running();
+    played.check("leaving 1", "start 2 in 1");
+    assert!(played.plan.may_end(WorkerId(1)));
+    assert_eq!(played.plan.serving(), [WorkerId(0)]);
+    played.check("leaving 1", "");
+    // Asked before it was ready, too.
+    played.check("leaving 2", "start 3 in 1");
+    played.check("ready 2", "");
+    played.check("ready 3", "");
+    for gone in [1, 2] {
+        played.check(&format!("ended {gone}"), "");
+    }
+    // Its successor is on the way already.
+    played.check("roll", "start 4 in 0");
+    played.check("leaving 0", "");
+    played.check("ready 4", "start 5 in 1");
+    // It has the time that others have.
+    played.check("after 35", "kill 0 Leaving");
+    played.check("end", "Stop 3, Stop 4, Stop 5");
+    played.check("leaving 3", "");
+}
+
+#[test]
+fn a_late_thread_does_not_keep_the_others_from_ending() {
+    let late = || {
+        let mut played = running_threads();
+        played.check("roll", "start 2 in 0");
+        played.check("ready 2", "Replaced 0, start 3 in 1");
+        played.check("ready 3", "Replaced 1, rolled true");
+        played.check("ended 1", "");
+        played.check("after 35", "leave 0 alone Leaving");
+        assert_eq!(played.plan.next_deadline(), None);
+        played
+    };
+    let mut played = late();
+    played.check("end", "Stop 0, Stop 2, Stop 3");
+    for gone in [2, 3] {
+        played.check(&format!("ended {gone}"), "");
+    }
+    assert!(!played.plan.is_over());
+    assert_eq!(played.plan.next_deadline(), Some(played.now + LIMIT + LEAVE_GRACE));
+    played.check("end", "kill 0 AtOnce");
+
+    let mut played = late();
+    played.check("replaced", "Replaced 0, Replaced 2, Replaced 3");
+    for gone in [2, 3] {
+        played.check(&format!("ended {gone}"), "");
+    }
+    played.check("after 35", "kill 0 Leaving");
+
+    let mut played = late();
+    for (gone, expected) in [(2, ""), (3, "Stop 0")] {
+        played.check(&format!("finished {gone}"), "");
+        played.check(&format!("ended {gone}"), expected);
+    }
+    // It came to itself.
+    played.check("ended 0", "");
+    assert!(played.plan.is_over());
+}
+
+#[test]
+fn a_thread_that_is_late_to_start_is_sent_away_and_counts_as_failed() {
+    let mut played = running_threads();
+    played.check("ended 1", "start 2 in 1");
+    played.check("after 60", "leave 2 alone Starting, Stop 2, pause 1 100ms");
+    played.check("after 1", "start 3 in 1");
+    played.check("ready 2", "");
+    played.check("ready 3", "");
+    played.check("ended 2", "");
+    played.check("roll", "start 4 in 0");
+    played.check("after 60", "leave 4 alone Starting, Stop 4, rolled false");
+    played.check("end", "Stop 0, Stop 3");
+    for gone in [0, 3] {
+        played.check(&format!("ended {gone}"), "");
+    }
+    played.check("after 35", "kill 4 Leaving");
+
+    let mut played = Played::of(Plan::new(2, false, false, Duration::ZERO, LIMIT));
+    played.check("ready 0", "start 0 in 0, start 1 in 1");
+    played.check("after 60", "leave 1 alone Starting, Stop 1, give up 1, Stop 0");
+    for gone in [0, 1] {
+        played.check(&format!("ended {gone}"), "");
+    }
+    assert!(played.plan.is_over());
 }
 
 #[test]
@@ -106,6 +226,7 @@ fn a_ready_one_makes_its_slots_failures_forgotten() {
     played.check("ended 2", "pause 1 100ms");
     played.check("after 1", "start 3 in 1");
     played.check("ready 3", "");
+    played.check("after 1", "");
     played.check("ended 3", "start 4 in 1");
     played.check("ended 4", "pause 1 100ms");
 }
@@ -308,9 +429,40 @@ fn a_roll_passes_a_slot_that_waits_for_its_next_attempt() {
 fn others_have_taken_over() {
     let mut played = running();
     played.check("replaced", "Replaced 0, Replaced 1");
+    assert!(!played.plan.has_stopped_accepting());
     played.check("ended 0", "");
     played.check("ended 1", "");
     assert!(played.plan.is_over());
+}
+
+#[test]
+fn the_first_signal_after_a_hand_over_is_the_first() {
+    let mut played = running();
+    played.check("replaced", "Replaced 0, Replaced 1");
+    assert!(!played.plan.is_asked());
+    played.check("end", "");
+    assert!(played.plan.is_asked());
+    played.check("end", "kill 0 AtOnce, kill 1 AtOnce");
+}
+
+#[test]
+fn sockets_are_needed_until_the_delay_is_over() {
+    let mut played = Played::new(1, Duration::from_secs(5));
+    played.check("ready 0", "start 0 in 0, all ready");
+    played.check("end", "TurnRed 0");
+    assert!(!played.plan.has_stopped_accepting());
+    played.check("after 5", "Stop 0");
+    assert!(played.plan.has_stopped_accepting());
+}
+
+#[test]
+fn there_is_one_change_at_a_time() {
+    let mut played = running();
+    assert!(played.plan.may_change());
+    played.check("roll", "start 2 in 0");
+    assert!(!played.plan.may_change());
+    played.check("ended 2", "rolled false");
+    assert!(played.plan.may_change());
 }
 
 #[test]
@@ -350,7 +502,7 @@ fn workers_that_have_done_all_are_not_replaced() {
 
 /// One slot, served by worker 0, and worker 1 beside it.
 fn with_one_beside(drain_delay: Duration) -> Played {
-    let mut played = Played::of(Plan::new(1, true, drain_delay, LIMIT));
+    let mut played = Played::of(Plan::new(1, true, true, drain_delay, LIMIT));
     played.check("ready 0", "start 0 in 0, start 1 in 1");
     played.check("ready 1", "all ready");
     played
