@@ -6,7 +6,7 @@
 //!   body      a worker as the supervisor has it                           worker      its own side of the link
 //!   link      orders and reports, bytes                                   heard       its signals
 //!   process   executing this program again, or its successor              inherit     what that process finds
-//!   sockets   listening sockets, owned for the supervisor's whole life    privileges  giving them up
+//!   sockets   listening sockets, owned until workers are told to stop     privileges  giving them up
 //!   manager   what systemd is told                                        start       a thread or a process for a slot
 //!   beside    what runs beside the workers and tells of them              rows        whose counters are where
 //! ```
@@ -172,14 +172,12 @@ impl Builder {
     /// | SIGUSR2 | the program is executed anew (looked up by the name it was started by) with the same sockets; once it is ready, this one ends |
     /// | SIGUSR1 | handed on to worker processes that are ready, where it does nothing unless they listen for it |
     ///
-    /// As the first process of a container (pid 1) it should not be sent SIGUSR2: the container ends with it.
+    /// As the first process of a container (pid 1) it refuses SIGUSR2: the container would end with it.
     ///
     /// A worker that dies is replaced: at once, or, if it has served for less than a second, after pauses that double from
     /// 100 ms. If it had not been ready, the eighth time in a row everything ends with an error. Listening sockets stay open
     /// all the while: who connects, waits. They are closed when the end has begun and the drain delay is over. A worker process
     /// that somebody sends SIGTERM leaves, and another is started at once.
-    ///
-    /// The first process of a container (process 1) refuses SIGUSR2: its container would end with it.
     ///
     /// With [`Workers::Processes`] this program is executed again for each worker, with the same arguments. So `main` runs
     /// in the workers as well, up to this call, which runs the worker's loop there and returns [`Ended::Worker`]. In the

@@ -1,4 +1,4 @@
-//! The listening sockets of all slots, which the supervisor owns for its whole life.
+//! The listening sockets of all slots, which the supervisor owns until workers are told to stop.
 //!
 //! Closing a listening socket resets what waits in its queue; so they are made once, workers get copies of the descriptors,
 //! and a successor gets all of them.

@@ -44,7 +44,7 @@ pub(crate) struct Options {
     pub(crate) connections_max: Option<usize>,
 
     /// Watch over the workers, which are threads of one process, or processes below a supervisor. One that dies is replaced; SIGHUP
-    /// replaces them one by one, SIGUSR2 the program by what its file is now, without losing a request. SIGUSR1 prints the tasks.
+    /// replaces them one by one, SIGUSR2 the program by what its file is now, without refusing a connection. SIGUSR1 prints the tasks.
     #[arg(long, value_name = "threads|processes", value_parser = parse_workers)]
     pub(crate) workers: Option<Workers>,
 

@@ -482,6 +482,7 @@ fn one_that_is_done_when_another_has_its_place_ends_nothing() {
     // It had not read that it is replaced.
     played.check("finished 0", "");
     played.check("ended 0", "");
+    played.check("after 1", "");
     played.check("ended 2", "start 4 in 0");
 }
 
@@ -505,6 +506,7 @@ fn with_one_beside(drain_delay: Duration) -> Played {
     let mut played = Played::of(Plan::new(1, true, true, drain_delay, LIMIT));
     played.check("ready 0", "start 0 in 0, start 1 in 1");
     played.check("ready 1", "all ready");
+    played.check("after 1", "");
     played
 }
 
