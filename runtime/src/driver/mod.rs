@@ -40,7 +40,7 @@ pub(crate) enum Op {
     /// Send what the socket takes at once. No event at all means that every byte was taken by the time the submission
     /// was consumed; an event carries the short count or the error. See [`Driver::settled`].
     SendNow { fd: RawFd, bytes: *const u8, len: u32 },
-    /// Send all bytes of the message's parts, as [`Send`](Op::Send) does.
+    /// Send of the message's parts what the socket takes, once it takes some: so a slow reader's progress shows.
     SendMessage { fd: RawFd, message: *const libc::msghdr },
     /// recvmsg(2), with MSG_CMSG_CLOEXEC and `flags`.
     ReceiveMessage { fd: RawFd, message: *mut libc::msghdr, flags: u32 },

@@ -187,7 +187,8 @@ macro_rules! byte_stream {
             }
 
             /// Lets `bytes` leave without a copy, behind what was written before and before what is written from here on. One value
-            /// at a time: gives them back while others have not left ([`flush`](Self::flush) waits for that). After an error that
+            /// at a time: gives them back while others have not left ([`flush`](Self::flush) waits for that), and inside of
+            /// [`with_send_buffer`](Self::with_send_buffer). After an error that
             /// ended sending they are dropped, as written bytes are.
             ///
             /// They count as written: for [`send_buffered`](Self::send_buffered), and for those who wait for room or for the flush.

@@ -106,7 +106,13 @@ impl Shard {
             // One by one, while nothing is borrowed: they may be anybody's.
             guarded(panic, || drop(waker));
         }
-        self.reap()
+        let is_quiet = self.reap();
+        let sent = self.io.borrow_mut().wakes.take_sent();
+        for bytes in sent.into_iter().flatten() {
+            // Theirs, too.
+            guarded(panic, || drop(bytes));
+        }
+        is_quiet
     }
 
     /// Drops every task. False if that comes to no end.

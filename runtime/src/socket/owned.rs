@@ -42,7 +42,8 @@ impl Sockets {
         if socket.send_error != 0 {
             return Err(NotOwned::Ended(bytes));
         }
-        if socket.owned.is_some() {
+        // While the gathering buffer is out, it is not known what is before these bytes.
+        if socket.owned.is_some() || socket.buffers_out > 0 {
             return Err(NotOwned::Busy(bytes));
         }
         // SAFETY: both are plain data for which zeros are valid.
@@ -56,7 +57,7 @@ impl Sockets {
 
 /// Bytes that were not taken.
 pub(crate) enum NotOwned {
-    /// Others have not left.
+    /// Others have not left, or the send buffer is out.
     Busy(Bytes),
     /// An error has ended sending.
     Ended(Bytes),
@@ -98,9 +99,6 @@ impl Socket {
         let start = self.sent.saturating_sub(self.flying.len());
         let rest = &owned.bytes[start..];
         let rest = &rest[..rest.len().min(SEND_BYTES_MAX)];
-        if before.is_empty() {
-            return Some(Op::Send { fd: self.fd, bytes: rest.as_ptr(), len: rest.len() as u32 });
-        }
         let part =
             |bytes: &[u8]| libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         owned.parts = [part(before), part(rest)];

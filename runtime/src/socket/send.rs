@@ -60,6 +60,7 @@ impl Sockets {
     #[inline]
     pub(crate) fn take_gather(&mut self, id: SocketId) -> Vec<u8> {
         let socket = self.socket(id);
+        socket.buffers_out += 1;
         if socket.gather.capacity() > 0 {
             return std::mem::take(&mut socket.gather);
         }
@@ -70,8 +71,13 @@ impl Sockets {
     #[inline]
     pub(crate) fn put_gather(&mut self, id: SocketId, mut gather: Vec<u8>) {
         let socket = self.socket(id);
+        socket.buffers_out -= 1;
         if socket.send_error != 0 {
             gather.clear();
+        }
+        if let Some(owned) = &mut socket.owned {
+            // Its writer may have taken back some of what stands before owned bytes.
+            owned.behind = owned.behind.min(gather.len());
         }
         if gather.is_empty() {
             return self.keep_spare(gather);

@@ -80,6 +80,8 @@ pub(super) struct Socket {
     pub(super) writer: Option<Waker>,
     /// Bytes that are not yet with the kernel.
     pub(super) gather: Vec<u8>,
+    /// How many buffers for more of them are out to be written to: one, or more if writing is nested.
+    pub(super) buffers_out: u16,
     /// Bytes that the kernel is reading.
     /// INVARIANT: neither moved in memory, changed nor freed while `send` is not `Idle`.
     pub(super) flying: Vec<u8>,
@@ -241,6 +243,7 @@ impl Socket {
             reader: None,
             writer: None,
             gather: Vec::new(),
+            buffers_out: 0,
             flying: Vec::new(),
             owned: None,
             sent: 0,

@@ -142,6 +142,8 @@ fn a_send_buffer_may_be_used_inside_of_itself() {
         a.with_send_buffer(|outer| {
             outer.push(b'1');
             a.with_send_buffer(|inner| inner.push(b'2'));
+            // Its place among these would not be known.
+            assert!(a.try_send_bytes(bytes::Bytes::from_static(b"4")).is_err());
             outer.push(b'3');
         });
         let mut all = [0; 3];

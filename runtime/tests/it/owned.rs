@@ -111,7 +111,7 @@ fn the_owner_is_dropped_when_its_bytes_have_left_or_never_will() {
         }
         until("the owner is dropped", || DROPS.get() == 2).await;
 
-        // The peer takes nothing and goes: what waits is dropped with the error.
+        // The peer takes nothing and goes: what is on its way is dropped with the error.
         client.try_send_bytes(marked(8 << 20)).unwrap();
         annulet::yield_now().await;
         client.with_send_buffer(|buffer| buffer.push(1));
@@ -120,5 +120,88 @@ fn the_owner_is_dropped_when_its_bytes_have_left_or_never_will() {
         until("the owner is dropped", || DROPS.get() == 3).await;
         client.try_send_bytes(marked(10)).unwrap();
         assert_eq!(DROPS.get(), 4, "after an error bytes are dropped at once");
+    });
+}
+
+/// A connected pair of which the client's socket takes no more bytes: they are copied, and in the kernel's hands.
+async fn full() -> (TcpStream, TcpStream) {
+    let (client, server) = pair().await;
+    client.with_send_buffer(|buffer| buffer.resize(8 << 20, 1));
+    annulet::yield_now().await;
+    (client, server)
+}
+
+#[test]
+fn waiting_bytes_are_dropped_with_the_error() {
+    annulet::run(async {
+        let (client, server) = full().await;
+        client.try_send_bytes(marked(100)).unwrap();
+        annulet::yield_now().await;
+        assert_eq!(DROPS.get(), 0);
+        drop(server);
+        assert!(client.flush().await.is_err());
+        until("the owner is dropped", || DROPS.get() == 1).await;
+    });
+}
+
+#[test]
+fn waiting_bytes_are_dropped_with_a_reset() {
+    for is_waiting in [true, false] {
+        annulet::run(async move {
+            let (client, server) = if is_waiting { full().await } else { pair().await };
+            let before = DROPS.get();
+            client.try_send_bytes(marked(8 << 20)).unwrap();
+            annulet::yield_now().await;
+            client.set_zero_linger().unwrap();
+            drop(client);
+            until("the owner is dropped", || DROPS.get() == before + 1).await;
+            drop(server);
+        });
+    }
+}
+
+#[test]
+fn the_end_of_the_loop_drops_them() {
+    for is_waiting in [true, false] {
+        let before = DROPS.get();
+        annulet::run(async move {
+            let (client, server) = if is_waiting { full().await } else { pair().await };
+            client.try_send_bytes(marked(8 << 20)).unwrap();
+            annulet::yield_now().await;
+            // Both end with the loop.
+            drop(annulet::spawn(async move {
+                let _streams = (client, server);
+                std::future::pending::<()>().await;
+            }));
+        });
+        assert_eq!(DROPS.get(), before + 1);
+    }
+}
+
+#[test]
+fn what_is_taken_back_from_the_send_buffer_is_not_missed() {
+    annulet::run(async {
+        let (client, server) = pair().await;
+        client.with_send_buffer(|buffer| buffer.extend_from_slice(b"abcd"));
+        client.try_send_bytes(Bytes::from_static(b"owned")).unwrap();
+        client.with_send_buffer(|buffer| buffer.truncate(2));
+        client.with_send_buffer(|buffer| buffer.extend_from_slice(b"ef"));
+        client.flush().await.unwrap();
+        drop(client);
+        assert_eq!(read_all(&server, false).await, b"abownedef");
+    });
+}
+
+#[test]
+fn lent_bytes_and_owned_ones_take_turns() {
+    annulet::run(async {
+        let (client, server) = pair().await;
+        client.try_send_bytes(Bytes::from(pattern(0, 300_000))).unwrap();
+        let reader = annulet::spawn(async move { read_all(&server, false).await });
+        let (result, _) = client.send(pattern(300_000, 100)).await;
+        result.unwrap();
+        client.try_send_bytes(Bytes::from(pattern(300_100, 1000))).unwrap();
+        drop(client);
+        assert!(reader.await.unwrap() == pattern(0, 301_100));
     });
 }

@@ -58,7 +58,7 @@ pub(super) fn entry(
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS),
         Op::SendMessage { fd, message } => {
-            opcode::SendMsg::new(Fd(fd), message).flags(SEND_ALL as u32).build()
+            opcode::SendMsg::new(Fd(fd), message).flags(libc::MSG_NOSIGNAL as u32).build()
         }
         Op::ReceiveMessage { fd, message, flags } => {
             opcode::RecvMsg::new(Fd(fd), message).flags(libc::MSG_CMSG_CLOEXEC as u32 | flags).build()
