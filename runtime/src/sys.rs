@@ -40,6 +40,46 @@ pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<libc::ucred
     Ok(credentials)
 }
 
+/// Whether the page cache has these bytes of a file, so that nobody waits for a disk who looks at them. cachestat(2) (Linux 6.5)
+/// counts pages that are still being read, in the order of the file, hence the look at the last byte with RWF_NOWAIT of preadv2(2).
+/// "No" where the kernel does not say.
+pub(crate) fn is_cached(file: BorrowedFd<'_>, offset: u64, len: usize) -> bool {
+    /// `struct cachestat_range` of linux/mman.h.
+    #[repr(C)]
+    struct Bytes {
+        offset: u64,
+        len: u64,
+    }
+    /// `struct cachestat` of linux/mman.h.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Pages {
+        cached: u64,
+        dirty: u64,
+        writeback: u64,
+        evicted: u64,
+        recently_evicted: u64,
+    }
+    /// On every architecture that Rust has but Alpha's; libc names it for some.
+    const SYS_CACHESTAT: libc::c_long = 451;
+    let Some(last) = offset.checked_add(len as u64).and_then(|end| end.checked_sub(1)) else { return false };
+    if len == 0 {
+        return true;
+    }
+    let bytes = Bytes { offset, len: len as u64 };
+    let mut pages = Pages::default();
+    // SAFETY: both pointers are to values of this frame that are laid out as the kernel's; the flags have to be 0.
+    let result =
+        unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), &raw const bytes, &raw mut pages, 0) };
+    let page = rustix::param::page_size() as u64;
+    if result != 0 || pages.cached != last / page - offset / page + 1 {
+        return false;
+    }
+    let mut byte = [0];
+    let buffers = &mut [io::IoSliceMut::new(&mut byte)];
+    matches!(rustix::io::preadv2(file, buffers, last, rustix::io::ReadWriteFlags::NOWAIT), Ok(1))
+}
+
 /// SO_ATTACH_REUSEPORT_CBPF of socket(7): `program` chooses the socket of the group. (socket2 attaches filters of packets only.)
 pub(crate) fn attach_reuseport_filter(
     socket: BorrowedFd<'_>,

@@ -45,7 +45,7 @@ pub struct File {
     /// None only while it is dropped.
     fd: Option<Rc<OwnedFd>>,
     /// What O_DIRECT asks for, if the file was opened with it.
-    pub(super) alignment: Option<Alignment>,
+    pub(crate) alignment: Option<Alignment>,
     pub(super) stream: Stream,
     /// The seek that tokio's trait has started and nobody asked for the end of.
     #[cfg(feature = "tokio-io")]

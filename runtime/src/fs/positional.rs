@@ -13,7 +13,7 @@ pub(super) const BOUNCE_BYTES_MAX: usize = 256 << 10;
 
 /// What O_DIRECT asks of addresses, lengths and offsets, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Alignment {
+pub(crate) struct Alignment {
     memory: u32,
     offset: u32,
 }

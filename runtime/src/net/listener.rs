@@ -208,6 +208,18 @@ impl TcpListener {
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         borrow(self.as_raw_fd(), |socket| socket.set_tcp_nodelay(nodelay))
     }
+
+    /// Sets TCP_NOTSENT_LOWAT of tcp(7) on the listener; connections accepted from now on inherit it. The kernel takes no more for such
+    /// a connection once so many bytes wait for a peer that is not ready for them; the rest stays with the writer. Without it the
+    /// kernel takes some megabytes for each peer that does not read, and when all sockets together hold too much (`tcp_mem`), the
+    /// others suffer. What is under way to the peer does not count, so a fast connection remains fast.
+    ///
+    /// # Errors
+    ///
+    /// What setsockopt(2) says.
+    pub fn set_notsent_lowat(&self, bytes: u32) -> io::Result<()> {
+        borrow(self.as_raw_fd(), |socket| socket.set_tcp_notsent_lowat(bytes))
+    }
 }
 
 impl Drop for TcpListener {

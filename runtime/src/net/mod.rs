@@ -13,6 +13,7 @@ mod connect;
 mod incoming;
 mod listener;
 mod resolve;
+mod send_file;
 mod share;
 mod split;
 mod stream;

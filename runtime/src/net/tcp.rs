@@ -177,4 +177,23 @@ impl TcpStream {
     pub fn nodelay(&self) -> io::Result<bool> {
         borrow(self.as_raw_fd(), |socket| socket.tcp_nodelay())
     }
+
+    /// Sets TCP_NOTSENT_LOWAT, as [`TcpListener::set_notsent_lowat`](super::TcpListener::set_notsent_lowat) does for the connections
+    /// that it accepts.
+    ///
+    /// # Errors
+    ///
+    /// What setsockopt(2) says.
+    pub fn set_notsent_lowat(&self, bytes: u32) -> io::Result<()> {
+        borrow(self.as_raw_fd(), |socket| socket.set_tcp_notsent_lowat(bytes))
+    }
+
+    /// What TCP_NOTSENT_LOWAT is set to, in bytes; 0 for the system's default.
+    ///
+    /// # Errors
+    ///
+    /// What getsockopt(2) says.
+    pub fn notsent_lowat(&self) -> io::Result<u32> {
+        borrow(self.as_raw_fd(), |socket| socket.tcp_notsent_lowat())
+    }
 }

@@ -21,6 +21,7 @@ mod owned;
 mod payloads;
 mod process;
 mod resolve;
+mod send_file;
 mod shutdown;
 mod signal;
 mod support;
