@@ -77,4 +77,8 @@ impl Sink for Unbounded<'_> {
     fn is_full(&self) -> bool {
         false
     }
+
+    fn has_room(&self, _: bool) -> bool {
+        true
+    }
 }

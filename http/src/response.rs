@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use crate::files::Pieces;
 use crate::h1::encode::ContentType;
 use crate::h1::outgoing::Trailers;
 use crate::recycle::Buffer;
@@ -50,6 +51,8 @@ struct Extra {
 pub(crate) enum Special {
     /// Content that is made while it leaves.
     Streamed(Streamed),
+    /// A file, or parts of one.
+    Pieces(Box<Pieces>),
     /// Another protocol begins.
     Upgrade(Upgrade),
 }
@@ -166,6 +169,12 @@ impl Response {
     }
 
     /// With this as its content.
+    pub(crate) fn with_pieces(mut self, pieces: Pieces) -> Response {
+        self.extra.get_or_insert_default().special = Some(Special::Pieces(Box::new(pieces)));
+        self
+    }
+
+    /// With this as its content.
     pub(crate) fn with_body(mut self, body: Bytes) -> Response {
         self.body = Body::Bytes(body);
         self
@@ -278,6 +287,15 @@ impl Response {
     /// Whether the content is made while it leaves.
     pub(crate) fn is_streamed(&self) -> bool {
         matches!(self.extra.as_ref().and_then(|extra| extra.special.as_ref()), Some(Special::Streamed(_)))
+    }
+
+    /// Whether its content leaves behind its head, as fast as the client takes it, and then whether it is a file.
+    pub(crate) fn leaves_slowly(&self) -> Option<bool> {
+        match self.extra.as_ref().and_then(|extra| extra.special.as_ref()) {
+            None | Some(Special::Streamed(_)) => Some(false),
+            Some(Special::Pieces(_)) => Some(true),
+            Some(Special::Upgrade(_)) => None,
+        }
     }
 
     /// Takes the content out.

@@ -10,6 +10,7 @@ use annulet::metrics::{Counter, Row};
 use http::{Method, Version};
 
 use crate::date::DateCache;
+use crate::files::Pieces;
 use crate::h1::encode::{self, Answer, DATE_END_BYTES, Length};
 use crate::h1::framing::Framing;
 use crate::h1::head::{Parse, Parser, is_head_request};
@@ -47,6 +48,8 @@ pub(crate) trait Sink {
     fn append(&mut self, write: impl FnOnce(&mut Vec<u8>));
     /// Whether enough is waiting to leave, so that no further answer should be made.
     fn is_full(&self) -> bool;
+    /// Whether there is memory for an answer that has to wait for its client, or that is a file.
+    fn has_room(&self, is_file: bool) -> bool;
 }
 
 /// What has to be known about a request to write its answer.
@@ -97,6 +100,7 @@ pub(crate) struct Leaving {
 pub(crate) enum Source {
     Whole(Data),
     Streamed(Streamed),
+    Pieces(Box<Pieces>),
 }
 
 /// A request whose body follows.
@@ -351,6 +355,11 @@ impl Service {
         date: &[u8; DATE_END_BYTES],
         sink: &mut impl Sink,
     ) -> Written {
+        if !facts.is_head && answer.leaves_slowly().is_some_and(|is_file| !sink.has_room(is_file)) {
+            // The head is not out: this one can still be refused.
+            let facts = Facts { keep_alive: false, ..facts };
+            return self.write_dated(&mut Refusal::Memory.status().into_response(), facts, date, sink);
+        }
         let whole = |data: Data| (Some(data.rest().len() as u64), Source::Whole(data));
         let (length, source) = match answer.take_body() {
             (_, Some(Special::Upgrade(upgrade))) => {
@@ -359,6 +368,7 @@ impl Service {
                 return Written::Switched(Box::new(upgrade));
             }
             (_, Some(Special::Streamed(streamed))) => (streamed.length, Source::Streamed(streamed)),
+            (_, Some(Special::Pieces(pieces))) => (Some(pieces.len()), Source::Pieces(pieces)),
             (Body::Static(bytes), None) => whole(bytes.into()),
             (Body::Bytes(bytes), None) => whole(bytes.into()),
             (Body::Recycled(buffer), None) => whole(buffer.into_vec().into()),
@@ -429,6 +439,10 @@ mod tests {
 
         fn is_full(&self) -> bool {
             self.bytes.len() >= self.bytes_max
+        }
+
+        fn has_room(&self, _: bool) -> bool {
+            true
         }
     }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use annulet::Lease;
+use annulet::fs::File;
 use annulet::net::TcpStream;
 #[cfg(feature = "tls")]
 use annulet_tls::{Plaintext, TlsStream};
@@ -45,6 +46,9 @@ pub(crate) trait Transport: 'static {
     fn close(self, linger: Duration) -> impl Future<Output = io::Result<()>>;
     /// Its drop is not to wait for anything, and resets.
     fn set_zero_linger(&self) -> io::Result<()>;
+    /// Whether there is a `send_file`: what has to be encrypted has to be read.
+    const SENDS_FILES: bool;
+    fn send_file(&self, file: &File, offset: u64, len: usize) -> impl Future<Output = io::Result<usize>>;
     fn peer_addr(&self) -> io::Result<SocketAddr>;
     fn into_socket(self) -> Socket;
 }
@@ -124,6 +128,12 @@ impl Transport for TcpStream {
         TcpStream::set_zero_linger(self)
     }
 
+    const SENDS_FILES: bool = true;
+
+    fn send_file(&self, file: &File, offset: u64, len: usize) -> impl Future<Output = io::Result<usize>> {
+        TcpStream::send_file(self, file, offset, len)
+    }
+
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         TcpStream::peer_addr(self)
     }
@@ -200,6 +210,12 @@ impl Transport for TlsStream {
 
     fn set_zero_linger(&self) -> io::Result<()> {
         self.get_ref().set_zero_linger()
+    }
+
+    const SENDS_FILES: bool = false;
+
+    async fn send_file(&self, _: &File, _: u64, _: usize) -> io::Result<usize> {
+        Err(io::ErrorKind::InvalidInput.into())
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {

@@ -1,35 +1,31 @@
 //! Files of a directory as answers: types, validators, conditions, ranges, compressed forms that lie beside them.
 //!
-//! Lookups go to the blocking pool, one for a short file; longer ones are read through the ring as the client takes them. What it does
-//! not do: compress by itself, list directories, keep a cache (the kernel has one).
+//! Lookups go to the blocking pool, one for a short file; longer ones leave as the client takes them (`pieces`). What it does not do:
+//! compress by itself, list directories, keep a cache (the kernel has one).
 mod conditions;
 mod open;
+mod pieces;
 mod range;
+mod shared;
 
 use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-use annulet::fs::File;
 use bytes::Bytes;
-use futures_core::Stream;
 use http::{HeaderValue, Method, StatusCode, header};
 
 use self::conditions::{Validators, Verdict};
 use self::open::{Codings, Found, Lookup};
+use self::pieces::Part;
+pub(crate) use self::pieces::Pieces;
 use self::range::Asked;
 use crate::handler::Handler;
 use crate::request::Request;
 use crate::response::{IntoResponse, Response};
-use crate::stream::Data;
-
-/// So much of a file is read at a time, in bytes.
-const PIECE_BYTES: usize = 64 * 1024;
 
 /// Serves the files of a directory, as a [handler](Handler) for any path below a prefix.
 ///
@@ -171,10 +167,8 @@ fn fill(answer: Response, found: Found, parts: Vec<Part>, tail: String, kind: He
     if let Some(coding) = found.coding {
         answer = answer.with_header(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
     }
-    let part_len = |part: &Part| part.head.len() as u64 + (part.range.end - part.range.start);
-    let len = parts.iter().map(part_len).sum::<u64>() + tail.len() as u64;
     let Some(content) = found.content else {
-        return answer.with_stream(Pieces::new(File::from_std(found.file), parts, tail)).with_length(len);
+        return answer.with_pieces(Pieces::new(shared::share(found.file, found.id), parts, tail));
     };
     let content = Bytes::from(content);
     if let [Part { head, range }] = &parts[..]
@@ -182,7 +176,7 @@ fn fill(answer: Response, found: Found, parts: Vec<Part>, tail: String, kind: He
     {
         return answer.with_body(content.slice(range.start as usize..range.end as usize));
     }
-    let mut body = Vec::with_capacity(len as usize);
+    let mut body = Vec::new();
     for Part { head, range } in parts {
         body.extend_from_slice(head.as_bytes());
         body.extend_from_slice(&content[range.start as usize..range.end as usize]);
@@ -224,67 +218,6 @@ fn part_head(boundary: &str, kind: &HeaderValue, range: &Range<u64>, len: u64) -
         "\r\n--{boundary}\r\ncontent-type: {kind}\r\ncontent-range: bytes {start}-{}/{len}\r\n\r\n",
         end - 1
     )
-}
-
-type Reading = Pin<Box<dyn Future<Output = (io::Result<usize>, Vec<u8>)>>>;
-
-/// A piece of a file and the text before it.
-struct Part {
-    head: String,
-    range: Range<u64>,
-}
-
-/// Parts of a file as they are read, and a text behind the last.
-struct Pieces {
-    file: Rc<File>,
-    parts: std::vec::IntoIter<Part>,
-    tail: String,
-    /// What is left of the part at hand.
-    at: Range<u64>,
-    reading: Option<Reading>,
-}
-
-impl Pieces {
-    fn new(file: File, parts: Vec<Part>, tail: String) -> Pieces {
-        Pieces { file: Rc::new(file), parts: parts.into_iter(), tail, at: 0..0, reading: None }
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Data>> {
-        let Range { start, end } = self.at;
-        let reading = self.reading.get_or_insert_with(|| {
-            let file = self.file.clone();
-            let wanted = PIECE_BYTES.min(usize::try_from(end - start).unwrap_or(usize::MAX));
-            Box::pin(async move { file.read_at(vec![0; wanted], start).await })
-        });
-        let (count, mut bytes) = ready!(reading.as_mut().poll(cx));
-        self.reading = None;
-        let count = count?;
-        if count == 0 {
-            // It has become shorter: what was announced cannot be kept.
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-        }
-        bytes.truncate(count);
-        self.at.start += count as u64;
-        Poll::Ready(Ok(bytes.into()))
-    }
-}
-
-impl Stream for Pieces {
-    type Item = io::Result<Data>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Data>>> {
-        while self.at.is_empty() {
-            let Some(Part { head, range }) = self.parts.next() else {
-                let tail = std::mem::take(&mut self.tail);
-                return Poll::Ready((!tail.is_empty()).then(|| Ok(tail.into())));
-            };
-            self.at = range;
-            if !head.is_empty() {
-                return Poll::Ready(Some(Ok(head.into())));
-            }
-        }
-        self.poll_read(cx).map(Some)
-    }
 }
 
 #[cfg(test)]

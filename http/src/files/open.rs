@@ -12,6 +12,7 @@ use percent_encoding::percent_decode_str;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::conditions::Validators;
+use super::shared::FileId;
 
 /// Files up to this length are read where they are opened: one trip to the pool for most. In bytes.
 const READ_AT_ONCE_BYTES_MAX: u64 = 64 * 1024;
@@ -19,6 +20,7 @@ const READ_AT_ONCE_BYTES_MAX: u64 = 64 * 1024;
 /// A file that was found.
 pub(super) struct Found {
     pub(super) file: File,
+    pub(super) id: FileId,
     pub(super) len: u64,
     pub(super) validators: Validators,
     /// `gzip` or `br`, if it is a compressed form of what was asked for.
@@ -142,8 +144,9 @@ fn found(file: File, name: OsString, coding: Option<&'static str>) -> io::Result
     let modified = UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs());
     // The inode too: a file that was moved into place may be as old and as long as the one before.
     let etag = format!("\"{:x}-{:x}-{:x}{:x}\"", metadata.ino(), len, seconds, metadata.mtime_nsec());
-    let mut found =
-        Found { file, len, validators: Validators { etag, modified }, coding, content: None, name };
+    let id = (metadata.dev(), metadata.ino());
+    let validators = Validators { etag, modified };
+    let mut found = Found { file, id, len, validators, coding, content: None, name };
     if len <= READ_AT_ONCE_BYTES_MAX {
         let mut content = Vec::with_capacity(len as usize);
         (&found.file).take(READ_AT_ONCE_BYTES_MAX + 1).read_to_end(&mut content)?;

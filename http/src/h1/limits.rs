@@ -42,9 +42,13 @@ pub struct Limits {
     /// Between the last answer (or the accept) and the first byte of a head. Beyond: the connection is closed without a word.
     pub keep_alive_timeout: Duration,
     /// How long answers may wait for a client that takes none of them. Beyond: the connection is reset. Any progress starts it
-    /// again; it shows in steps of 256 KiB, or of a third of the kernel's send buffer if that is more. While answers wait,
-    /// neither `keep_alive_timeout` nor `linger` runs.
+    /// again; it shows in steps of 256 KiB, of files in steps of [`unsent_bytes`](Limits::unsent_bytes). While answers wait, neither
+    /// `keep_alive_timeout` nor `linger` runs.
     pub write_timeout: Duration,
+    /// What the kernel takes of answers for a client that is not ready for them, in bytes (TCP_NOTSENT_LOWAT of tcp(7)); beyond, they
+    /// wait here. What is under way to the client does not count, so it slows nobody down who reads. Set on listeners that the server
+    /// is given; zero: as the system has it, which is up to some megabytes for a client that reads nothing.
+    pub unsent_bytes: u32,
     /// How long a closing connection goes on reading, so that the last answer is not lost to a reset (RFC 9112 section 9.6).
     pub linger: Duration,
     /// Requests on one connection; the last answer closes it. `u32::MAX`: no such limit.
@@ -90,6 +94,7 @@ impl Default for Limits {
             body_total_timeout: Duration::from_secs(300),
             keep_alive_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
+            unsent_bytes: 16 * 1024,
             linger: Duration::from_secs(2),
             // A modem's tenth; below it a client is stuck or hostile.
             body_rate_min: 240,

@@ -69,6 +69,15 @@ impl Outgoing {
         }
     }
 
+    /// So much of content of a known length has left otherwise.
+    pub fn count(&mut self, bytes: u64) {
+        match &mut self.length {
+            Length::Known(left) if bytes <= *left => *left -= bytes,
+            // Nobody could tell where the next answer begins.
+            _ => self.is_broken = true,
+        }
+    }
+
     /// Whether what was pushed is too much already, so that nothing more is of use.
     #[must_use]
     pub fn is_broken(&self) -> bool {
@@ -148,6 +157,19 @@ mod tests {
         check(Length::Known(3), &["ab"], "ab", false);
         check(Length::Known(3), &["ab", "cd", "e"], "abc", false);
         check(Length::UntilClose, &["ab", "c"], "abc", false);
+    }
+
+    #[test]
+    fn what_has_left_otherwise() {
+        let check = |length, count, expected_broken, expected_whole| {
+            let mut outgoing = Outgoing::new(length);
+            outgoing.count(count);
+            let broken = outgoing.is_broken();
+            assert_eq!((broken, outgoing.finish(&mut Vec::new(), &[])), (expected_broken, expected_whole));
+        };
+        check(Length::Known(3), 3, false, true);
+        check(Length::Known(3), 2, false, false);
+        check(Length::Known(3), 4, true, false);
     }
 
     #[test]

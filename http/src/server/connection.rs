@@ -5,6 +5,8 @@
 //! the connection's own, which an idle connection does not have.
 //!
 //! While a handler works, or content is made as it leaves, the socket is watched: a reset drops both.
+mod sending;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::io;
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use self::sending::Sent;
 use super::Shared;
 use super::admission::{Place, Seat};
 use super::drain::Member;
@@ -340,9 +343,9 @@ impl<S: Transport> Connection<S> {
         let (used, stop) = match &self.shared.log {
             None => {
                 let mut requests_left = self.requests_left.get();
-                let bytes_max = self.answer_bytes_max();
+                let (bytes_max, room) = (self.answer_bytes_max(), self.room());
                 let served = self.stream.with_send_buffer(|out| {
-                    let mut sink = Gather { out, bytes_max };
+                    let mut sink = Gather { out, bytes_max, room };
                     self.shared.service.serve(&input, now, &mut requests_left, self.peer.get(), cx, &mut sink)
                 });
                 self.requests_left.set(requests_left);
@@ -390,6 +393,17 @@ impl<S: Transport> Connection<S> {
         ANSWER_BYTES_MAX.saturating_sub(self.stream.unsent_beside())
     }
 
+    /// What the core has memory for.
+    #[inline]
+    fn room(&self) -> Room {
+        match self.shared.admission.held() < self.shared.limits.memory_bytes {
+            true => Room::Any,
+            // They pass through none of ours.
+            false if S::SENDS_FILES => Room::Files,
+            false => Room::Nothing,
+        }
+    }
+
     /// As the service does it, one request at a time, with a line for each answer.
     #[cold]
     fn serve_logged(
@@ -403,10 +417,10 @@ impl<S: Transport> Connection<S> {
         let mut used = 0;
         loop {
             let mut entry = Entry::new(&input[used..], self.peer.get(), now);
-            let bytes_max = self.answer_bytes_max();
+            let (bytes_max, room) = (self.answer_bytes_max(), self.room());
             let (count, stop, has_answer, is_full) = self.stream.with_send_buffer(|out| {
                 let before = out.len();
-                let mut sink = OneAnswer { out, before, bytes_max };
+                let mut sink = OneAnswer { out, before, bytes_max, room };
                 let (count, stop) = self.shared.service.serve(
                     &input[used..],
                     now,
@@ -563,10 +577,7 @@ impl<S: Transport> Connection<S> {
         let is_reading =
             self.reading.borrow().as_ref().is_some_and(|reading| reading.exchange.stage() == Stage::Reading);
         // Who reads the body watches the socket.
-        while !is_reading
-            && self.rest.borrow().len() < AHEAD_BYTES_MAX
-            && self.shared.admission.held() < self.shared.limits.memory_bytes
-        {
+        while !is_reading && self.receives_ahead() {
             match ready!(self.stream.poll_recv(cx)) {
                 Ok(Some(lease)) => {
                     self.rest.borrow_mut().push(&lease);
@@ -581,12 +592,20 @@ impl<S: Transport> Connection<S> {
         Poll::Pending
     }
 
+    /// Who has sent nothing ahead is watched even when no memory is left: or those who hold it could be gone and nobody would know.
+    fn receives_ahead(&self) -> bool {
+        let ahead = self.rest.borrow().len();
+        let Shared { admission, limits, .. } = &*self.shared;
+        ahead == 0 || (ahead < AHEAD_BYTES_MAX && admission.held() < limits.memory_bytes)
+    }
+
     /// Writes an answer, all of it. `None` if the connection persists.
     async fn write(&self, mut answer: Response, facts: Facts) -> Option<End> {
         let now = annulet::time::now();
         let written = self.stream.with_send_buffer(|out| {
             let before = out.len();
-            let written = self.shared.service.write(&mut answer, facts, now, &mut Gather::all(out));
+            let mut sink = Gather { room: self.room(), ..Gather::all(out) };
+            let written = self.shared.service.write(&mut answer, facts, now, &mut sink);
             self.note(|entry| entry.note(&out[before..]));
             written
         });
@@ -601,6 +620,18 @@ impl<S: Transport> Connection<S> {
 
     /// Writes the content of an answer as the client takes it. `None` if the connection persists.
     async fn leave_in_pieces(&self, mut leaving: Box<Leaving>) -> Option<End> {
+        let Leaving { source, outgoing, .. } = &mut *leaving;
+        if S::SENDS_FILES
+            && let Content::Pieces(pieces) = source
+            && let Some((file, range)) = pieces.single()
+        {
+            match self.send_file(file, range, outgoing).await {
+                Sent::All => return self.finish_pieces(*leaving),
+                Sent::Unsupported => {}
+                Sent::Cut => return Some(End::Finished),
+                Sent::Gone => return Some(End::Gone),
+            }
+        }
         // The head is out: this cannot be refused, but what others want can.
         self.shared.hold_anyway(ANSWER_BYTES_MAX + PIECE_BYTES_MAX + leaving.source.held());
         while !leaving.outgoing.is_broken() {
@@ -660,7 +691,7 @@ impl<S: Transport> Connection<S> {
         let Leaving { source, outgoing, persists } = leaving;
         let trailers = match source {
             Content::Streamed(mut streamed) => streamed.take_trailers(),
-            Content::Whole(_) => Vec::new(),
+            Content::Whole(_) | Content::Pieces(_) => Vec::new(),
         };
         let is_whole = self.stream.with_send_buffer(|out| outgoing.finish(out, &trailers));
         (!persists || !is_whole).then_some(End::Finished)
@@ -685,13 +716,12 @@ impl<S: Transport> Connection<S> {
     /// Waits until what was written has left, as far as `poll` says. `false` if the client does not take it: nothing left for the
     /// length of the write timeout, or of the linger time once the server drains.
     async fn wait_written(&self, poll: PollWritten<S>) -> bool {
-        let Shared { service, limits, .. } = &*self.shared;
+        let service = &self.shared.service;
         let mut least = self.stream.send_buffered();
         let mut since = annulet::time::now();
         loop {
             let drains = service.drains();
-            let patience =
-                if drains { limits.write_timeout.min(limits.linger) } else { limits.write_timeout };
+            let patience = self.write_patience();
             let written = poll_fn(|cx| match poll(&self.stream, cx) {
                 Poll::Ready(written) => Poll::Ready(Some(written.is_ok())),
                 Poll::Pending if service.drains() != drains => Poll::Ready(None),
@@ -706,13 +736,24 @@ impl<S: Transport> Connection<S> {
                 Err(_) if left < least => (least, since) = (left, now),
                 Err(_) if now - since < patience => {}
                 Err(_) => {
-                    // Otherwise what has been written would wait in memory, ours and the kernel's, for as long as the client
-                    // likes. Fails only where there is no connection any more.
-                    let _ = self.stream.set_zero_linger();
+                    self.give_up();
                     return false;
                 }
             }
         }
+    }
+
+    /// How long a client may take nothing.
+    fn write_patience(&self) -> Duration {
+        let Shared { service, limits, .. } = &*self.shared;
+        if service.drains() { limits.write_timeout.min(limits.linger) } else { limits.write_timeout }
+    }
+
+    /// The connection will be reset when it is dropped. Otherwise what has been written would wait in memory, ours and the kernel's,
+    /// for as long as the client likes.
+    fn give_up(&self) {
+        // Fails only where there is no connection any more.
+        let _ = self.stream.set_zero_linger();
     }
 
     fn wait_at_most(&self, timeout: Duration) {
@@ -845,7 +886,7 @@ impl Content {
     fn held(&self) -> usize {
         match self {
             Content::Whole(data) => data.rest().len(),
-            Content::Streamed(_) => 0,
+            Content::Streamed(_) | Content::Pieces(_) => 0,
         }
     }
 }
@@ -855,6 +896,7 @@ impl Leaving {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Data, Failed>>> {
         match &mut self.source {
             Content::Streamed(streamed) => streamed.poll_piece(cx),
+            Content::Pieces(pieces) => pieces.poll_piece(cx),
             Content::Whole(data) if data.rest().is_empty() => Poll::Ready(None),
             Content::Whole(data) => Poll::Ready(Some(Ok(std::mem::replace(data, Data::from(""))))),
         }
@@ -947,12 +989,31 @@ impl Deref for Rest {
 pub(super) struct Gather<'a> {
     out: &'a mut Vec<u8>,
     bytes_max: usize,
+    room: Room,
+}
+
+/// What there is memory for beside answers that leave at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Any,
+    Files,
+    Nothing,
+}
+
+impl Room {
+    fn has(self, is_file: bool) -> bool {
+        match self {
+            Room::Any => true,
+            Room::Files => is_file,
+            Room::Nothing => false,
+        }
+    }
 }
 
 impl<'a> Gather<'a> {
     /// For one answer, which is written in any case.
     pub(super) fn all(out: &'a mut Vec<u8>) -> Gather<'a> {
-        Gather { out, bytes_max: usize::MAX }
+        Gather { out, bytes_max: usize::MAX, room: Room::Any }
     }
 }
 
@@ -966,6 +1027,10 @@ impl Sink for Gather<'_> {
     fn is_full(&self) -> bool {
         self.out.len() >= self.bytes_max
     }
+
+    fn has_room(&self, is_file: bool) -> bool {
+        self.room.has(is_file)
+    }
 }
 
 /// As `Gather`, full behind the first answer.
@@ -973,6 +1038,7 @@ struct OneAnswer<'a> {
     out: &'a mut Vec<u8>,
     before: usize,
     bytes_max: usize,
+    room: Room,
 }
 
 impl Sink for OneAnswer<'_> {
@@ -982,6 +1048,10 @@ impl Sink for OneAnswer<'_> {
 
     fn is_full(&self) -> bool {
         self.out.len() > self.before || self.out.len() >= self.bytes_max
+    }
+
+    fn has_room(&self, is_file: bool) -> bool {
+        self.room.has(is_file)
     }
 }
 

@@ -202,6 +202,7 @@ impl Server {
     /// Outside of a loop.
     pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
         let _member = poll_fn(|cx| Poll::Ready(Member::join(&self.shared, false, cx))).await;
+        self.bound_unsent(&listener)?;
         while let Some(stream) = poll_fn(|cx| self.poll_accept(&listener, cx)).await? {
             self.serve_connection(stream);
         }
@@ -255,6 +256,7 @@ impl Server {
     #[cfg(feature = "tls")]
     pub async fn serve_tls(&self, listener: TcpListener, acceptor: &TlsAcceptor) -> io::Result<()> {
         let _member = poll_fn(|cx| Poll::Ready(Member::join(&self.shared, false, cx))).await;
+        self.bound_unsent(&listener)?;
         while let Some(stream) = poll_fn(|cx| self.poll_accept(&listener, cx)).await? {
             self.serve_tls_connection(stream, acceptor);
         }
@@ -275,6 +277,14 @@ impl Server {
         if let Ok(place) = Place::take(&self.shared, &stream) {
             self.shared.registry.count_connection(self.shared.service.row());
             drop(annulet::spawn(secure::run(stream, acceptor.clone(), self.shared.clone(), place)));
+        }
+    }
+
+    /// Connections inherit it.
+    fn bound_unsent(&self, listener: &TcpListener) -> io::Result<()> {
+        match self.shared.limits.unsent_bytes {
+            0 => Ok(()),
+            bytes => listener.set_notsent_lowat(bytes),
         }
     }
 

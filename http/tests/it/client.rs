@@ -105,7 +105,8 @@ pub(crate) fn with_server_and_limits<F: Future<Output = ()>>(
     run_beside(router(), limits, test);
 }
 
-fn run_beside<F: Future<Output = ()>>(
+/// Runs `test` beside a server with these routes and limits.
+pub(crate) fn run_beside<F: Future<Output = ()>>(
     router: Router,
     limits: Limits,
     test: impl FnOnce(Server, std::net::SocketAddr) -> F,

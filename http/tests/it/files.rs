@@ -3,11 +3,12 @@ use std::fs;
 use std::net::Shutdown;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use annulet::net::TcpStream;
-use annulet_http::{Request, Router, ServeDir};
+use annulet_http::{Limits, Request, Response, Router, ServeDir};
 
-use crate::client::{read_all, with_router};
+use crate::client::{connect_narrow, read_all, run_beside, unhurried, with_router};
 
 /// A directory of its own for each test; gone with it.
 struct Site(PathBuf);
@@ -276,5 +277,100 @@ fn longer_files_are_read_as_they_leave() {
         stream.flush().await.unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         assert!(read_all(&stream).await.ends_with("\r\n\r\nhello"));
+    });
+}
+
+/// Longer than what the kernel takes for a client that does not read.
+const HUGE_BYTES: usize = 16 << 20;
+
+/// A client that has asked for a file of so much and has got the first bytes.
+async fn begin_huge(site: &Site, address: std::net::SocketAddr) -> (TcpStream, usize) {
+    fs::File::create(site.0.join("site/huge")).unwrap().set_len(HUGE_BYTES as u64).unwrap();
+    let stream = connect_narrow(address);
+    stream.write_all(b"GET /huge HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut bytes = Vec::new();
+    while !bytes.windows(4).any(|window| window == b"\r\n\r\n") {
+        bytes.extend_from_slice(&stream.recv().await.unwrap().expect("a head"));
+    }
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    assert!(String::from_utf8_lossy(&bytes[..head]).contains(&format!("content-length: {HUGE_BYTES}\r\n")));
+    let content = bytes.len() - head;
+    (stream, content)
+}
+
+#[test]
+fn a_file_that_becomes_shorter_ends_the_connection() {
+    let site = Site::new("shorter");
+    with_router(site.router(), async |_, address| {
+        let (stream, mut count) = begin_huge(&site, address).await;
+        fs::File::options().write(true).open(site.0.join("site/huge")).unwrap().set_len(100_000).unwrap();
+        while let Ok(Some(lease)) = stream.recv().await {
+            count += lease.len();
+        }
+        assert!(count < HUGE_BYTES, "{count}");
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_its_file_is_reset() {
+    let site = Site::new("unread");
+    let limits = Limits { write_timeout: Duration::from_millis(50), ..unhurried() };
+    run_beside(site.router(), limits, async |server, address| {
+        let (stream, _) = begin_huge(&site, address).await;
+        let drain = server.drain_handle();
+        while drain.connections() > 0 {
+            annulet::time::sleep(Duration::from_millis(1)).await;
+        }
+        // Its receive was asked for ahead; behind what it brought there is no end.
+        while let Some(lease) = stream.recv().await.transpose() {
+            if let Err(error) = lease {
+                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+                return;
+            }
+        }
+        panic!("it looks as if it had come to its end");
+    });
+}
+
+#[test]
+fn draining_does_not_wait_for_a_client_that_does_not_read_its_file() {
+    let site = Site::new("drained");
+    let limits = Limits { write_timeout: Duration::from_secs(600), ..unhurried() };
+    run_beside(site.router(), limits, async |server, address| {
+        let (_stream, _) = begin_huge(&site, address).await;
+        let drain = server.drain_handle();
+        drain.start();
+        drain.finished().await;
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_its_file_holds_no_memory() {
+    let site = Site::new("held");
+    let router = site.router().get("/stream", async |_: Request| {
+        Response::stream(futures_util::stream::pending::<Result<String, ()>>())
+    });
+    // Enough for one answer that is made while it leaves.
+    let limits = Limits { memory_bytes: 100_000, ..unhurried() };
+    run_beside(router, limits, async |_, address| {
+        let (_slow, _) = begin_huge(&site, address).await;
+        let ask = async || {
+            let stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            let head = String::from_utf8_lossy(&stream.recv().await.unwrap().unwrap()).into_owned();
+            (stream, head[9..12].to_owned())
+        };
+        let (first, status) = ask().await;
+        assert_eq!(status, "200", "the file's answer holds nothing");
+        let (_, status) = ask().await;
+        assert_eq!(status, "503", "the first stream's answer holds it all");
+        let (head, content) = self::ask(address, "GET /large.bin", "").await;
+        assert!(head.starts_with(OK) && content == large(), "{head}");
+        // A client that has only ended its side would still be waited for.
+        first.set_zero_linger().unwrap();
+        drop(first);
+        while ask().await.1 != "200" {
+            annulet::time::sleep(Duration::from_millis(1)).await;
+        }
     });
 }

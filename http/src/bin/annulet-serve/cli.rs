@@ -255,11 +255,12 @@ mod tests {
             },
         );
         check(
-            "--keep-alive 1s --head-timeout 2s --write-timeout 3ms",
+            "--keep-alive 1s --head-timeout 2s --write-timeout 3ms --unsent-bytes 4",
             annulet_http::Limits {
                 keep_alive_timeout: Duration::from_secs(1),
                 head_timeout: Duration::from_secs(2),
                 write_timeout: Duration::from_millis(3),
+                unsent_bytes: 4,
                 ..all()
             },
         );

@@ -66,6 +66,10 @@ pub(crate) struct LimitOptions {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     write_timeout: Duration,
 
+    /// What the kernel takes of answers for a client that is not ready for them, in bytes. Beyond: they wait. 0: the system's default.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().unsent_bytes)]
+    unsent_bytes: u32,
+
     /// How long a closing connection is read from, so that the last answer is not lost to a reset. Beyond: closed.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
     linger: Duration,
@@ -107,6 +111,7 @@ impl LimitOptions {
             body_rate_grace: self.body_grace,
             keep_alive_timeout: self.keep_alive,
             write_timeout: self.write_timeout,
+            unsent_bytes: self.unsent_bytes,
             linger: self.linger,
             requests_per_connection: or_none(self.requests_per_connection),
             connections: self.connections,

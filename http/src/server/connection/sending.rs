@@ -1,0 +1,74 @@
+//! The content of an answer that is a file: it leaves without passing through memory of ours.
+use std::future::poll_fn;
+use std::io;
+use std::ops::Range;
+use std::pin::pin;
+use std::task::Poll;
+
+use annulet::fs::File;
+
+use super::Connection;
+use crate::h1::outgoing::Outgoing;
+use crate::transport::Transport;
+
+/// What became of a file.
+pub(super) enum Sent {
+    /// All of it has left.
+    All,
+    /// What is left cannot be sent so; it can be read.
+    Unsupported,
+    /// It has become shorter: what was announced cannot be kept.
+    Cut,
+    /// The client is gone, or takes nothing.
+    Gone,
+}
+
+impl<S: Transport> Connection<S> {
+    /// Sends a range of a file as the client takes it.
+    pub(super) async fn send_file(
+        &self,
+        file: &File,
+        range: &mut Range<u64>,
+        outgoing: &mut Outgoing,
+    ) -> Sent {
+        if !self.wait_written(S::poll_flush).await {
+            return Sent::Gone;
+        }
+        while !range.is_empty() {
+            let count = match self.send_some(file, range).await {
+                Some(Ok(0)) => return Sent::Cut,
+                Some(Ok(count)) => count as u64,
+                Some(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => return Sent::Unsupported,
+                Some(Err(_)) | None => return Sent::Gone,
+            };
+            range.start += count;
+            outgoing.count(count);
+            self.note(|entry| entry.bytes += count);
+        }
+        Sent::All
+    }
+
+    /// Sends what can be sent at once, as soon as something can. `None` if the client has taken nothing for too long.
+    async fn send_some(&self, file: &File, range: &Range<u64>) -> Option<io::Result<usize>> {
+        let service = &self.shared.service;
+        let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let mut sending = pin!(self.stream.send_file(file, range.start, len));
+        loop {
+            let drains = service.drains();
+            let sent = poll_fn(|cx| match sending.as_mut().poll(cx) {
+                Poll::Ready(sent) => Poll::Ready(Some(sent)),
+                // It counts anew, and is less.
+                Poll::Pending if service.drains() != drains => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            match annulet::time::timeout(self.write_patience(), sent).await {
+                Ok(Some(sent)) => return Some(sent),
+                Ok(None) => {}
+                Err(_) => {
+                    self.give_up();
+                    return None;
+                }
+            }
+        }
+    }
+}
