@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use annulet::fs::File;
+use futures_core::Stream;
 
 use crate::stream::{Data, Failed};
 
@@ -90,6 +91,14 @@ impl Pieces {
         bytes.truncate(count);
         self.at.start += count as u64;
         Poll::Ready(Ok(bytes.into()))
+    }
+}
+
+impl Stream for Pieces {
+    type Item = Result<Data, Failed>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_piece(cx)
     }
 }
 

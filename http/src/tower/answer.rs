@@ -34,6 +34,10 @@ pub(super) fn converted(mut answer: Response, is_head: bool, version: Version) -
             let length = streamed.length;
             (answer.status(), Kind::Streamed(Box::new(streamed), length))
         }
+        Some(Special::Pieces(pieces)) => {
+            let length = pieces.len();
+            (answer.status(), Kind::Streamed(Box::new(Streamed::new(*pieces)), Some(length)))
+        }
         None => (answer.status(), Kind::Whole(content.into_bytes())),
     };
     if status.is_informational() {
