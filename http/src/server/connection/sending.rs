@@ -23,6 +23,12 @@ pub(super) enum Sent {
     Gone,
 }
 
+/// Not of this file, or not in a sandbox that knows no sendfile(2).
+fn is_unsupported(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
+}
+
 impl<S: Transport> Connection<S> {
     /// Sends a range of a file as the client takes it.
     pub(super) async fn send_file(
@@ -38,7 +44,7 @@ impl<S: Transport> Connection<S> {
             let count = match self.send_some(file, range).await {
                 Some(Ok(0)) => return Sent::Cut,
                 Some(Ok(count)) => count as u64,
-                Some(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => return Sent::Unsupported,
+                Some(Err(error)) if is_unsupported(&error) => return Sent::Unsupported,
                 Some(Err(_)) | None => return Sent::Gone,
             };
             range.start += count;
