@@ -312,8 +312,8 @@ impl Service {
         date: &[u8; DATE_END_BYTES],
         sink: &mut impl Sink,
     ) -> Written {
-        self.row().add(Counter::of_status(answer.status.as_u16()), 1);
         if answer.is_plain() && answer.body().len() <= PIECE_BYTES_MAX {
+            self.count(answer);
             // Without fields of its own, as the compiler can see.
             let persists = self.persists(answer, facts);
             let answer =
@@ -335,10 +335,16 @@ impl Service {
         if !answer.is_whole() || answer.body().len() > PIECE_BYTES_MAX {
             return self.begin(answer, facts, date, sink);
         }
+        self.count(answer);
         let persists = self.persists(answer, facts);
         let answer = Answer { body: answer.body(), persists, ..in_short(answer, facts, date) };
         sink.append(|out| encode::response(out, &answer));
         Written::Whole(persists)
+    }
+
+    #[inline]
+    fn count(&self, answer: &Response) {
+        self.row().add(Counter::of_status(answer.status.as_u16()), 1);
     }
 
     #[inline]
@@ -360,6 +366,7 @@ impl Service {
             let facts = Facts { keep_alive: false, ..facts };
             return self.write_dated(&mut Refusal::Memory.status().into_response(), facts, date, sink);
         }
+        self.count(answer);
         let whole = |data: Data| (Some(data.rest().len() as u64), Source::Whole(data));
         let (length, source) = match answer.take_body() {
             (_, Some(Special::Upgrade(upgrade))) => {

@@ -144,7 +144,12 @@ fn found(file: File, name: OsString, coding: Option<&'static str>) -> io::Result
     let modified = UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs());
     // The inode too: a file that was moved into place may be as old and as long as the one before.
     let etag = format!("\"{:x}-{:x}-{:x}{:x}\"", metadata.ino(), len, seconds, metadata.mtime_nsec());
-    let id = (metadata.dev(), metadata.ino());
+    let id = FileId {
+        dev: metadata.dev(),
+        ino: metadata.ino(),
+        len,
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+    };
     let validators = Validators { etag, modified };
     let mut found = Found { file, id, len, validators, coding, content: None, name };
     if len <= READ_AT_ONCE_BYTES_MAX {

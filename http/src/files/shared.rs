@@ -7,8 +7,16 @@ use std::rc::{Rc, Weak};
 
 use annulet::fs::File;
 
-/// Device and inode: as long as it is open somewhere, no other file gets them.
-pub(super) type FileId = (u64, u64);
+/// Which file it is, and as of when. Device and inode alone are not enough for every file system: on overlayfs a file that is
+/// changed for the first time becomes another one with the same numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct FileId {
+    pub(super) dev: u64,
+    pub(super) ino: u64,
+    pub(super) len: u64,
+    /// Seconds and nanoseconds.
+    pub(super) modified: (i64, i64),
+}
 
 /// Files that have been closed are looked for when there are so many entries, and twice as many as there were then.
 const LEN_MIN: usize = 64;
@@ -47,21 +55,27 @@ impl Open {
 mod tests {
     use super::*;
 
+    fn id(ino: u64) -> FileId {
+        FileId { dev: 0, ino, len: 0, modified: (0, 0) }
+    }
+
     #[test]
     fn one_for_all_and_none_for_nobody() {
         annulet::run(async {
             let file = || File::from_std(std::fs::File::open("/dev/null").unwrap());
             let mut open = Open::default();
-            let first = open.share((0, 1), file);
-            assert!(Rc::ptr_eq(&first, &open.share((0, 1), || panic!("it is open"))));
-            assert!(!Rc::ptr_eq(&first, &open.share((0, 2), file)));
+            let first = open.share(id(1), file);
+            assert!(Rc::ptr_eq(&first, &open.share(id(1), || panic!("it is open"))));
+            assert!(!Rc::ptr_eq(&first, &open.share(id(2), file)));
+            let changed = FileId { modified: (0, 1), ..id(1) };
+            assert!(!Rc::ptr_eq(&first, &open.share(changed, file)));
             for number in 3..1000 {
-                open.share((0, number), file);
+                open.share(id(number), file);
             }
             assert!(open.files.len() <= LEN_MIN, "{} are kept in mind", open.files.len());
-            assert!(Rc::ptr_eq(&first, &open.share((0, 1), || panic!("it is open"))));
+            assert!(Rc::ptr_eq(&first, &open.share(id(1), || panic!("it is open"))));
             drop(first);
-            open.share((0, 1), file);
+            open.share(id(1), file);
         });
     }
 }

@@ -182,13 +182,15 @@ impl<S: Transport> Connection<S> {
                 return Err(self.refuse(Refusal::ProxyUntrusted, false));
             }
             address = self.read_header().await?.unwrap_or(address);
+        }
+        let peer = Rc::new(Peer { address, proxies: proxies.clone() });
+        self.peer.set(peer).expect("set once, here");
+        if proxies.header_from.is_some() {
             match Place::take_of(self.shared.shared(), address.ip()) {
                 Ok(place) => self.shared.take(place),
                 Err(why) => return Err(self.refuse(why, false)),
             }
         }
-        let peer = Rc::new(Peer { address, proxies: proxies.clone() });
-        self.peer.set(peer).expect("set once, here");
         Ok(())
     }
 
@@ -357,7 +359,11 @@ impl<S: Transport> Connection<S> {
         if !is_used_up {
             self.rest.replace(input.into_rest(used));
         }
-        if let Err(why) = self.shared.hold(self.rest.borrow().len()) {
+        let held = self.rest.borrow().len();
+        // Behind a head that is out, or the last answer, there is no place for another.
+        if let Stop::Leave(_) | Stop::Close | Stop::Upgrade(_) = stop {
+            self.shared.hold_anyway(held);
+        } else if let Err(why) = self.shared.hold(held) {
             return Some(Turn::End(self.refuse(why, is_head_request(&self.rest.borrow()))));
         }
         let before = self.progress.replace(Progress::New);
@@ -511,6 +517,16 @@ impl<S: Transport> Connection<S> {
         let outcome = match answer {
             Some(answer) => {
                 let facts = self.facts_behind_body(facts, &answer);
+                if answer.is_streamed() {
+                    // It may read the body while it leaves, and behind its head nothing may stand but its content.
+                    let mut reading = self.reading.borrow_mut();
+                    if reading.as_mut().is_some_and(|reading| reading.exchange.take_continue()) {
+                        self.stream.with_send_buffer(|out| out.extend_from_slice(CONTINUE));
+                    }
+                } else {
+                    // Who keeps the request does not read any more.
+                    self.claim.set(self.claim.get().wrapping_add(1));
+                }
                 self.write(answer, facts).await
             }
             None => Some(End::Gone),

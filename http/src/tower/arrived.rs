@@ -29,13 +29,15 @@ pub(super) fn head(parts: &request::Parts, body: &impl http_body::Body) -> Optio
     for part in [parts.method.as_str(), " ", target, if is_old { " HTTP/1.0\r\n" } else { " HTTP/1.1\r\n" }] {
         head.extend_from_slice(part.as_bytes());
     }
-    // RFC 9113 section 8.3.1: what was :authority.
-    if let Some(authority) = parts.uri.authority().filter(|_| !parts.headers.contains_key(HOST)) {
+    // RFC 9113 section 8.3.1 and RFC 9112 section 3.2.2: what was :authority, or stood in the target, and no Host field beside it.
+    let authority = parts.uri.authority();
+    if let Some(authority) = authority {
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
         head.extend_from_slice(format!("host: {host}\r\n").as_bytes());
     }
     for (name, value) in &parts.headers {
-        if name != CONTENT_LENGTH && name != TRANSFER_ENCODING {
+        let is_told = authority.is_some() && name == HOST;
+        if name != CONTENT_LENGTH && name != TRANSFER_ENCODING && !is_told {
             push_field(&mut head, name, value);
         }
     }

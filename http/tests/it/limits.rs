@@ -7,7 +7,7 @@ use std::time::Duration;
 use annulet::net::TcpStream;
 use annulet_http::{HeaderValue, Limits, Request, Router, Server, header};
 
-use crate::client::{limits, read_all, summary, unhurried, with_router, with_server_and_limits};
+use crate::client::{limits, read_all, run_beside, summary, unhurried, with_router, with_server_and_limits};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const INDEX: &str = "200 [<h1>Index</h1>]";
@@ -154,6 +154,23 @@ fn memory_for_bodies() {
         let three = send(address, &(post(15_000) + GET)).await;
         three.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(answers(&three).await, format!("200 [15000 bytes] {INDEX}"));
+    });
+}
+
+/// What is received behind a request whose answer's head is out finds no memory: that is not told inside of the content.
+#[test]
+fn no_answer_stands_in_the_content_of_another() {
+    let router = Router::new().get("/large", async |_: Request| "x".repeat(300_000));
+    let limits = Limits { memory_bytes: 20, ..unhurried() };
+    run_beside(router, limits, async |_, address| {
+        let input = format!("GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /{} HT", "y".repeat(100));
+        let stream = send(address, &input).await;
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let all = read_all(&stream).await;
+        let (head, rest) = all.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        let content = rest.bytes().take_while(|byte| *byte == b'x').count();
+        assert_eq!(content, 300_000);
     });
 }
 

@@ -252,6 +252,28 @@ fn echoed_while_it_comes() {
     });
 }
 
+/// `100 Continue` has no place behind the head of the answer.
+#[test]
+fn echoed_after_an_expectation() {
+    with_router(router(), async |_, address| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let head = "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut all = String::new();
+        while !all.contains("200 OK") {
+            all += std::str::from_utf8(&stream.recv().await.unwrap().unwrap()).unwrap();
+        }
+        stream.write_all(b"hello").await.unwrap();
+        stream.flush().await.unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        all += &read_all(&stream).await;
+        let (first, rest) = all.split_once("\r\n\r\n").unwrap();
+        assert!(first.starts_with("HTTP/1.1 100 "), "{all}");
+        assert!(rest.starts_with("HTTP/1.1 200 OK\r\n") && !rest[1..].contains("HTTP/1.1"), "{all}");
+        assert!(rest.ends_with("\r\n\r\n5\r\nhello\r\n0\r\n\r\n"), "{all}");
+    });
+}
+
 #[test]
 fn long_content_in_memory() {
     with_router(router(), async |_, address| {
