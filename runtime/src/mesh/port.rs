@@ -265,7 +265,7 @@ impl Port {
         }
         for id in dropped {
             let shard = self.shards.borrow_mut().remove(&id);
-            drop(shard);
+            drop_quietly(shard);
         }
         // The last answers of a loop that has ended come first.
         self.look();
@@ -369,7 +369,7 @@ impl Port {
         match abandoned {
             Abandoned::UnderWay(waker) => drop(waker),
             Abandoned::Over(job) => {
-                drop(job);
+                drop_quietly(job);
                 room.add_permits(1);
             }
         }

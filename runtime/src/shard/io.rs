@@ -96,6 +96,12 @@ impl Io {
         self.pool.held() + self.datagram_pool.as_ref().map_or(0, |pool| pool.held())
     }
 
+    /// Whether something is left to be done that no event would end a sleep for.
+    #[inline]
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.sockets.is_unsettled() || !self.wakes.is_empty()
+    }
+
     /// Whether there are starved sockets that could be fed now.
     #[inline]
     pub(crate) fn is_hungry(&self) -> bool {

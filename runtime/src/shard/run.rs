@@ -22,6 +22,7 @@ use super::{Gather, Io, Shard};
 use crate::driver::Wait;
 use crate::executor::{MAIN, POLLS_PER_TURN_MIN, POLLS_PER_TURN_MIN_OF_MESH};
 use crate::metrics::{Counter, Distribution};
+use crate::panics::drop_quietly;
 use crate::sys::{monotonic_ns, nanos};
 use crate::task::waker::waker;
 
@@ -91,9 +92,10 @@ impl Shard {
             port.ring();
         }
         let mut io = self.io.borrow_mut();
+        let is_unsettled = io.is_unsettled();
         io.flush(self.clock.now());
         self.publish(&io);
-        if self.executor.is_ready() || io.is_hungry() {
+        if self.executor.is_ready() || io.is_hungry() || is_unsettled {
             io.driver.wait(Wait::No)?;
         } else if self.spin(&mut io)? {
             // Found without a sleep that was announced: nobody had to ring.
@@ -126,7 +128,7 @@ impl Shard {
         due.drain(..).for_each(std::task::Waker::wake);
         self.io.borrow_mut().wakes.put_back(due);
         if let Some(mut sent) = sent {
-            sent.clear();
+            sent.drain(..).for_each(drop_quietly);
             self.io.borrow_mut().wakes.put_back_sent(sent);
         }
         // Last, so that what ended the sleep is polled next.

@@ -96,7 +96,7 @@ impl Wakes {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.wakers.is_empty()
+        self.wakers.is_empty() && self.sent.is_empty()
     }
 }
 

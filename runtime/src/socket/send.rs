@@ -219,6 +219,12 @@ impl Sockets {
         }
     }
 
+    /// Whether sends that may say nothing were pushed in an earlier turn and not taken by the kernel then, which was out of memory.
+    #[inline]
+    pub(crate) fn is_unsettled(&self) -> bool {
+        !self.trying.is_empty()
+    }
+
     /// All events were taken: tries that the kernel has consumed and that drew no event have succeeded.
     #[inline]
     pub(crate) fn settle(&mut self, cx: &mut Context<'_>) {

@@ -133,6 +133,26 @@ mod tests {
         }
     }
 
+    /// A silent send that was refused with its entry leaves with a later one; who waits for it by then is told.
+    #[test]
+    fn a_flush_behind_a_refused_send_ends() {
+        crate::run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let _server = listener.accept().await.unwrap();
+            client.with_send_buffer(|buffer| buffer.push(1));
+            let injected = inject(Fault::Refused(libc::ENOMEM), 255, 1);
+            while injected.count() == 0 {
+                yield_now().await;
+            }
+            drop(injected);
+            let start = Instant::now();
+            // Nothing else is there to end a sleep.
+            timeout(Duration::from_secs(20), client.flush()).await.unwrap().unwrap();
+            assert!(start.elapsed() < Duration::from_secs(10), "the flush was told by chance");
+        });
+    }
+
     #[test]
     fn refused_entries_are_not_fatal_and_lose_nothing() {
         for fault in ERRORS.map(Fault::Refused).into_iter().chain([Fault::Short(1), Fault::Short(0)]) {
