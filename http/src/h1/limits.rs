@@ -59,7 +59,8 @@ pub struct Limits {
     /// not asked for.
     pub connections_per_address: u32,
     /// What all connections of a core may hold in memory together, in bytes: unfinished heads, bytes received ahead, collected
-    /// bodies, answers that wait for slow clients. Beyond: 503 to whoever needs more.
+    /// bodies, answers of more than 64 KiB that wait for slow clients. Shorter answers do not count: a connection may have 64 KiB of
+    /// them waiting. Beyond: 503 to whoever needs more.
     pub memory_bytes: usize,
 }
 
