@@ -13,7 +13,7 @@ pub(crate) async fn pair() -> (TcpStream, TcpStream) {
 
 /// Turns the loop until `done`, at most a few thousand times.
 pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..2000 {
+    for _ in 0..100_000 {
         if done() {
             return;
         }
