@@ -328,9 +328,8 @@ impl Builder {
         for (index, (&core, listeners)) in cores.iter().zip(listeners).enumerate() {
             let (make, started, mut settings) = (Arc::clone(&make), started.clone(), self.settings.clone());
             settings.row += index;
-            let group = Arc::clone(&group);
-            let alone = Core::new(index, core, listeners, readiness.clone());
-            let core = Core { stop: stop.clone(), red: stop.clone(), group, ..alone };
+            let alone = Core::new(index, core, listeners, readiness.clone(), Arc::clone(&group));
+            let core = Core { stop: stop.clone(), red: stop.clone(), ..alone };
             let pin_to = (!self.is_unpinned).then_some(core.core);
             let membership = memberships.next().expect("one for each core");
             let thread = thread::Builder::new().name(format!("annulet-{}", core.core)).spawn(move || {
@@ -344,6 +343,7 @@ impl Builder {
                 };
                 let shard = Rc::clone(runtime.shard());
                 shard.join_mesh(&membership);
+                shard.seat.set(Some(core.index));
                 let _ = started.send(Ok(*shard.io.borrow().driver.capabilities()));
                 drop(started);
                 shard.block_on(make(core), location);
@@ -414,9 +414,8 @@ impl Core {
         core: usize,
         listeners: Vec<std::net::TcpListener>,
         readiness: Readiness,
+        group: Arc<Group>,
     ) -> Core {
-        // Alone: nobody is there to hand connections to.
-        let group = Group::new(index + 1, AcceptPolicy::default(), usize::MAX);
         Core { index, core, listeners, stop: Stop::new(), red: Stop::new(), readiness, group }
     }
 

@@ -8,7 +8,9 @@ mod capacity;
 mod ends;
 mod operations;
 mod served;
+mod spread;
 mod supervised;
+mod surroundings;
 #[cfg(feature = "tls")]
 mod tls;
 mod workers;

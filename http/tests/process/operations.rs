@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use crate::served::{Served, answer, ask, command, first_core};
 
 /// Where the admin listener is, from the greeting.
-fn admin(served: &Served) -> SocketAddr {
-    let rest = served.greeting.split("admin on http://").nth(1).expect("it says where");
+pub(crate) fn admin(greeting: &str) -> SocketAddr {
+    let rest = greeting.split("admin on http://").nth(1).expect("it says where");
     rest.split('/').next().unwrap().parse().unwrap()
 }
 
-fn get(address: SocketAddr, target: &str) -> String {
+pub(crate) fn get(address: SocketAddr, target: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -23,7 +23,7 @@ fn get(address: SocketAddr, target: &str) -> String {
 #[test]
 fn the_admin_listener_tells_of_the_server() {
     let mut served = Served::start(&["--admin", "127.0.0.1:0", "--cores", &first_core()]);
-    let admin = admin(&served);
+    let admin = admin(&served.greeting);
     let mut client = TcpStream::connect(served.address).unwrap();
     ask(&mut client, "/");
     assert_eq!(answer(&mut client).1, "<h1>Index</h1>");

@@ -59,7 +59,7 @@ fn check_told_to_close(mut stream: TcpStream) {
 }
 
 /// The number behind `words` in what was said.
-fn number_behind(served: &Supervised, words: &str) -> u32 {
+pub(crate) fn number_behind(served: &Supervised, words: &str) -> u32 {
     let said = served.said();
     let digits = said.rsplit(words).next().unwrap().split(|c: char| !c.is_ascii_digit()).next().unwrap();
     digits.parse().unwrap()
@@ -371,7 +371,7 @@ fn sockets_of_a_service_manager_are_served_by_one_after_the_other() {
 }
 
 /// The next message that the service manager gets.
-fn told(manager: &UnixDatagram) -> String {
+pub(crate) fn told(manager: &UnixDatagram) -> String {
     let mut bytes = [0; 1024];
     let count = manager.recv(&mut bytes).expect("it is told something in time");
     String::from_utf8(bytes[..count].to_vec()).unwrap()

@@ -55,7 +55,7 @@ pub(crate) use lobby::{Lobby, Membership};
 pub(crate) use port::Port;
 pub use sharded::Sharded;
 
-use crate::shard::{Shard, current, with_current};
+use crate::shard::current;
 use std::rc::Rc;
 
 /// The place of this core in its mesh, from zero.
@@ -76,11 +76,6 @@ pub fn here() -> usize {
 #[track_caller]
 pub fn cores() -> usize {
     port().cores()
-}
-
-/// The port of this thread's loop, if it has one.
-pub(crate) fn try_port() -> Option<Rc<Port>> {
-    with_current(|shard| shard.and_then(Shard::port).cloned())
 }
 
 /// The port of this thread's loop.

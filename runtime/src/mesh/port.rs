@@ -55,8 +55,8 @@ pub(crate) struct Port {
     /// Something was put into a queue, or taken out of one, since the last [`ring`](Self::ring).
     touched: Cell<bool>,
     is_closed: Cell<bool>,
-    /// This core's pieces of sharded values, and its listeners.
-    pub(crate) shards: RefCell<HashMap<u64, Rc<dyn Any>>>,
+    /// This core's pieces of sharded values.
+    pub(super) shards: RefCell<HashMap<u64, Rc<dyn Any>>>,
 }
 
 #[derive(Debug)]

@@ -94,13 +94,12 @@ impl TcpListener {
         };
         share.open();
         loop {
-            if let Some((fd, counted)) = share.take() {
+            if let Poll::Ready((fd, counted)) = share.poll_take(cx) {
                 return Poll::Ready(Ok(self.counted_stream(fd, counted)));
             }
             if share.poll_room(cx).is_pending() {
                 // Every core is full: who comes waits in the queue of the socket.
                 self.acceptor.hold();
-                share.register(cx.waker());
                 return Poll::Pending;
             }
             let next = match share.unpark() {
@@ -114,10 +113,7 @@ impl TcpListener {
                     }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    share.register(cx.waker());
-                    return Poll::Pending;
-                }
+                Poll::Pending => return Poll::Pending,
             }
         }
     }
@@ -162,22 +158,14 @@ impl TcpListener {
             return rest.map(|fd| fd.map(|fd| TcpStream::from_fd(Rc::clone(&self.acceptor.shard), fd)));
         };
         share.close();
-        if let Some((fd, counted)) = share.take() {
+        if let Some((fd, counted)) = share.take_left() {
             return Poll::Ready(Some(self.counted_stream(fd, counted)));
         }
         let next = match share.unpark() {
             Some(fd) => Poll::Ready(Some(fd)),
             None => self.acceptor.poll_rest(cx),
         };
-        match next {
-            Poll::Ready(Some(fd)) => Poll::Ready(Some(self.counted_stream(fd, share.keep()))),
-            // One that was handed over may come back.
-            Poll::Ready(None) if !share.is_travelling() => Poll::Ready(None),
-            Poll::Ready(None) | Poll::Pending => {
-                share.register(cx.waker());
-                Poll::Pending
-            }
-        }
+        next.map(|fd| fd.map(|fd| self.counted_stream(fd, share.keep())))
     }
 
     /// Shares connections with the listeners of other cores.

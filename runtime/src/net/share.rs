@@ -1,20 +1,21 @@
 //! How the cores that listen on one address share its connections: the policy, the counts, and the hand-over.
 //!
 //! Counts are atomic and change once a connection, not once a request. What is handed over is a descriptor that no operation
-//! of a ring was armed on.
+//! of a ring was armed on. It lies on the desk of the chosen core and address until the listener there takes it; a listener that
+//! closes takes what lies there along, and what one leaves behind (its loop has panicked) goes to another core, or waits for the
+//! worker that takes its place. So a desk outlives its listeners, and what lies on it is nobody's but the desk's.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::mesh;
+use crate::shard::with_current;
 
 /// Which core serves a new connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,15 +57,7 @@ fn bit_of(address: usize) -> u64 {
     if address < ADDRESSES_MAX { 1 << address } else { 0 }
 }
 
-/// A connection on its way to another core. Whoever takes it out has it: the core that it goes to, or, once it is known that this
-/// one does not, the core that sent it.
-type Parcel = Arc<Mutex<Option<(OwnedFd, Box<Counted>)>>>;
-
-fn take_out(parcel: &Parcel) -> Option<(OwnedFd, Box<Counted>)> {
-    parcel.lock().unwrap_or_else(PoisonError::into_inner).take()
-}
-
-/// The counts of one core, on cache lines of its own.
+/// One core, on cache lines of its own. With a supervisor its old worker and its new one share it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Seat {
@@ -74,11 +67,21 @@ struct Seat {
     served: AtomicU64,
     /// Connections that this core gave away, ever.
     handed_over: AtomicU64,
-    /// The addresses whose listener here takes connections over, a bit for each.
+    /// The addresses whose listener here takes connections over, a bit for each: a hint, the desk knows.
     open: AtomicU64,
-    /// Acceptors that wait for room on any core, by their address.
-    waiting: Mutex<Vec<(usize, Waker)>>,
+    desks: Mutex<Vec<Desk>>,
 }
+
+/// What was handed over to the listener of one address on one core.
+#[derive(Debug, Default)]
+struct Desk {
+    /// The number of the share that takes what lies here; the last one that came.
+    owner: Option<u64>,
+    waker: Option<Waker>,
+    connections: VecDeque<Connection>,
+}
+
+type Connection = (OwnedFd, Box<Counted>);
 
 /// What the cores have in common.
 #[derive(Debug)]
@@ -87,14 +90,34 @@ pub(crate) struct Group {
     /// Connections of a core at the most.
     max: usize,
     seats: Box<[Seat]>,
-    /// Acceptors that wait for room.
-    waiting: AtomicUsize,
+    /// Listeners come and go, because a supervisor watches over their loops; it keeps the sockets.
+    is_watched: bool,
+    /// The number of the next share.
+    next: AtomicU64,
+    /// Those in `waiting`.
+    waiters: AtomicUsize,
+    /// Acceptors that wait for room on any core, by the number of their share.
+    waiting: Mutex<Vec<(u64, Waker)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Group {
     pub(crate) fn new(cores: usize, policy: AcceptPolicy, max: usize) -> Arc<Self> {
+        Arc::new(Self::of(cores, policy, max, false))
+    }
+
+    /// For workers that are threads and come and go.
+    pub(crate) fn watched(cores: usize, policy: AcceptPolicy, max: usize) -> Arc<Self> {
+        Arc::new(Self::of(cores, policy, max, true))
+    }
+
+    fn of(cores: usize, policy: AcceptPolicy, max: usize, is_watched: bool) -> Self {
         let seats = (0..cores).map(|_| Seat::default()).collect();
-        Arc::new(Group { policy, max: max.max(1), seats, waiting: AtomicUsize::new(0) })
+        let (next, waiters, waiting) = Default::default();
+        Group { policy, max: max.max(1), seats, is_watched, next, waiters, waiting }
     }
 
     fn live(&self, core: usize) -> usize {
@@ -144,45 +167,119 @@ impl Group {
         self.wake_waiting();
     }
 
-    /// A core takes connections of an address over from now on.
-    fn open(&self, core: usize, address: usize) {
-        self.seats[core].open.fetch_or(bit_of(address), Ordering::SeqCst);
+    /// The desk of an address on a core.
+    fn desk<R>(&self, core: usize, address: usize, f: impl FnOnce(&mut Desk) -> R) -> R {
+        let mut desks = lock(&self.seats[core].desks);
+        if desks.len() <= address {
+            desks.resize_with(address + 1, Desk::default);
+        }
+        f(&mut desks[address])
+    }
+
+    /// A share takes connections of an address over on a core from now on, and what lies there.
+    fn open(&self, core: usize, address: usize, share: u64) {
+        let old = self.desk(core, address, |desk| {
+            desk.owner = Some(share);
+            // Under the lock, so that it says what the desk says. SeqCst: see `wait`.
+            self.seats[core].open.fetch_or(bit_of(address), Ordering::SeqCst);
+            desk.waker.take()
+        });
+        drop(old);
         self.wake_waiting();
     }
 
-    /// And not any more.
-    fn close(&self, core: usize, address: usize) {
-        self.seats[core].open.fetch_and(!bit_of(address), Ordering::SeqCst);
+    /// And not any more, unless another has come meanwhile. Gives what lies there.
+    fn close(&self, core: usize, address: usize, share: u64) -> VecDeque<Connection> {
+        let (old, left) = self.desk(core, address, |desk| {
+            if desk.owner != Some(share) {
+                return (None, VecDeque::new());
+            }
+            desk.owner = None;
+            self.seats[core].open.fetch_and(!bit_of(address), Ordering::SeqCst);
+            (desk.waker.take(), std::mem::take(&mut desk.connections))
+        });
+        drop(old);
+        left
+    }
+
+    /// Puts a connection on a desk, which is counted there.
+    ///
+    /// # Errors
+    ///
+    /// The connection, when nobody takes it over there.
+    fn hand_in(&self, core: usize, address: usize, connection: Connection) -> Result<(), Connection> {
+        let waker = self.desk(core, address, |desk| {
+            if desk.owner.is_none() {
+                return Err(connection);
+            }
+            desk.connections.push_back(connection);
+            Ok(desk.waker.take())
+        });
+        waker.map(|waker| waker.into_iter().for_each(Waker::wake))
+    }
+
+    /// What a listener leaves behind goes to another core; if none takes it over, it waits for the worker that will come.
+    fn find_another(self: &Arc<Self>, here: usize, address: usize, fd: OwnedFd) {
+        let others = (0..self.seats.len()).filter(|&core| core != here && self.is_open(core, address));
+        // Counted where it goes, also beyond the limit: it was let in.
+        let core = others.min_by_key(|&core| self.live(core)).unwrap_or(here);
+        let Err((fd, elsewhere)) = self.hand_in(core, address, (fd, self.count(core))) else { return };
+        if self.is_watched {
+            let connection = (fd, self.count(here));
+            drop(elsewhere);
+            // Should one have come meanwhile, it takes it like any other.
+            let waker = self.desk(here, address, |desk| {
+                desk.connections.push_back(connection);
+                desk.waker.take()
+            });
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Counts a connection at a core, whether it is full or not.
+    fn count(self: &Arc<Self>, core: usize) -> Box<Counted> {
+        self.seats[core].live.fetch_add(1, Ordering::SeqCst);
+        Box::new(Counted { group: Arc::clone(self), core })
     }
 
     /// There is room on some core.
     fn wake_waiting(&self) {
         // SeqCst, as the change before it and both in `wait`: either this sees who waits, or that sees the room.
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            for seat in &self.seats {
-                let wakers =
-                    std::mem::take(&mut *seat.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-                self.waiting.fetch_sub(wakers.len(), Ordering::SeqCst);
-                wakers.into_iter().for_each(|(_, waker)| waker.wake());
-            }
+        if self.waiters.load(Ordering::SeqCst) > 0 {
+            let mut waiting = lock(&self.waiting);
+            let wakers = std::mem::take(&mut *waiting);
+            self.waiters.store(0, Ordering::SeqCst);
+            drop(waiting);
+            wakers.into_iter().for_each(|(_, waker)| waker.wake());
         }
     }
 
-    /// The listener of an address waits for room on any core. True if there is some already.
-    fn wait(&self, here: usize, address: usize, waker: Waker) -> bool {
-        let mut waiting = self.seats[here].waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = match waiting.iter_mut().find(|(of, _)| *of == address) {
+    /// A share waits for room on any core. True if there is some already.
+    fn wait(&self, here: usize, address: usize, share: u64, waker: Waker) -> bool {
+        let mut waiting = lock(&self.waiting);
+        let old = match waiting.iter_mut().find(|(of, _)| *of == share) {
             Some((_, old)) => Some(std::mem::replace(old, waker)),
             None => {
-                // Under the lock, so that who takes it away has seen it counted.
-                self.waiting.fetch_add(1, Ordering::SeqCst);
-                waiting.push((address, waker));
+                waiting.push((share, waker));
+                self.waiters.store(waiting.len(), Ordering::SeqCst);
                 None
             }
         };
         drop(waiting);
         drop(old);
         !self.is_full(here, address)
+    }
+
+    /// It does not wait any more.
+    fn wait_no_more(&self, share: u64) {
+        if self.waiters.load(Ordering::SeqCst) > 0 {
+            let mut waiting = lock(&self.waiting);
+            let place = waiting.iter().position(|(of, _)| *of == share);
+            let old = place.map(|place| waiting.swap_remove(place));
+            self.waiters.store(waiting.len(), Ordering::SeqCst);
+            drop(waiting);
+            drop(old);
+        }
     }
 }
 
@@ -263,15 +360,21 @@ pub(crate) struct Counted {
 
 impl Counted {
     /// For a connection that has moved here: counted anew, at this core.
-    pub(super) fn moved(group: Arc<Group>) -> Option<Box<Self>> {
-        let core = mesh::try_port().map(|port| port.index()).filter(|&core| core < group.seats.len())?;
-        group.seats[core].live.fetch_add(1, Ordering::SeqCst);
+    pub(super) fn moved(group: &Arc<Group>) -> Option<Box<Self>> {
+        let seat = with_current(|shard| shard.and_then(|shard| shard.seat.get()));
+        let core = seat.filter(|&core| core < group.seats.len())?;
         group.seats[core].served.fetch_add(1, Ordering::Relaxed);
-        Some(Box::new(Counted { group, core }))
+        Some(group.count(core))
     }
 
     pub(super) fn group(&self) -> Arc<Group> {
         Arc::clone(&self.group)
+    }
+}
+
+impl fmt::Debug for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counted").field("core", &self.core).finish_non_exhaustive()
     }
 }
 
@@ -284,17 +387,17 @@ impl Drop for Counted {
 /// A listener's share in the group: what other cores have handed to it, and what it hands over.
 pub(crate) struct Share {
     group: Arc<Group>,
+    /// Distinguishes it from others of its core and address, which were there before it or come after it.
+    number: u64,
     core: usize,
     /// Which of the addresses it is: a connection is handed to the listener of the same one.
     address: usize,
     /// Whether it takes connections over.
     is_open: Cell<bool>,
-    handed: RefCell<VecDeque<(OwnedFd, Box<Counted>)>>,
+    /// What lay on its desk when it closed.
+    left: RefCell<VecDeque<Connection>>,
     /// One that was accepted here when the last place had just been taken.
     parked: Cell<Option<OwnedFd>>,
-    waker: Cell<Option<Waker>>,
-    /// Connections on their way to another core, which may come back.
-    travelling: Cell<usize>,
 }
 
 /// What becomes of a connection that was accepted here.
@@ -306,21 +409,17 @@ pub(super) enum Placed {
 }
 
 impl Share {
-    /// Enters a listener of this core. Its mesh must be the one that the group was made for.
+    /// Enters a listener of this core. It takes over what another one of the same core and address was given and did not take.
     pub(crate) fn enter(group: &Arc<Group>, core: usize, address: usize) -> Rc<Self> {
         let share = Rc::new(Share {
             group: Arc::clone(group),
+            number: group.next.fetch_add(1, Ordering::Relaxed),
             core,
             address,
             is_open: Cell::new(false),
-            handed: RefCell::default(),
+            left: RefCell::default(),
             parked: Cell::new(None),
-            waker: Cell::new(None),
-            travelling: Cell::new(0),
         });
-        if let Some(port) = mesh::try_port() {
-            port.shards.borrow_mut().insert(name(address), Rc::new(Rc::downgrade(&share)));
-        }
         share.open();
         share
     }
@@ -328,7 +427,7 @@ impl Share {
     /// Takes connections over from now on.
     pub(super) fn open(&self) {
         if !self.is_open.replace(true) {
-            self.group.open(self.core, self.address);
+            self.group.open(self.core, self.address, self.number);
         }
     }
 
@@ -339,31 +438,54 @@ impl Share {
 
     /// A connection that is served here without a choice.
     pub(super) fn keep(&self) -> Box<Counted> {
-        self.group.seats[self.core].live.fetch_add(1, Ordering::SeqCst);
-        self.served(self.counted(self.core))
+        self.served(self.group.count(self.core))
     }
 
-    /// Takes no more over. What is on its way goes back.
+    /// Takes no more over; what has come is still to be taken.
     pub(super) fn close(&self) {
         if self.is_open.replace(false) {
-            self.group.close(self.core, self.address);
+            self.left.borrow_mut().extend(self.group.close(self.core, self.address, self.number));
+            self.group.wait_no_more(self.number);
         }
     }
 
-    /// Whether the kernel chooses the listener by the receiving core.
+    /// Whether its listener is one of those that the kernel chooses from by the receiving core, and leaves them with its socket.
     pub(super) fn is_steered(&self) -> bool {
-        self.group.policy == AcceptPolicy::Steer
+        self.group.policy == AcceptPolicy::Steer && !self.group.is_watched
     }
 
-    /// The next connection that another core has handed over, or that came back.
-    pub(super) fn take(&self) -> Option<(OwnedFd, Box<Counted>)> {
-        let (fd, counted) = self.handed.borrow_mut().pop_front()?;
+    /// The next connection that another core has handed over; registers the task if there is none.
+    pub(super) fn poll_take(&self, cx: &Context<'_>) -> Poll<Connection> {
+        if let Some(left) = self.take_left() {
+            return Poll::Ready(left);
+        }
+        let new = cx.waker().clone();
+        let (taken, old) = self.group.desk(self.core, self.address, |desk| {
+            if desk.owner.is_none() {
+                // Who came after this one has left before it.
+                desk.owner = Some(self.number);
+                self.group.seats[self.core].open.fetch_or(bit_of(self.address), Ordering::SeqCst);
+            }
+            if desk.owner != Some(self.number) {
+                return (None, Some(new));
+            }
+            match desk.connections.pop_front() {
+                Some(connection) => (Some(connection), Some(new)),
+                None => (None, desk.waker.replace(new)),
+            }
+        });
+        // Without the lock: a waker may be anybody's.
+        drop(old);
+        match taken {
+            Some((fd, counted)) => Poll::Ready((fd, self.served(counted))),
+            None => Poll::Pending,
+        }
+    }
+
+    /// The next of those that lay there when it closed.
+    pub(super) fn take_left(&self) -> Option<Connection> {
+        let (fd, counted) = self.left.borrow_mut().pop_front()?;
         Some((fd, self.served(counted)))
-    }
-
-    /// For a connection that was entered at `core`.
-    fn counted(&self, core: usize) -> Box<Counted> {
-        Box::new(Counted { group: Arc::clone(&self.group), core })
     }
 
     fn served(&self, counted: Box<Counted>) -> Box<Counted> {
@@ -373,102 +495,45 @@ impl Share {
 
     /// Ready while there is room on some core; registers the task otherwise.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        let Share { group, core, address, .. } = self;
-        if !group.is_full(*core, *address) || group.wait(*core, *address, cx.waker().clone()) {
+        let Share { group, core, address, number, .. } = self;
+        if !group.is_full(*core, *address) || group.wait(*core, *address, *number, cx.waker().clone()) {
             return Poll::Ready(());
         }
         Poll::Pending
     }
 
-    /// The task to be woken when something is handed over, or comes back.
-    pub(super) fn register(&self, waker: &Waker) {
-        let old = self.waker.replace(Some(waker.clone()));
-        drop(old);
-    }
-
-    /// Whether connections may still come back.
-    pub(super) fn is_travelling(&self) -> bool {
-        self.travelling.get() > 0
-    }
-
     /// Finds a core for a connection that was accepted here.
-    pub(super) fn place(self: &Rc<Self>, fd: OwnedFd) -> Placed {
+    pub(super) fn place(&self, fd: OwnedFd) -> Placed {
         let Some(core) = self.group.choose(self.core, self.address) else {
             self.parked.set(Some(fd));
             return Placed::Parked;
         };
-        let counted = self.counted(core);
+        let counted = Box::new(Counted { group: Arc::clone(&self.group), core });
         if core == self.core {
             return Placed::Here(fd, self.served(counted));
         }
-        self.group.seats[self.core].handed_over.fetch_add(1, Ordering::Relaxed);
-        self.travelling.set(self.travelling.get() + 1);
-        let (share, address) = (Rc::clone(self), self.address);
-        // The count travels along: wherever the connection is lost, by the end of this loop, it is given up.
-        let parcel: Parcel = Arc::new(Mutex::new(Some((fd, counted))));
-        let arriving = Arc::clone(&parcel);
-        // Sent before there is a task that could be dropped.
-        let sent =
-            LetGo(Some(mesh::submit_to(core, move || async move { Self::hand_in(address, &arriving) })));
-        // Detached: it ends with the answer.
-        drop(crate::spawn(async move {
-            // Whatever the outcome is, what was not taken out is still there.
-            let _ = sent.await;
-            share.travelling.set(share.travelling.get() - 1);
-            if let Some((fd, elsewhere)) = take_out(&parcel) {
-                // It has stopped listening meanwhile, or its loop has ended: served where it was accepted.
-                drop(elsewhere);
-                share.group.seats[share.core].live.fetch_add(1, Ordering::SeqCst);
-                let counted = share.counted(share.core);
-                share.handed.borrow_mut().push_back((fd, counted));
+        match self.group.hand_in(core, self.address, (fd, counted)) {
+            Ok(()) => {
+                self.group.seats[self.core].handed_over.fetch_add(1, Ordering::Relaxed);
+                Placed::Elsewhere
             }
-            share.waker.take().into_iter().for_each(Waker::wake);
-        }));
-        Placed::Elsewhere
-    }
-
-    /// On the chosen core: into the hands of the listener of the same address, if there is one that takes it.
-    fn hand_in(address: usize, parcel: &Parcel) {
-        let entry = mesh::try_port().and_then(|port| port.shards.borrow().get(&name(address)).cloned());
-        let share = entry.and_then(|entry| entry.downcast_ref::<Weak<Share>>().and_then(Weak::upgrade));
-        let Some(share) = share.filter(|share| share.is_open.get()) else { return };
-        let Some(connection) = take_out(parcel) else { return };
-        share.handed.borrow_mut().push_back(connection);
-        share.waker.take().into_iter().for_each(Waker::wake);
-    }
-}
-
-/// A call that goes on when nobody waits for it any more: if this loop ends, the other one still has the connection.
-struct LetGo(Option<mesh::Call<()>>);
-
-impl Future for LetGo {
-    type Output = Result<(), crate::JoinError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let call = self.0.as_mut().expect("there until it is dropped");
-        let outcome = std::task::ready!(Pin::new(call).poll(cx));
-        self.0 = None;
-        Poll::Ready(outcome)
-    }
-}
-
-impl Drop for LetGo {
-    fn drop(&mut self) {
-        if let Some(call) = self.0.take() {
-            call.detach();
+            Err((fd, elsewhere)) => {
+                // It has stopped listening meanwhile.
+                let here = self.keep();
+                drop(elsewhere);
+                Placed::Here(fd, here)
+            }
         }
     }
-}
-
-/// Where a core keeps its listener of an address, beside the sharded values, which are counted from zero.
-fn name(address: usize) -> u64 {
-    u64::MAX - address as u64
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        // What nobody took is closed, and not counted any more.
         self.close();
+        let left = self.left.take().into_iter().map(|(fd, _counted)| fd);
+        for fd in left.chain(self.parked.take()) {
+            self.group.find_another(self.core, self.address, fd);
+        }
     }
 }
 
@@ -518,12 +583,12 @@ mod tests {
         group.seats[0].live.store(500, Ordering::SeqCst);
         assert_eq!(group.choose(0, 0), Some(0));
         // Nor who has closed this address and listens on others.
-        group.open(1, 1);
-        group.open(1, 2);
-        group.close(1, 1);
+        group.open(1, 1, 0);
+        group.open(1, 2, 1);
+        group.close(1, 1, 0);
         assert_eq!([0, 1, 2, 63, 64].map(|address| group.choose(0, address).unwrap()), [0, 0, 1, 0, 0]);
-        group.open(1, 63);
-        group.open(1, 64);
+        group.open(1, 63, 2);
+        group.open(1, 64, 3);
         assert_eq!([63, 64].map(|address| group.choose(0, address).unwrap()), [1, 0]);
     }
 
@@ -544,8 +609,8 @@ mod tests {
         // The other one has room and does not listen: to say that there is room would be asked forever.
         assert_eq!((group.is_full(0, 0), group.choose(0, 0)), (true, None));
         let count = Arc::new(Count::default());
-        assert!(!group.wait(0, 0, Waker::from(Arc::clone(&count))));
-        group.open(1, 0);
+        assert!(!group.wait(0, 0, 7, Waker::from(Arc::clone(&count))));
+        group.open(1, 0, 8);
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
         assert_eq!((group.is_full(0, 0), group.choose(0, 0)), (false, Some(1)));
     }
@@ -557,12 +622,105 @@ mod tests {
         let counts = [(); 2].map(|()| Arc::new(Count::default()));
         for _ in 0..3 {
             for (address, count) in counts.iter().enumerate() {
-                assert!(!group.wait(0, address, Waker::from(Arc::clone(count))));
+                assert!(!group.wait(0, address, address as u64, Waker::from(Arc::clone(count))));
             }
         }
         group.leave(0);
         assert_eq!(counts.map(|count| count.0.load(Ordering::Relaxed)), [1, 1]);
-        assert_eq!(group.waiting.load(Ordering::SeqCst), 0);
+        assert_eq!(group.waiters.load(Ordering::SeqCst), 0);
+    }
+
+    fn connection() -> OwnedFd {
+        std::os::unix::net::UnixStream::pair().unwrap().0.into()
+    }
+
+    /// Hands one connection over from core 0.
+    fn hand_over(group: &Arc<Group>) {
+        assert!(group.enter(1));
+        let counted = Box::new(Counted { group: Arc::clone(group), core: 1 });
+        group.hand_in(1, 0, (connection(), counted)).expect("core 1 is open");
+    }
+
+    fn taken(share: &Share, count: &Arc<Count>) -> usize {
+        let waker = Waker::from(Arc::clone(count));
+        let cx = Context::from_waker(&waker);
+        std::iter::from_fn(|| match share.poll_take(&cx) {
+            Poll::Ready((_, counted)) => Some(counted),
+            Poll::Pending => None,
+        })
+        .collect::<Vec<_>>()
+        .len()
+    }
+
+    #[test]
+    fn who_comes_later_takes_what_lies_there_and_who_was_there_before_nothing_more() {
+        let group = Group::watched(2, AcceptPolicy::Balance, 100);
+        let [old_woken, new_woken] = [(); 2].map(|()| Arc::new(Count::default()));
+        let old = Share::enter(&group, 1, 0);
+        assert_eq!(taken(&old, &old_woken), 0);
+        hand_over(&group);
+        assert_eq!(old_woken.0.load(Ordering::Relaxed), 1);
+        let new = Share::enter(&group, 1, 0);
+        assert_eq!((taken(&old, &old_woken), taken(&new, &new_woken)), (0, 1));
+        // The old one goes, and the new one is still found.
+        old.close();
+        assert!(old.take_left().is_none());
+        drop(old);
+        hand_over(&group);
+        assert_eq!(new_woken.0.load(Ordering::Relaxed), 1);
+        assert_eq!(taken(&new, &new_woken), 1);
+        assert_eq!(group.live(1), 0);
+    }
+
+    #[test]
+    fn a_worker_that_was_there_before_comes_back_into_its_rights() {
+        let group = Group::watched(2, AcceptPolicy::Balance, 100);
+        let woken = Arc::new(Count::default());
+        let old = Share::enter(&group, 1, 0);
+        // The new one dies at once.
+        drop(Share::enter(&group, 1, 0));
+        assert!(!group.is_open(1, 0));
+        assert_eq!(taken(&old, &woken), 0);
+        hand_over(&group);
+        assert_eq!((woken.0.load(Ordering::Relaxed), taken(&old, &woken)), (1, 1));
+    }
+
+    #[test]
+    fn what_a_listener_leaves_behind_finds_another_or_waits() {
+        let group = Group::watched(2, AcceptPolicy::Balance, 2);
+        let [first_woken, second_woken] = [(); 2].map(|()| Arc::new(Count::default()));
+        let first = Share::enter(&group, 0, 0);
+        assert_eq!(taken(&first, &first_woken), 0);
+        let second = Share::enter(&group, 1, 0);
+        hand_over(&group);
+        second.parked.set(Some(connection()));
+        drop(second);
+        assert_eq!((group.live(0), group.live(1), first_woken.0.load(Ordering::Relaxed)), (2, 0, 1));
+        assert_eq!(taken(&first, &first_woken), 2);
+        // Nobody is there: it waits, and is counted where it does.
+        drop(first);
+        let second = Share::enter(&group, 1, 0);
+        hand_over(&group);
+        drop(second);
+        assert_eq!((group.live(0), group.live(1)), (0, 1));
+        assert_eq!(taken(&Share::enter(&group, 1, 0), &second_woken), 1);
+        // Without a supervisor nobody will come.
+        let group = Group::new(2, AcceptPolicy::Balance, 2);
+        let second = Share::enter(&group, 1, 0);
+        hand_over(&group);
+        drop(second);
+        assert_eq!((group.live(1), Arc::strong_count(&group)), (0, 1));
+    }
+
+    #[test]
+    fn what_lay_there_when_it_closed_is_the_rest() {
+        let group = Group::new(2, AcceptPolicy::Balance, 2);
+        let share = Share::enter(&group, 1, 0);
+        hand_over(&group);
+        share.close();
+        assert!(group.hand_in(1, 0, (connection(), group.count(1))).is_err());
+        assert!(share.take_left().is_some());
+        assert!(share.take_left().is_none());
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Departed {
     #[track_caller]
     pub fn arrive(self) -> (TcpStream, Vec<u8>) {
         let mut stream = TcpStream::from_fd(current(), self.fd);
-        if let Some(counted) = self.group.and_then(Counted::moved) {
+        if let Some(counted) = self.group.as_ref().and_then(Counted::moved) {
             stream = stream.counted(counted);
         }
         (stream, self.received)

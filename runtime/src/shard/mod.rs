@@ -104,6 +104,8 @@ pub(crate) struct Shard {
     messages: RefCell<Vec<Message>>,
     /// The other cores; empty for a loop that is alone.
     port: OnceCell<Rc<Port>>,
+    /// Where connections that come from another core are counted.
+    pub(crate) seat: Cell<Option<usize>>,
     /// Polls so far when the last turn ended.
     polls_before: Cell<u64>,
 }
@@ -159,6 +161,7 @@ impl Shard {
             turns: Cell::new(0),
             messages: RefCell::default(),
             port: OnceCell::new(),
+            seat: Cell::new(None),
             polls_before: Cell::new(0),
         }))
     }

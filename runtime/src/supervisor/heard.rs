@@ -29,6 +29,9 @@ impl Heard {
             SignalKind::hangup(),
             SignalKind::user_defined2(),
             SignalKind::user_defined1(),
+            // Of whoever started this process it may be ignored, and then the kernel would reap children by itself (wait(2)):
+            // nobody would know how they ended, and their numbers could be somebody else's.
+            SignalKind::child(),
         ];
         let signals = kinds.into_iter().map(|kind| {
             let mark = Mark::default();

@@ -41,7 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::metrics::Board;
-use crate::net::AcceptPolicy;
+use crate::net::{AcceptPolicy, Connections, Group};
 use crate::readiness::Readiness;
 use crate::runtime::{Builder, Core};
 use crate::signal::Signal;
@@ -79,6 +79,9 @@ pub struct Started {
     pub readiness: Readiness,
     /// The counters of all workers. A worker that takes another's place has a row of its own.
     pub board: Board,
+    /// How connections are spread over the cores; with [`Workers::Threads`]. An old worker's count there with those of the new
+    /// one.
+    pub connections: Option<Connections>,
 }
 
 /// Why a supervised program has come to its end.
@@ -211,9 +214,11 @@ impl Builder {
     ///     .unwrap();
     /// ```
     ///
-    /// Workers have no mesh ([`submit_to`](crate::mesh::submit_to)): its places are taken once, and workers come and go. So
-    /// accepting by [balance](AcceptPolicy::Balance) and [`connections_max`](Self::connections_max) are refused here. Counters
-    /// of all workers are on one board ([`Started::board`]).
+    /// Workers have no mesh ([`submit_to`](crate::mesh::submit_to)): its places are taken once, and workers come and go. Threads
+    /// hand connections to each other all the same ([balance](AcceptPolicy::Balance),
+    /// [`connections_max`](Self::connections_max), [`Started::connections`]): what is on its way to one that ends or panics goes to
+    /// another, and a worker's successor is counted together with it. Processes do not; there both are refused. Counters of all
+    /// workers are on one board ([`Started::board`]).
     ///
     /// # Errors
     ///
@@ -238,7 +243,7 @@ impl Builder {
             Role::First { activated } => (activated, Vec::new(), None),
             Role::Successor { link, sockets } => (Vec::new(), sockets, Some(link)),
         };
-        self.refuse_what_needs_a_mesh()?;
+        self.refuse_what_processes_cannot()?;
         // First of all: from here on no signal ends the process by itself.
         let heard = Heard::catch()?;
         let cores = self.chosen_cores()?;
@@ -263,6 +268,7 @@ impl Builder {
             (Workers::Processes, board) if board.rows().is_none() => Board::shared(rows::needed(slots))?,
             (_, board) => board.clone(),
         };
+        let group = Group::watched(slots, self.accept, self.connections_max.unwrap_or(usize::MAX));
         let started = Started {
             addresses: sockets.addresses(),
             beside: sockets.beside().map(|(_, bound)| bound),
@@ -270,10 +276,11 @@ impl Builder {
             capabilities: None,
             readiness: Readiness::default(),
             board: board.clone(),
+            connections: (mode == Workers::Threads).then(|| Connections::new(Arc::clone(&group))),
         };
         let start = match mode {
             Workers::Processes => start::processes(&sockets, &started),
-            Workers::Threads => start::threads(&sockets, &started, &self.settings, Arc::new(makers)),
+            Workers::Threads => start::threads(&sockets, &started, &self.settings, &group, Arc::new(makers)),
         };
         let (delay, limit) = (self.supervision.drain_delay, self.supervision.drain_limit);
         let plan = plan::Plan::new(slots, beside.is_some(), mode == Workers::Processes, delay, limit);
@@ -281,19 +288,19 @@ impl Builder {
         Watch::new(plan, heard, start, rows, sockets, started, predecessor)?.run(on_ready)
     }
 
-    /// Connections are handed from core to core by the mesh, whose places are taken for ever; workers come and go.
-    fn refuse_what_needs_a_mesh(&self) -> io::Result<()> {
+    /// Connections are handed from core to core within one process.
+    fn refuse_what_processes_cannot(&self) -> io::Result<()> {
         let refuse = |what: &str| {
             let text = format!(
-                "{what} needs cores that hand connections to each other, which workers that are watched over do not: \
-                 leave it out, or do without a supervisor"
+                "{what} needs cores that hand connections to each other, which processes do not: let the workers be threads, \
+                 or leave it out"
             );
             Err(io::Error::new(io::ErrorKind::InvalidInput, text))
         };
-        match (self.accept, self.connections_max) {
-            (AcceptPolicy::Balance, _) => refuse("accepting by balance"),
-            (_, Some(_)) => refuse("a limit of connections for each core"),
-            (AcceptPolicy::Reuseport | AcceptPolicy::Steer, None) => Ok(()),
+        match (self.supervision.workers, self.accept, self.connections_max) {
+            (Workers::Processes, AcceptPolicy::Balance, _) => refuse("accepting by balance"),
+            (Workers::Processes, _, Some(_)) => refuse("a limit of connections for each core"),
+            _ => Ok(()),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::process::{Child, Command, ExitStatus};
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::sockopt;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid};
 
 use super::inherit::{SUCCESSOR, SuccessorWords, WORKER, WorkerWords};
 
@@ -110,7 +110,7 @@ fn start(
     unsafe { command.pre_exec(keep) };
     let child = command.spawn()?;
     let pid = Pid::from_child(&child);
-    // It cannot be gone before it is reaped, so the number is its own.
+    // It cannot be gone before it is reaped, because SIGCHLD is not ignored (`heard`); so the number is its own.
     match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => Ok((Process { child, pidfd }, link)),
         Err(errno) => {
@@ -141,6 +141,27 @@ impl Process {
     pub(super) fn send(&self, signal: Signal) {
         // Fails only if it has ended, which is seen by itself.
         let _ = pidfd_send_signal(&self.pidfd, signal);
+    }
+}
+
+/// Reaps children that this process did not start but was given, when it is the first of its container: they have ended, and
+/// nobody else can ask how. Those of `own` are left to whoever waits for them; behind one of those that has ended just now the
+/// others are found when SIGCHLD tells of it.
+pub(super) fn reap_strangers(own: &[u32]) {
+    loop {
+        // SAFETY: zero bytes are a siginfo_t, which is numbers and addresses that nobody follows.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: it writes to `info`, which lives through the call.
+        let result = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) };
+        // SAFETY: waitid(2) fills this field in, or leaves it zero when nobody has ended.
+        let pid = unsafe { info.si_pid() };
+        if result != 0 || pid <= 0 || own.contains(&pid.unsigned_abs()) {
+            return;
+        }
+        if waitpid(Pid::from_raw(pid), WaitOptions::NOHANG).is_err() {
+            return;
+        }
     }
 }
 

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use super::body::Body;
 use super::sockets::Sockets;
 use super::watch::Start;
-use super::worker::{self, Makers};
+use super::worker::{self, Common, Makers};
 use super::{Started, process};
+use crate::net::Group;
 use crate::runtime::Core;
 use crate::shard::ShardSettings;
 
@@ -39,19 +40,20 @@ pub(super) fn threads<M, F>(
     sockets: &Rc<Sockets>,
     started: &Started,
     settings: &ShardSettings,
+    group: &Arc<Group>,
     makers: Arc<Makers<M>>,
 ) -> Start
 where
     M: Fn(Core) -> F + Send + Sync + 'static,
     F: Future<Output = ()>,
 {
-    let (sockets, cores, board) = (Rc::clone(sockets), started.cores.clone(), started.board.clone());
-    let (settings, readiness) = (settings.clone(), started.readiness.clone());
+    let (sockets, cores, settings) = (Rc::clone(sockets), started.cores.clone(), settings.clone());
+    let (board, readiness) = (started.board.clone(), started.readiness.clone());
+    let common = Common { board, readiness, group: Arc::clone(group) };
     Box::new(move |slot, row| {
         let (core, listeners) = of_slot(&sockets, &cores, slot);
         let listeners = listeners.into_iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
-        let (part, settings) =
-            worker::part(slot, core, listeners, &settings, board.clone(), row, readiness.clone());
+        let (part, settings) = worker::part(slot, core, listeners, &settings, row, common.clone());
         let (thread, link) = worker::start_thread(part, settings, Arc::clone(&makers))?;
         Ok((Body::Thread(thread), link))
     })

@@ -61,6 +61,8 @@ pub(super) struct Watch {
     /// Who is to be told that this one is ready.
     predecessor: Option<Link>,
     actions: VecDeque<Action>,
+    /// SIGCHLD has come.
+    has_children_to_reap: bool,
     ended: Option<Ended>,
     failure: Option<io::Error>,
 }
@@ -86,6 +88,7 @@ impl Watch {
             successor: None,
             predecessor: predecessor.map(Link::new).transpose()?,
             actions: VecDeque::new(),
+            has_children_to_reap: false,
             ended: None,
             failure: None,
         })
@@ -120,6 +123,7 @@ impl Watch {
             self.hear();
             self.look_at_workers();
             self.look_at_successor();
+            self.reap_strangers();
             let now = Instant::now();
             self.actions.extend(self.plan.tick(now));
             if self.manager.tick(now, &self.plan.serving()) {
@@ -196,9 +200,15 @@ impl Watch {
                     self.actions.extend(self.plan.roll(now));
                 } else {
                     say("SIGHUP: not now: there is a change under way");
+                    // The manager waits for both words; the second one comes at the end of that change.
+                    if !self.plan.is_ending() {
+                        self.manager.reloading();
+                    }
                 }
             } else if kind == SignalKind::user_defined2() {
                 self.start_successor(now);
+            } else if kind == SignalKind::child() {
+                self.has_children_to_reap = true;
             } else {
                 let ready = self.workers.values().filter(|worker| worker.is_ready);
                 ready.filter_map(Worker::process).for_each(|process| process.send(Raw::USR1));
@@ -341,6 +351,19 @@ impl Watch {
                 self.failure = end.failure;
             }
             self.actions.extend(self.plan.ended(id, now));
+        }
+    }
+
+    /// The first process of a container inherits children whose parents have ended, and must reap them. In threads mode the
+    /// children may be those of the program, which wants to know how they ended itself.
+    fn reap_strangers(&mut self) {
+        let has_processes = self.started.connections.is_none();
+        if std::mem::take(&mut self.has_children_to_reap) && has_processes {
+            // Those of its own have been looked at since the signal came: who has ended later sends another one.
+            let workers = self.workers.values().filter_map(Worker::process);
+            let own: Vec<u32> =
+                workers.chain(self.successor.iter().map(|it| &it.process)).map(Process::id).collect();
+            process::reap_strangers(&own);
         }
     }
 

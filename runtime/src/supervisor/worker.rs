@@ -14,7 +14,7 @@ use super::link::{self, FINISHED, LEAVING, PING, PONG};
 use super::plan::Order;
 use super::watch::say;
 use crate::metrics::Board;
-use crate::net::UnixStream;
+use crate::net::{AcceptPolicy, Group, UnixStream};
 use crate::readiness::{Readiness, ReadinessState};
 use crate::runtime::{Core, pin_and_make};
 use crate::shard::ShardSettings;
@@ -94,7 +94,7 @@ pub(super) struct Makers<M> {
 ///
 /// # Errors
 ///
-/// As [`Builder::start`](crate::Builder::start) for one core.
+/// As [`Builder::start`](crate::Builder::start) for one core, and what sigaction(2) says.
 fn run<M, F>(
     part: Part,
     link: std::os::unix::net::UnixStream,
@@ -110,6 +110,9 @@ where
     let shard = Rc::clone(runtime.shard());
     let capabilities = *shard.io.borrow().driver.capabilities();
     let told = part.told();
+    if let Part::Core(core) = &part {
+        shard.seat.set(Some(core.index()));
+    }
     let main = async move {
         let link = Rc::new(UnixStream::from_std(link)?);
         if is_process {
@@ -139,13 +142,13 @@ where
             }
         }
         if !told.stop.is_set() {
-            link.write_all(&[FINISHED]).await?;
+            // The supervisor may be gone before the last word; that is no failure of this worker. An error is kept by the flush.
+            let _ = link.write_all(&[FINISHED]).await;
         }
-        link.flush().await
+        let _ = link.flush().await;
+        Ok(())
     };
-    // The supervisor may be gone before the last word; that is no failure of this worker.
-    let _: io::Result<()> = shard.block_on(main, makers.location);
-    Ok(())
+    shard.block_on(main, makers.location)
 }
 
 /// See [`LOOKS`].
@@ -185,7 +188,7 @@ async fn obey_all(link: Rc<UnixStream>, ready: Vec<u8>, told: Told) {
 ///
 /// # Errors
 ///
-/// As [`run`], and what sigaction(2) says.
+/// As [`run`].
 pub(super) fn run_process<M, F>(
     worker: inherit::Worker,
     settings: &ShardSettings,
@@ -212,8 +215,19 @@ where
     }
     let inherit::Worker { link, slot, core, board, row, listeners } = worker;
     let board = board.unwrap_or_else(Board::nobody);
-    let (part, settings) = part(slot, core, listeners, settings, board, row, Readiness::default());
+    // Alone: connections cannot be handed to another process.
+    let group = Group::new(slot + 1, AcceptPolicy::default(), usize::MAX);
+    let common = Common { board, readiness: Readiness::default(), group };
+    let (part, settings) = part(slot, core, listeners, settings, row, common);
     run(part, link, &settings, true, makers)
+}
+
+/// What the workers of a process have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Common {
+    pub(super) board: Board,
+    pub(super) readiness: Readiness,
+    pub(super) group: Arc<Group>,
 }
 
 /// The part of a slot, and the settings of its loop.
@@ -222,9 +236,8 @@ pub(super) fn part(
     core: Option<usize>,
     listeners: Vec<std::net::TcpListener>,
     settings: &ShardSettings,
-    board: Board,
     row: Option<usize>,
-    readiness: Readiness,
+    Common { board, readiness, group }: Common,
 ) -> (Part, ShardSettings) {
     let Some(core) = core else {
         let listener = listeners.into_iter().next();
@@ -235,7 +248,7 @@ pub(super) fn part(
     settings.row = row.unwrap_or(0);
     // A process's own board has no rows to be given out: it makes them.
     settings.board = if row.is_some() || board.rows().is_none() { board } else { Board::nobody() };
-    (Part::Core(Core::new(slot, core, listeners, readiness)), settings)
+    (Part::Core(Core::new(slot, core, listeners, readiness, group)), settings)
 }
 
 /// A worker that is a thread of this process.

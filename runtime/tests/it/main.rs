@@ -24,6 +24,7 @@ mod resolve;
 mod send_file;
 mod shutdown;
 mod signal;
+mod supervised;
 mod support;
 mod sync;
 mod task;

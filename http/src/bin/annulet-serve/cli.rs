@@ -34,12 +34,12 @@ pub(crate) struct Options {
     pub(crate) placement: Option<Policy>,
 
     /// Which core serves a new connection: "reuseport" as the kernel spreads them, "steer" the one that received its first packet,
-    /// "balance" the one with the fewest.
+    /// "balance" the one with the fewest; not with --workers processes.
     #[arg(long, value_name = "POLICY", default_value = "reuseport")]
     pub(crate) accept: AcceptPolicy,
 
     /// Connections that one core serves at the most. Beyond it hands them to others; when all are full, clients wait to be
-    /// accepted. Without it only --connections counts, which answers 503.
+    /// accepted. Without it only --connections counts, which answers 503. Not with --workers processes.
     #[arg(long, value_name = "COUNT")]
     pub(crate) connections_max: Option<usize>,
 

@@ -3,13 +3,13 @@
 
 mod cli;
 mod limits;
+mod log;
 mod operations;
 mod pages;
 #[cfg(feature = "tls")]
 mod tls;
 mod watched;
 
-use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use annulet::net::{AcceptPolicy, TcpListener};
+use annulet::net::{AcceptPolicy, Connections, TcpListener};
 use annulet::placement::Plan;
 use annulet::signal::Termination;
 use annulet::{Builder, Core};
@@ -68,7 +68,7 @@ fn run(options: &Options) -> io::Result<()> {
     let cut_here = cut.clone();
     let limits = options.limits.limits();
     let files = options.dir.as_deref().map(open_dir).transpose()?;
-    let log = options.access_log.as_deref().map(open_log).transpose()?;
+    let log = options.access_log.as_deref().map(log::open).transpose()?;
     let format = options.access_log_format;
     #[cfg(feature = "tls")]
     let acceptor = options.tls.acceptor()?;
@@ -107,16 +107,21 @@ fn run(options: &Options) -> io::Result<()> {
     let connections = loops.connections();
     loops.stop();
     loops.join()?;
-    if options.accept != AcceptPolicy::Reuseport || options.connections_max.is_some() {
-        let (served, handed_over) = (connections.served(), connections.handed_over());
-        eprintln!("annulet-serve: connections per core: served {served:?}, handed over {handed_over:?}");
-    }
+    tell_spread(options, &connections);
     match cut.load(Ordering::Relaxed) {
         0 => {}
         1 => eprintln!("annulet-serve: 1 connection cut after {drain:?}"),
         count => eprintln!("annulet-serve: {count} connections cut after {drain:?}"),
     }
     Ok(())
+}
+
+/// How connections were spread, for those who have asked for something special.
+fn tell_spread(options: &Options, connections: &Connections) {
+    if options.accept != AcceptPolicy::Reuseport || options.connections_max.is_some() {
+        let (served, handed_over) = (connections.served(), connections.handed_over());
+        eprintln!("annulet-serve: connections per core: served {served:?}, handed over {handed_over:?}");
+    }
 }
 
 /// The cores, as --cores or --placement have it, and within the CPU quota where neither names them.
@@ -153,13 +158,6 @@ impl Placed {
 fn open_dir(dir: &Path) -> io::Result<ServeDir> {
     ServeDir::new(dir)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot serve {}: {error}", dir.display())))
-}
-
-/// To append, so that the lines of all cores stay whole.
-fn open_log(path: &Path) -> io::Result<Arc<File>> {
-    let file = File::options().append(true).create(true).open(path);
-    file.map(Arc::new)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display())))
 }
 
 #[cfg(feature = "tls")]

@@ -1,9 +1,7 @@
 //! `--workers`: the same server with its workers watched over, see [`annulet::Builder::supervise`].
 use std::io::{self, Write};
 use std::sync::Arc;
-#[cfg(feature = "tls")]
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use annulet::signal::{SignalKind, dump_tasks_on};
@@ -11,7 +9,8 @@ use annulet::{Builder, Core, Started, Workers};
 use annulet_http::{AccessLog, Server};
 
 use crate::cli::Options;
-use crate::{Acceptor, DEFAULT_ADDRESS, accept, open_dir, open_log, operations, pages, place};
+use crate::log::Log;
+use crate::{Acceptor, DEFAULT_ADDRESS, accept, open_dir, operations, pages, place, tell_spread};
 
 /// Serves until a signal ends it. In a worker process: until the supervisor does.
 pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
@@ -41,7 +40,8 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
     let cut_here = cut.clone();
     let limits = options.limits.limits();
     let files = options.dir.as_deref().map(open_dir).transpose()?;
-    let log = options.access_log.as_deref().map(open_log).transpose()?;
+    let user = options.user.as_deref();
+    let log = options.access_log.as_deref().map(|path| Log::open_for(path, user)).transpose()?;
     let format = options.access_log_format;
     #[cfg(feature = "tls")]
     let acceptor = options.tls.acceptor()?;
@@ -50,31 +50,34 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     let operations = options.operations.clone();
     operations.check(acceptor.is_some())?;
-    #[cfg(feature = "tls")]
     let has_served = AtomicBool::new(false);
     let make = move |core: Core| {
-        // Of threads that share it the first of a new generation. A process has read it when it began.
-        #[cfg(feature = "tls")]
-        if let Some(acceptor) = acceptor.as_ref().filter(|_| core.index() == 0)
-            && has_served.swap(true, Ordering::Relaxed)
-        {
-            crate::tls::reload(acceptor);
+        // Of threads that share them the first of a new generation. A process has read and opened them when it began.
+        if core.index() == 0 && has_served.swap(true, Ordering::Relaxed) {
+            log.as_ref().into_iter().for_each(Log::reopen);
+            #[cfg(feature = "tls")]
+            acceptor.as_ref().into_iter().for_each(crate::tls::reload);
         }
         let server = Server::with_limits(pages::site(delay, files.clone()), limits.clone());
         let mut server = operations.with_clients(server);
-        if let Some(file) = &log {
-            server = server.with_access_log(AccessLog::new(file.clone(), format));
+        if let Some(log) = &log {
+            server = server.with_access_log(AccessLog::new(log.file(), format));
         }
         // One dump prints the tasks of all loops of its process.
         let dumps = workers == Workers::Processes || core.index() == 0;
         serve(core, server, acceptor.clone(), patience, dumps, cut_here.clone())
     };
+    let mut connections = None;
     let greet = |started: &Started| {
         options.operations.warn_of_admin();
         placed.tell();
         greet(started, scheme, &descriptors);
+        connections.clone_from(&started.connections);
     };
     builder.supervise(greet, make)?;
+    if let Some(connections) = connections {
+        tell_spread(options, &connections);
+    }
     // Of all threads, or of the one worker that this process is.
     match cut.load(Ordering::Relaxed) {
         0 => {}
