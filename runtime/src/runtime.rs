@@ -328,6 +328,7 @@ impl Builder {
         for (index, (&core, listeners)) in cores.iter().zip(listeners).enumerate() {
             let (make, started, mut settings) = (Arc::clone(&make), started.clone(), self.settings.clone());
             settings.row += index;
+            settings.ring.rings_others = cores.len() > 1;
             let alone = Core::new(index, core, listeners, readiness.clone(), Arc::clone(&group));
             let core = Core { stop: stop.clone(), red: stop.clone(), ..alone };
             let pin_to = (!self.is_unpinned).then_some(core.core);

@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Alarm = 6,
     /// The receiving side of a datagram socket.
     Datagram = 7,
+    /// A message to the ring of another loop.
+    Ring = 8,
 }
 
 /// Kind, generation and slot in the 64 bits that io_uring carries as `user_data`: 4 + 28 + 32 bits.
@@ -69,6 +71,7 @@ impl Key {
             5 => Kind::Doorbell,
             6 => Kind::Alarm,
             7 => Kind::Datagram,
+            8 => Kind::Ring,
             _ => Kind::Ignored,
         }
     }
@@ -91,7 +94,7 @@ mod tests {
     #[test]
     fn a_key_comes_back_as_it_went_in() {
         use Kind::*;
-        for kind in [Op, Receive, Send, Accept, Doorbell, Alarm, Datagram] {
+        for kind in [Op, Receive, Send, Accept, Doorbell, Alarm, Datagram, Ring] {
             for (slot, generation) in [(0, 0), (7, 3), (u32::MAX, GENERATION_MASK)] {
                 let key = Key::from_bits(Key::new(kind, slot, generation).bits());
                 assert_eq!((key.kind(), key.slot(), key.generation()), (kind, slot, generation));

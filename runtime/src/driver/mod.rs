@@ -13,7 +13,7 @@ mod key;
 pub(crate) mod uring;
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 pub(crate) use key::{GENERATION_MASK, Key, Kind};
 pub(crate) use uring::{Capabilities, Settings};
@@ -70,6 +70,10 @@ pub(crate) enum Op {
     WaitChild { pidfd: RawFd, info: *mut libc::siginfo_t },
     /// Wait for readiness (poll(2) bits), once or again and again.
     Poll { fd: RawFd, events: u32, multishot: bool },
+    /// End the sleep of the loop whose ring this is, with an event under [`Key::IGNORED`] there; where
+    /// [`Feature::MsgRing`](uring::Feature::MsgRing) is. Tried while it is submitted. No event here means that it went well, as
+    /// for [`Op::SendNow`].
+    Ring { fd: RawFd },
     /// Answer at a time, in nanoseconds of CLOCK_MONOTONIC.
     Alarm { deadline: u64 },
     /// Close a descriptor.
@@ -182,6 +186,21 @@ impl Driver {
     pub(crate) fn has_work(&mut self) -> bool {
         match self {
             Driver::Uring(uring) => uring.has_work(),
+        }
+    }
+
+    /// Whether the next [`wait`](Self::wait) is likely to hand over at once what is pushed now.
+    #[inline]
+    pub(crate) fn is_prompt(&self) -> bool {
+        match self {
+            Driver::Uring(uring) => uring.is_prompt(),
+        }
+    }
+
+    /// The descriptor of the ring, for others to ring it; none where the kernel or the mask has no [`Op::Ring`].
+    pub(crate) fn bell(&self) -> Option<OwnedFd> {
+        match self {
+            Driver::Uring(uring) => uring.bell(),
         }
     }
 

@@ -141,19 +141,24 @@ impl<M: Message, D: Doorbell> Inbox<M, D> {
     /// several owners.
     #[inline]
     pub(crate) fn nudge_behind_fence(&self) {
-        // A plain look first: while the owner is awake its cache line stays where it is.
-        if self.state.load(Ordering::Relaxed) == SLEEPING {
-            self.ring();
+        if self.is_to_be_rung_behind_fence() {
+            self.doorbell.ring();
         }
     }
 
+    /// As [`nudge_behind_fence`](Self::nudge_behind_fence), but leaves the ringing to the caller: if true, nobody else will, and the
+    /// owner sleeps until the caller has.
+    #[inline]
+    #[must_use]
+    pub(crate) fn is_to_be_rung_behind_fence(&self) -> bool {
+        // A plain look first: while the owner is awake its cache line stays where it is.
+        self.state.load(Ordering::Relaxed) == SLEEPING && self.win_ring()
+    }
+
     #[cold]
-    fn ring(&self) {
+    fn win_ring(&self) -> bool {
         // Relaxed: one variable, and it carries no data. Who wins rings, so that there is one ring a sleep.
-        let won = self.state.compare_exchange(SLEEPING, RUNG, Ordering::Relaxed, Ordering::Relaxed);
-        if won.is_ok() {
-            self.doorbell.ring();
-        }
+        self.state.compare_exchange(SLEEPING, RUNG, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Owner: whether there are messages. As cheap as reading a field while there are none.

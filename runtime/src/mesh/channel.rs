@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use super::lobby::{Lobby, Peer};
+use super::lobby::{Lobby, Peer, Ring};
 use super::port::{Port, Side};
 use super::ring::{Consumer, Observer, Producer, Refused, ring};
 use crate::shard::{Shard, with_current};
@@ -86,7 +86,7 @@ fn poll_share(cx: &mut Context<'_>) -> Poll<()> {
         if polled.is_pending()
             && let Some(port) = shard.port()
         {
-            port.ring();
+            port.ring_now();
         }
         polled
     })
@@ -172,9 +172,9 @@ impl<T> Side for Sending<T> {
                 .is_some_and(|producer| producer.is_gone() || producer.consumed() != self.freed.get())
     }
 
-    fn ring_behind_fence(&self) {
+    fn ring_behind_fence(&self, ring: Ring<'_>) {
         if self.pushed.replace(false) {
-            self.peer.borrow_mut().nudge_behind_fence();
+            self.peer.borrow_mut().nudge_behind_fence(ring);
         }
     }
 }
@@ -313,10 +313,10 @@ impl<T> Side for Receiving<T> {
         self.waits.get() && (self.queue.has_items() || self.queue.is_producer_gone())
     }
 
-    fn ring_behind_fence(&self) {
+    fn ring_behind_fence(&self, ring: Ring<'_>) {
         let consumed = self.queue.consumed();
         if consumed != self.rung_for.replace(consumed) && self.queue.is_waited_for() {
-            self.peer.borrow_mut().nudge_behind_fence();
+            self.peer.borrow_mut().nudge_behind_fence(ring);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::call::Parcel;
 use super::ring::{Consumer, Producer, ring};
+use crate::executor::inbox::Doorbell as _;
 use crate::shard::{Message, Remote};
 
 /// Parcels from one core to another that the receiver has not looked at; beyond it they wait at the sender.
@@ -128,6 +129,14 @@ impl Lobby {
     }
 }
 
+/// How a loop that sleeps is rung.
+pub(super) type Ring<'a> = &'a mut dyn FnMut(&Arc<Remote>);
+
+/// By a system call of its own.
+pub(super) fn ring_now(remote: &Arc<Remote>) {
+    remote.inbox.doorbell().ring();
+}
+
 /// How to wake the loop of another core, if it sleeps.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -142,22 +151,25 @@ impl Peer {
         Peer { lobby: Arc::clone(lobby), core, remote: None }
     }
 
-    /// Rings if the loop sleeps. The caller has made a sequentially consistent fence since it wrote what is to be found.
+    /// Lets `ring` ring if the loop sleeps. The caller has made a sequentially consistent fence since it wrote what is to be
+    /// found.
     #[inline]
-    pub(super) fn nudge_behind_fence(&mut self) {
+    pub(super) fn nudge_behind_fence(&mut self, ring: Ring<'_>) {
         if self.remote.is_none() {
             // One that has not begun looks at its queues before its first sleep.
             self.remote = self.lobby.remote(self.core);
         }
-        if let Some(remote) = &self.remote {
-            remote.inbox.nudge_behind_fence();
+        if let Some(remote) = &self.remote
+            && remote.inbox.is_to_be_rung_behind_fence()
+        {
+            ring(remote);
         }
     }
 
-    /// The same with a fence.
+    /// The same with a fence, and at once.
     pub(super) fn nudge(&mut self) {
         crate::sync_shim::fence(crate::sync_shim::Ordering::SeqCst);
-        self.nudge_behind_fence();
+        self.nudge_behind_fence(&mut ring_now);
     }
 }
 

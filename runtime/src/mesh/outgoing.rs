@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use super::call::{Job, Parcel, Ticket};
-use super::lobby::Peer;
+use super::lobby::{Peer, Ring};
 use super::ring::{Producer, Refused};
 use crate::panics::drop_quietly;
 use crate::shard::TimeHold;
@@ -140,9 +140,9 @@ impl Outgoing {
 
     /// Rings, if something was sent since the last time. The caller has made a sequentially consistent fence since.
     #[inline]
-    pub(super) fn ring_behind_fence(&mut self) {
+    pub(super) fn ring_behind_fence(&mut self, ring: Ring<'_>) {
         if mem::take(&mut self.pushed) {
-            self.peer.nudge_behind_fence();
+            self.peer.nudge_behind_fence(ring);
         }
     }
 

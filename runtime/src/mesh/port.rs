@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::call::{Job, Parcel, State, Ticket};
-use super::lobby::{Ended, Lobby, Membership, News, Peer};
+use super::lobby::{Ended, Lobby, Membership, News, Peer, Ring, ring_now};
 use super::outgoing::{Abandoned, CALLS_MAX, Finished, Leftovers, Outgoing};
 use super::ring::Consumer;
 use crate::panics::drop_quietly;
@@ -36,7 +36,7 @@ pub(super) trait Side {
     fn is_due(&self) -> bool;
 
     /// Rings the other end, if this one did something that it waits for. Behind a sequentially consistent fence.
-    fn ring_behind_fence(&self);
+    fn ring_behind_fence(&self, ring: Ring<'_>);
 
     /// A receiving end waits for values.
     fn wait(&self, _waker: Waker) {}
@@ -223,22 +223,31 @@ impl Port {
         }
     }
 
-    /// Behind the tasks, before anything else of the turn: rings the sleepers among those that something was sent
-    /// to, or whose queue has room again.
+    /// Behind the tasks, before anything else of the turn: lets `ring` ring the sleepers among those that something was sent
+    /// to, or whose queue has room again. Nobody else will: they sleep until it has.
     #[inline]
-    pub(crate) fn ring(&self) {
-        if !self.touched.replace(false) {
-            return;
+    pub(crate) fn ring(&self, ring: impl FnMut(&Arc<Remote>)) {
+        if self.touched.replace(false) {
+            self.ring_sleepers(ring);
         }
+    }
+
+    /// In the middle of a turn, or when there is none: rings them by system calls.
+    pub(super) fn ring_now(&self) {
+        self.ring(ring_now);
+    }
+
+    fn ring_sleepers(&self, mut ring: impl FnMut(&Arc<Remote>)) {
+        let ring: Ring<'_> = &mut ring;
         // Pairs with the fence of each receiver's `Inbox::prepare_sleep`. One for all of them.
         fence(Ordering::SeqCst);
-        self.outgoing.borrow_mut().iter_mut().flatten().for_each(Outgoing::ring_behind_fence);
+        self.outgoing.borrow_mut().iter_mut().flatten().for_each(|to| to.ring_behind_fence(ring));
         for incoming in self.incoming.borrow_mut().iter_mut() {
             if std::mem::take(&mut incoming.popped) && incoming.lane.is_waited_for() {
-                incoming.peer.nudge_behind_fence();
+                incoming.peer.nudge_behind_fence(ring);
             }
         }
-        self.sides.borrow().places.iter().flatten().for_each(|side| side.ring_behind_fence());
+        self.sides.borrow().places.iter().flatten().for_each(|side| side.ring_behind_fence(ring));
     }
 
     /// Whether nothing has come. Asked behind a sequentially consistent fence, or by a loop that does not sleep yet.
@@ -430,7 +439,7 @@ impl Port {
     /// dropped.
     pub(crate) fn close(&self) {
         self.send_on();
-        self.ring();
+        self.ring_now();
         self.is_closed.set(true);
         let mut leftovers = Vec::<Leftovers>::new();
         let outgoing: Vec<_> = self.outgoing.borrow_mut().iter_mut().map(Option::take).collect();
@@ -512,7 +521,7 @@ mod tests {
             false
         }
 
-        fn ring_behind_fence(&self) {}
+        fn ring_behind_fence(&self, _ring: Ring<'_>) {}
     }
 
     #[test]

@@ -4,7 +4,10 @@
 
 use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use super::Remote;
+use super::ringing::Ringing;
 use crate::driver::uring::Feature;
 use crate::driver::{BufferGroup, Driver, Event, Key, Kind, Op};
 use crate::op::{BufferPool, Ops, Shape};
@@ -28,6 +31,8 @@ pub(crate) struct Io {
     doorbell: RawFd,
     /// Whether the poll of the doorbell is with the kernel.
     pub(crate) doorbell_armed: bool,
+    /// Messages to the rings of other loops.
+    pub(super) ringing: Ringing,
     /// When the alarm rings, if one is with the kernel.
     alarm: Option<u64>,
     /// Completions so far.
@@ -48,6 +53,7 @@ impl Io {
             wakes: Wakes::default(),
             doorbell,
             doorbell_armed: false,
+            ringing: Ringing::default(),
             alarm: None,
             completions: 0,
         };
@@ -150,6 +156,7 @@ impl Io {
         self.completions += u64::from(events);
         let (sockets, mut cx) = self.sockets(now);
         sockets.settle(&mut cx);
+        self.ringing.settle(&self.driver);
         (events, rang)
     }
 
@@ -171,6 +178,7 @@ impl Io {
             Kind::Op => self.ops.handle_event(event, &mut self.driver, &mut self.wakes),
             Kind::Alarm => self.alarm = None,
             Kind::Doorbell => self.doorbell_armed = event.more,
+            Kind::Ring => self.ringing.handle_event(event),
             Kind::Ignored => {}
         }
     }
@@ -201,6 +209,11 @@ impl Io {
         // SAFETY: a poll points to no memory.
         unsafe { self.driver.push(op, Key::DOORBELL) };
         self.doorbell_armed = true;
+    }
+
+    /// Rings a loop that sleeps, and that nobody else will ring: with the next entry into the kernel, which the caller makes now.
+    pub(super) fn ring(&mut self, remote: &Arc<Remote>) {
+        self.ringing.ring(remote, &mut self.driver);
     }
 
     /// How to wait for the next deadline. A far one is given to the kernel once, as an alarm, and not with every wait:

@@ -13,6 +13,7 @@ mod hold;
 mod io;
 mod policy;
 mod registry;
+mod ringing;
 mod run;
 mod shutdown;
 mod signals;
@@ -144,7 +145,7 @@ impl Shard {
                 pool = Rc::new(BufferPool::new(Shape::STREAM, false, buffers_max));
             }
         }
-        let (key, remote) = registry::register()?;
+        let (key, remote) = registry::register(driver.bell())?;
         let io = Io::new(driver, Rc::clone(&pool), remote.inbox.doorbell().fd());
         Ok(Rc::new(Shard {
             key,

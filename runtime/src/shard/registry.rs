@@ -48,6 +48,16 @@ impl inbox::Message for Message {
 pub(crate) struct Remote {
     serial: u32,
     pub(crate) inbox: Inbox<Message, Bell>,
+    /// The shard's ring, for loops that ring by a message; until the shard ends. Who has a message under way holds on to it, so
+    /// that its number does not become another file's.
+    pub(super) ring: Mutex<Option<Arc<OwnedFd>>>,
+}
+
+impl Remote {
+    /// The shard's ring, if it can be rung by a message.
+    pub(super) fn ring(&self) -> Option<Arc<OwnedFd>> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// An eventfd that the shard's ring polls. Of the ways to wake a ring from a thread that has none it is the cheapest,
@@ -87,17 +97,18 @@ fn registry() -> MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Enters a new shard.
+/// Enters a new shard, whose ring may be rung by a message if there is one.
 ///
 /// # Errors
 ///
 /// When no descriptor is left, or 65 536 shards live.
-pub(super) fn register() -> io::Result<(ShardKey, Arc<Remote>)> {
+pub(super) fn register(ring: Option<OwnedFd>) -> io::Result<(ShardKey, Arc<Remote>)> {
     let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let mut registry = registry();
     let serial = registry.next_serial;
     registry.next_serial = serial.wrapping_add(1) & ShardKey::SERIAL_MAX;
-    let remote = Arc::new(Remote { serial, inbox: Inbox::new(Bell(bell)) });
+    let remote =
+        Arc::new(Remote { serial, inbox: Inbox::new(Bell(bell)), ring: Mutex::new(ring.map(Arc::new)) });
     let index = match registry.shards.iter().position(Option::is_none) {
         Some(index) => index,
         None => {
@@ -117,6 +128,7 @@ pub(super) fn unregister(key: ShardKey) {
     if let Some(remote) = gone {
         // Its messages name tasks that are no more.
         drop(remote.inbox.close());
+        drop(remote.ring.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

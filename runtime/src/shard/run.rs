@@ -88,10 +88,11 @@ impl Shard {
     fn turn(&self, busy: &Busy) -> io::Result<()> {
         self.turns.set(self.turns.get() + 1);
         self.end_polls();
-        if let Some(port) = self.port() {
-            port.ring();
-        }
         let mut io = self.io.borrow_mut();
+        if let Some(port) = self.port() {
+            // Leaves with the one entry below, before the loop sleeps there.
+            port.ring(|remote| io.ring(remote));
+        }
         let is_unsettled = io.is_unsettled();
         io.flush(self.clock.now());
         self.publish(&io);

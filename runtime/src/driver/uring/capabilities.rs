@@ -33,6 +33,9 @@ macro_rules! features {
 features! {
     /// `IORING_ENTER_NO_IOWAIT` (6.15): a sleeping loop does not count as waiting for a disk.
     NoIowait = "no_iowait",
+    /// `IORING_OP_MSG_RING` (5.18, used from 6.12 on): a loop rings another one by a message from ring to ring, which leaves with
+    /// what it submits anyway; by an eventfd otherwise. Rings of loops that are in no mesh go without.
+    MsgRing = "msg_ring",
     /// `IORING_ENTER_ABS_TIMER` (6.12): deadlines are given as they are, without reading the clock before the wait.
     AbsTimer = "abs_timer",
     /// `IORING_FEAT_MIN_TIMEOUT` (6.12): a wait that gathers completions for a short while.

@@ -19,7 +19,7 @@ mod sqe;
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 
 use io_uring::types::Timespec;
@@ -27,6 +27,8 @@ use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
 pub(crate) use capabilities::MASK_VARIABLE;
 pub use capabilities::{Capabilities, Feature};
+#[cfg(test)]
+pub(crate) use faults::{Fault, inject};
 pub(crate) use setup::{Settings, explain};
 
 use refusals::Refusals;
@@ -98,11 +100,20 @@ impl Uring {
         if !settings.restricted {
             capabilities.remove(Feature::Restrictions);
         }
+        if !settings.rings_others {
+            capabilities.remove(Feature::MsgRing);
+        }
+        // A ring of its own again behind each that fails: the one that was tried may still answer.
         let mut uring = Self::create(settings, capabilities)?;
         if uring.capabilities.has(Feature::SkipSuccess) && !probe::sends_that_never_wait(&mut uring)? {
-            // A ring of its own again: the one that was tried may still answer.
             let mut capabilities = uring.capabilities;
             capabilities.remove(Feature::SkipSuccess);
+            capabilities.remove(Feature::MsgRing);
+            return Self::create(settings, capabilities);
+        }
+        if uring.capabilities.has(Feature::MsgRing) && !probe::messages_that_arrive(&mut uring)? {
+            let mut capabilities = uring.capabilities;
+            capabilities.remove(Feature::MsgRing);
             return Self::create(settings, capabilities);
         }
         Ok(uring)
@@ -282,8 +293,8 @@ impl Uring {
         #[cfg(test)]
         let (to_submit, count, argument) = match faults::next() {
             None => (to_submit, count, argument),
-            Some(faults::Fault::Short(most)) => (to_submit.min(most), 0, None),
-            Some(faults::Fault::Refused(error)) => {
+            Some(Fault::Short(most)) => (to_submit.min(most), 0, None),
+            Some(Fault::Refused(error)) => {
                 return refused(io::Error::from_raw_os_error(error));
             }
         };
@@ -339,6 +350,23 @@ impl Uring {
     pub(crate) fn settled(&self, ticket: u64) -> bool {
         let left = self.sq.len() + self.backlog.len();
         self.pushed - left as u64 >= ticket && self.cq.is_empty() && !self.sq.cq_overflow()
+    }
+
+    /// See [`super::Driver::is_prompt`].
+    #[inline]
+    pub(crate) fn is_prompt(&self) -> bool {
+        self.backlog.is_empty() && self.refusals.is_none()
+    }
+
+    /// See [`super::Driver::bell`].
+    pub(crate) fn bell(&self) -> Option<OwnedFd> {
+        if !self.capabilities.has(Feature::MsgRing) {
+            return None;
+        }
+        // SAFETY: the ring is open as long as this value lives.
+        let ring = unsafe { BorrowedFd::borrow_raw(self.fd) };
+        // Without a descriptor for it others ring the eventfd.
+        ring.try_clone_to_owned().ok()
     }
 
     /// See [`super::Driver::has_work`].

@@ -56,6 +56,14 @@ pub(super) fn features(ring: &IoUring, capabilities: &mut Capabilities) -> io::R
     keep(Feature::AbsTimer, parameters.is_feature_min_timeout());
     keep(Feature::NoIowait, parameters.is_feature_no_iowait());
     keep(Feature::SkipSuccess, parameters.is_feature_skip_cqe_on_success());
+    // Silence about what went well is what makes it worth it. A ring that only one thread submits to gets messages without a
+    // detour through that thread from 6.10 on, for which there is no bit.
+    keep(
+        Feature::MsgRing,
+        probe.is_supported(opcode::MsgRingData::CODE)
+            && parameters.is_feature_skip_cqe_on_success()
+            && parameters.is_feature_min_timeout(),
+    );
     keep(Feature::Ftruncate, probe.is_supported(opcode::Ftruncate::CODE));
     keep(Feature::WaitId, probe.is_supported(opcode::WaitId::CODE));
     keep(Feature::PathOps, probe.is_supported(opcode::LinkAt::CODE));
@@ -102,4 +110,22 @@ pub(super) fn sends_that_never_wait(uring: &mut Uring) -> io::Result<bool> {
         std::mem::forget(bytes);
     }
     Ok(as_expected)
+}
+
+/// Tries what [`Op::Ring`] relies on: a message to a ring arrives there and says nothing here, one to something else fails at once.
+pub(super) fn messages_that_arrive(uring: &mut Uring) -> io::Result<bool> {
+    let (no_ring, _other) = UnixStream::pair()?;
+    let key = Key::new(Kind::Ring, 0, 0);
+    let ring = uring.fd;
+    let mut try_message = |fd| -> io::Result<[Option<(Key, i32)>; 2]> {
+        // SAFETY: a message points to no memory.
+        unsafe { uring.push(Op::Ring { fd }, key) };
+        // Twice: what the first brings to this very ring may be posted by the second.
+        uring.wait(Wait::No)?;
+        uring.wait(Wait::No)?;
+        Ok(std::array::from_fn(|_| uring.next_event().map(|event| (event.key, event.result))))
+    };
+    let refused = try_message(no_ring.as_raw_fd())?;
+    let arrived = try_message(ring)?;
+    Ok(refused == [Some((key, -libc::EBADFD)), None] && arrived == [Some((Key::IGNORED, 0)), None])
 }

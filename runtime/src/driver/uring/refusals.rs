@@ -15,6 +15,12 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
+    /// Whether the kernel took what it was given last.
+    #[inline]
+    pub(super) fn is_none(&self) -> bool {
+        self.in_row == 0
+    }
+
     /// What the kernel said.
     #[inline]
     pub(super) fn note(&mut self, is_refused: bool) {

@@ -13,7 +13,7 @@ use io_uring::{Probe, Submitter, opcode, squeue};
 use super::{Capabilities, Feature};
 
 /// Every opcode that `sqe` makes entries of. One that is missing here fails with EACCES in its first test.
-const OPCODES: [u8; 22] = [
+const OPCODES: [u8; 23] = [
     opcode::Accept::CODE,
     opcode::AsyncCancel::CODE,
     opcode::Close::CODE,
@@ -22,6 +22,7 @@ const OPCODES: [u8; 22] = [
     opcode::Ftruncate::CODE,
     opcode::LinkAt::CODE,
     opcode::MkDirAt::CODE,
+    opcode::MsgRingData::CODE,
     opcode::OpenAt::CODE,
     opcode::PollAdd::CODE,
     opcode::Read::CODE,
@@ -55,8 +56,12 @@ pub(super) fn enable(
     opcodes: &Probe,
     capabilities: &mut Capabilities,
 ) -> io::Result<()> {
-    // The kernel refuses a list that names something that it does not know.
-    let operations = OPCODES.into_iter().filter(|code| opcodes.is_supported(*code)).map(Restriction::sqe_op);
+    // The kernel refuses a list that names something that it does not know. Only who is in a mesh has others to ring.
+    let is_used = |code: &u8| *code != opcode::MsgRingData::CODE || capabilities.has(Feature::MsgRing);
+    let operations = OPCODES
+        .into_iter()
+        .filter(|code| opcodes.is_supported(*code) && is_used(code))
+        .map(Restriction::sqe_op);
     let mut list: Vec<_> = operations.chain([Restriction::sqe_flags_allowed(FLAGS.bits())]).collect();
     let without_calls = list.len();
     list.extend(REGISTER_CALLS.map(Restriction::register_op));

@@ -21,11 +21,13 @@ pub(crate) struct Settings {
     pub(crate) mask: Option<&'static str>,
     /// Whether the ring is to refuse what annulet never asks of it.
     pub(crate) restricted: bool,
+    /// Whether the loop may ring others by messages to their rings.
+    pub(crate) rings_others: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { sq_entries: 256, cq_entries: 8192, mask: None, restricted: true }
+        Settings { sq_entries: 256, cq_entries: 8192, mask: None, restricted: true, rings_others: false }
     }
 }
 
