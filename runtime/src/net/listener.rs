@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use super::TcpStream;
 use super::address::ToSocketAddrs;
 use super::bind::unsteer;
+use super::descriptors::make_room;
 use super::share::{Counted, Placed, Share};
 use super::stream::borrow;
 use crate::shard::{Shard, current};
@@ -245,6 +246,7 @@ impl Acceptor {
     #[track_caller]
     pub(super) fn new(fd: OwnedFd) -> Self {
         let shard = current();
+        make_room();
         let id = shard.io.borrow_mut().listeners.insert(fd);
         Acceptor { shard, id }
     }

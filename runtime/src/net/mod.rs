@@ -10,6 +10,7 @@ mod async_fd;
 mod bind;
 mod byte_stream;
 mod connect;
+mod descriptors;
 mod incoming;
 mod listener;
 mod resolve;

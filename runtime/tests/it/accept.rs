@@ -330,3 +330,22 @@ fn a_connection_moves_with_what_it_has_received() {
     assert_eq!((counts[there], counts[1 - there]), (1, 0));
     end(loops);
 }
+
+/// A table that grows as connections come keeps the loop waiting each time it doubles.
+#[test]
+fn the_first_listener_makes_room_for_descriptors() {
+    let room = || -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+        line.trim().parse().unwrap()
+    };
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    if room() >= limit.min(65_536) {
+        println!("skipped: there is room for {} descriptors before anybody listens, of {limit}", room());
+        return;
+    }
+    annulet::run(async {
+        let _listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        wait_for("there is room for all", || room() >= limit.min(65_536));
+    });
+}
