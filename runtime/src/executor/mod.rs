@@ -48,6 +48,8 @@ pub(crate) struct Executor {
     running: Cell<TaskId>,
     /// Operations left to the task that is being polled.
     operations_left: Cell<u32>,
+    /// Polls left of the round that is run.
+    polls_left: Cell<usize>,
     /// Polls so far.
     polls: Cell<u64>,
     /// Live tasks that the loop waits for before it ends.
@@ -130,6 +132,7 @@ impl Executor {
             main: Main { is_queued: Cell::new(false), status: Status::new(0), location: Cell::new(None) },
             running: Cell::new(NOBODY),
             operations_left: Cell::new(OPERATIONS_PER_POLL),
+            polls_left: Cell::new(0),
             polls: Cell::new(0),
             finalisers: Cell::new(0),
             watch,
@@ -205,6 +208,11 @@ impl Executor {
         polled
     }
 
+    /// Nothing more is polled before the loop's next turn.
+    pub(crate) fn end_round(&self) {
+        self.polls_left.set(0);
+    }
+
     /// Whether anything could be polled now.
     #[inline]
     pub(crate) fn is_ready(&self) -> bool {
@@ -225,18 +233,18 @@ impl Executor {
 
     #[inline]
     fn run_queue<T>(&self, now: u64, at_least: usize, mut main: impl FnMut() -> Poll<T>) -> Poll<T> {
-        let mut left = self.tasks.borrow().queue.len().max(at_least);
-        while left > 0 {
+        self.polls_left.set(self.tasks.borrow().queue.len().max(at_least));
+        while self.polls_left.get() > 0 {
             let mut tasks = self.tasks.borrow_mut();
             let Some(index) = tasks.queue.pop_front() else { break };
             if index == MAIN.slot() {
                 drop(tasks);
                 self.main.is_queued.set(false);
+                self.polls_left.set(self.polls_left.get() - 1);
                 let polled = main();
                 if polled.is_ready() {
                     return polled;
                 }
-                left -= 1;
                 continue;
             }
             let slot = &mut tasks.slots[index as usize];
@@ -247,12 +255,13 @@ impl Executor {
             let cell = slot.cell.as_ref().expect("a queued slot is not free").alias();
             let task = TaskId::new(index, slot.generation);
             drop(tasks);
+            // Before the poll, which may end the round.
+            self.polls_left.set(self.polls_left.get() - 1);
             if self.watch.times_polls() {
                 self.poll_timed(task, &cell, now);
             } else {
                 self.poll(task, &cell, now);
             }
-            left -= 1;
         }
         Poll::Pending
     }

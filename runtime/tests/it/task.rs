@@ -149,6 +149,29 @@ fn a_busy_task_does_not_starve_the_ring() {
 }
 
 #[test]
+fn what_was_written_leaves_where_a_turn_is_ended() {
+    for ends in [false, true] {
+        annulet::run(async {
+            let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            theirs.set_nonblocking(true).unwrap();
+            let stream = annulet::net::UnixStream::from_std(ours).unwrap();
+            // Both are ready in the same round.
+            let writer = spawn(async move {
+                stream.write_all(b"now").await.unwrap();
+                if ends {
+                    annulet::future::end_turn();
+                }
+                stream
+            });
+            let reader = spawn(async move { std::io::Read::read(&mut theirs, &mut [0; 8]).is_ok() });
+            assert_eq!(reader.await.unwrap(), ends, "it left before the next task was polled");
+            drop(writer.await.unwrap());
+        });
+    }
+    annulet::future::end_turn();
+}
+
+#[test]
 fn a_task_that_never_waits_still_lets_others_run() {
     annulet::run(async {
         let (client, server) = crate::support::pair().await;

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Poll, ready};
 
+use annulet::future::end_turn;
 use rustls::Connection;
 
 use crate::session::Session;
@@ -60,10 +61,17 @@ pub(crate) async fn handshake<S: Transport>(
 ) -> Result<TlsStream<S>, (io::Error, S)> {
     let session = RefCell::new(Box::new(Session::new(connection.into())));
     let done = poll_fn(|cx| {
+        let mut computed = false;
         loop {
-            if session.borrow_mut().handshake(&stream)? {
+            let is_done = session.borrow_mut().handshake(&stream)?;
+            if computed {
+                // A step is a tenth of a millisecond of cryptography. The peer is to go on with it while the next handshake has its step here.
+                end_turn();
+            }
+            if is_done {
                 return Poll::Ready(Ok(()));
             }
+            computed = true;
             match ready!(stream.poll_recv(cx))? {
                 Some(lease) => session.borrow_mut().receive(Some(lease))?,
                 None => {
