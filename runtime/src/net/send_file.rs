@@ -6,17 +6,21 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use super::TcpStream;
 use super::stream::{Stream, borrow};
 use crate::fs::File;
 use crate::op::{ended, request};
 use crate::sys;
+use crate::time::sleep;
 
 /// What one call moves at the most: some fifty microseconds of work, in which other tasks wait. In bytes.
 const STEP_BYTES_MAX: usize = 256 * 1024;
 /// So much is read where the page cache does not have it, in bytes.
 const READ_BYTES_MAX: usize = 64 * 1024;
+/// How long to wait for memory of the kernel's. Arbitrary.
+const NO_MEMORY_PAUSE: Duration = Duration::from_millis(1);
 
 impl TcpStream {
     /// Sends bytes of a file from `offset` on, at most `len`, without copying them. Gives how many; 0 at the end of the file. What
@@ -24,7 +28,13 @@ impl TcpStream {
     ///
     /// The loop itself calls sendfile(2), for bytes that are in the page cache; where they are not, or the kernel does not tell
     /// (cachestat(2) is there from Linux 6.5 on, and tells owners and those who may write), they are read through the ring first. Only if
-    /// one is thrown out between the question and the call does the loop wait for a disk.
+    /// one is thrown out between the question and the call does the loop wait for a disk. A file system that locks a file for its
+    /// readers, as XFS does, makes it wait for somebody who writes to this file at that moment.
+    ///
+    /// A peer that is gone raises SIGPIPE, which sendfile(2) has no flag against. Rust's runtime ignores that signal before `main`; a
+    /// loop in a program that does not begin in Rust, or has set it back, must have it ignored
+    /// ([`SignalKind::pipe`](crate::signal::SignalKind::pipe)). While the call lasts the socket is O_NONBLOCK, which is seen by
+    /// whoever else has it.
     ///
     /// # Errors
     ///
@@ -85,7 +95,9 @@ impl TcpStream {
                 }
             }
             match send_now(&self.0, file, offset, count) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // There was room a moment ago. If there still is, it is memory that the kernel has not (`tcp_mem` of tcp(7)): nothing
+                // would tell when it has, and asking again and again would take a core.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(NO_MEMORY_PAUSE).await,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 sent => return sent,
             }
