@@ -204,11 +204,15 @@ class Server:
         end(self.child)
 
 
-def start(name, command, core):
-    """Starts a server pinned to a core, on a port that is free, and waits until it answers."""
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+def start(name, command, core):
+    """Starts a server pinned to a core, on a port that is free, and waits until it answers."""
+    port = free_port()
     listen = f"127.0.0.1:{port}"
     if "{listen}" in command or "{port}" in command:
         command = command.replace("{listen}", listen).replace("{port}", str(port))
