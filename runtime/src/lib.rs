@@ -59,6 +59,7 @@ pub mod together;
 #[cfg(feature = "macros")]
 pub use annulet_macros::{main, test};
 pub use blocking::spawn_blocking;
+pub use driver::DriverKind;
 pub use driver::uring::{Capabilities, Feature};
 pub use future::yield_now;
 pub use metrics::{Metrics, metrics};

@@ -10,6 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use crate::driver::DriverKind;
 use crate::mesh::{Call, Lobby, Membership, submit_to};
 use crate::metrics::{Board, Stall, Tell};
 use crate::net::{AcceptPolicy, Connections, Group, ListenOptions, Share, TcpListener, steer};
@@ -196,6 +197,29 @@ impl Builder {
     pub fn ring_entries(mut self, submission: u32, completion: u32) -> Self {
         self.settings.ring.sq_entries = submission.clamp(1, 32_768);
         self.settings.ring.cq_entries = completion.clamp(submission.max(2), 65_536);
+        self
+    }
+
+    /// The kernel interface below the loops, instead of the ring, or epoll on a machine that forbids rings. `ANNULET_DRIVER`
+    /// chooses for programs that do not. [`Capabilities::driver`](crate::Capabilities::driver) says which it is.
+    ///
+    /// The same program runs on both. With epoll it needs about four system calls for a request instead of a fraction of one;
+    /// [`LoopPolicy`]'s ways to wait have no effect; file operations are carried out by a few threads, and one that has begun is not
+    /// cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet::DriverKind;
+    ///
+    /// let driver = annulet::Builder::new()
+    ///     .driver(DriverKind::Epoll)
+    ///     .run_local(async { annulet::capabilities().driver() })
+    ///     .unwrap();
+    /// assert_eq!(driver, DriverKind::Epoll);
+    /// ```
+    pub fn driver(mut self, driver: DriverKind) -> Self {
+        self.settings.ring.driver = Some(driver);
         self
     }
 

@@ -29,7 +29,7 @@ pub(crate) enum Kind {
 /// A stale completion (its slot was reused meanwhile) is told by its generation. 28 bits wrap after 268 million reuses
 /// of one slot; a slot is reused only after its last completion, so a stale key can exist at all only for
 /// cancellations, which free nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key(u64);
 
 const GENERATION_BITS: u32 = 28;

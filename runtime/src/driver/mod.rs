@@ -2,20 +2,22 @@
 //!
 //! Above this module nobody knows which kernel interface does the work. The shard hands owned [`Op`]s in, each under a
 //! [`Key`], enters the kernel once a turn with [`Driver::wait`], and takes [`Event`]s out with [`Driver::next_event`].
-//! The driver is an enum, so that a readiness driver and a simulated one can stand beside
-//! the ring without a generic parameter in any public type.
+//! The driver is an enum, so that the readiness driver stands beside the ring without a generic parameter in any public type.
 //!
 //! What it does not do: own memory that the kernel may touch (the tables above do), wake tasks, read a clock.
 
 #![allow(unsafe_code)]
 
+mod epoll;
 mod key;
+mod kind;
 pub(crate) mod uring;
 
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
 pub(crate) use key::{GENERATION_MASK, Key, Kind};
+pub use kind::DriverKind;
 pub(crate) use uring::{Capabilities, Settings};
 
 /// The offset that stands for the file's own position; the only one for pipes and the like.
@@ -131,9 +133,28 @@ pub(crate) enum Wait {
 pub(crate) enum Driver {
     /// io_uring.
     Uring(uring::Uring),
+    /// epoll(7), where io_uring is forbidden.
+    Epoll(Box<epoll::Epoll>),
 }
 
 impl Driver {
+    /// The driver that the settings name; without a name the ring, and epoll where this machine forbids rings.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be had; the message names the likely cause and the cure.
+    pub(crate) fn new(settings: &Settings) -> io::Result<Self> {
+        let kind = settings.driver.map_or_else(DriverKind::of_environment, |kind| Ok(Some(kind)))?;
+        if kind != Some(DriverKind::Epoll) {
+            match uring::Uring::new(settings) {
+                Ok(uring) => return Ok(Driver::Uring(uring)),
+                Err(error) if kind.is_some() || !uring::is_forbidden(&error) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(Driver::Epoll(Box::new(epoll::Epoll::new(settings)?)))
+    }
+
     /// Hands one operation to the kernel with the next [`wait`](Self::wait), earlier if the queue is full.
     ///
     /// # Safety
@@ -145,6 +166,8 @@ impl Driver {
         match self {
             // SAFETY: the caller's promise is passed on unchanged.
             Driver::Uring(uring) => unsafe { uring.push(op, key) },
+            // SAFETY: the same.
+            Driver::Epoll(epoll) => unsafe { epoll.push(op, key) },
         }
     }
 
@@ -153,6 +176,7 @@ impl Driver {
     pub(crate) fn wait(&mut self, wait: Wait) -> io::Result<()> {
         match self {
             Driver::Uring(uring) => uring.wait(wait),
+            Driver::Epoll(epoll) => epoll.wait(wait),
         }
     }
 
@@ -161,6 +185,7 @@ impl Driver {
     pub(crate) fn next_event(&mut self) -> Option<Event> {
         match self {
             Driver::Uring(uring) => uring.next_event(),
+            Driver::Epoll(epoll) => epoll.next_event(),
         }
     }
 
@@ -169,6 +194,7 @@ impl Driver {
     pub(crate) fn ticket(&self) -> u64 {
         match self {
             Driver::Uring(uring) => uring.ticket(),
+            Driver::Epoll(epoll) => epoll.ticket(),
         }
     }
 
@@ -178,6 +204,7 @@ impl Driver {
     pub(crate) fn settled(&self, ticket: u64) -> bool {
         match self {
             Driver::Uring(uring) => uring.settled(ticket),
+            Driver::Epoll(epoll) => epoll.settled(ticket),
         }
     }
 
@@ -186,6 +213,7 @@ impl Driver {
     pub(crate) fn has_work(&mut self) -> bool {
         match self {
             Driver::Uring(uring) => uring.has_work(),
+            Driver::Epoll(epoll) => epoll.has_work(),
         }
     }
 
@@ -194,6 +222,7 @@ impl Driver {
     pub(crate) fn is_prompt(&self) -> bool {
         match self {
             Driver::Uring(uring) => uring.is_prompt(),
+            Driver::Epoll(_) => false,
         }
     }
 
@@ -201,6 +230,7 @@ impl Driver {
     pub(crate) fn bell(&self) -> Option<OwnedFd> {
         match self {
             Driver::Uring(uring) => uring.bell(),
+            Driver::Epoll(_) => None,
         }
     }
 
@@ -208,6 +238,8 @@ impl Driver {
     pub(crate) fn shows_work(&self) -> bool {
         match self {
             Driver::Uring(uring) => uring.shows_work(),
+            // The kernel has no memory that shows it.
+            Driver::Epoll(_) => false,
         }
     }
 
@@ -216,6 +248,7 @@ impl Driver {
     pub(crate) fn capabilities(&self) -> &Capabilities {
         match self {
             Driver::Uring(uring) => uring.capabilities(),
+            Driver::Epoll(epoll) => epoll.capabilities(),
         }
     }
 
@@ -224,6 +257,7 @@ impl Driver {
     pub(crate) fn enters(&self) -> u64 {
         match self {
             Driver::Uring(uring) => uring.enters(),
+            Driver::Epoll(epoll) => epoll.enters(),
         }
     }
 
@@ -232,6 +266,7 @@ impl Driver {
     pub(crate) fn overflows(&self) -> u64 {
         match self {
             Driver::Uring(uring) => uring.overflows(),
+            Driver::Epoll(_) => 0,
         }
     }
 
@@ -249,6 +284,15 @@ impl Driver {
         match self {
             // SAFETY: the caller's promise is passed on unchanged.
             Driver::Uring(uring) => unsafe { uring.register_buffers(group, address, entries) },
+            Driver::Epoll(_) => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+        }
+    }
+    /// The kernel refused the buffer ring: do without it.
+    pub(crate) fn without_buffer_ring(&mut self) {
+        match self {
+            Driver::Uring(uring) => uring.without_buffer_ring(),
+            // It never had one.
+            Driver::Epoll(_) => {}
         }
     }
 }

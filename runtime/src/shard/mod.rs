@@ -31,7 +31,6 @@ pub(crate) use registry::{Message, Remote, send_to_all};
 pub(crate) use shutdown::Runtime;
 pub(crate) use signals::{ListenerId, Signals};
 
-use crate::driver::uring::Uring;
 use crate::driver::{BufferGroup, Driver, Settings};
 use crate::executor::Executor;
 use crate::mesh::{Membership, Port};
@@ -133,15 +132,14 @@ impl Shard {
 
     fn make(settings: &ShardSettings, core: Option<usize>) -> std::io::Result<Rc<Self>> {
         let row = settings.board.take(settings.row, core)?;
-        let mut driver = Driver::Uring(Uring::new(&settings.ring)?);
+        let mut driver = Driver::new(&settings.ring)?;
         let with_ring = driver.capabilities().has(crate::driver::uring::Feature::BufferRing);
         let buffers_max = settings.buffers_max.unwrap_or(crate::op::BUFFERS_MAX);
         let mut pool = Rc::new(BufferPool::new(Shape::STREAM, with_ring, buffers_max));
         if let Some((address, entries)) = pool.ring() {
             // SAFETY: the pool is kept by the shard, which closes the ring first, or leaks its share of the pool.
             if unsafe { driver.register_buffers(BufferGroup::Streams, address, entries) }.is_err() {
-                let Driver::Uring(uring) = &mut driver;
-                uring.without_buffer_ring();
+                driver.without_buffer_ring();
                 pool = Rc::new(BufferPool::new(Shape::STREAM, false, buffers_max));
             }
         }

@@ -34,3 +34,11 @@ fn one_loop_serves_tcp_udp_and_unix() {
 fn a_descriptor_is_watched_until_it_is_readable() {
     check("watch_descriptor", "Received: abc");
 }
+
+#[test]
+fn the_same_program_on_two_drivers() {
+    check(
+        "drivers",
+        "io_uring: 1000 words and back, * waits in the kernel, *\nepoll: 1000 words and back, * waits in the kernel, *",
+    );
+}

@@ -47,7 +47,8 @@ fn ten_thousand_completions_through_a_queue_of_sixteen() {
     for mask in ["", "defer_taskrun", "defer_taskrun,coop_taskrun"] {
         let counted = async { timeout(Duration::from_secs(60), counted()).await };
         let overflows = Builder::new().ring_entries(8, 16).ring_mask(mask).run_local(counted).unwrap();
-        assert!(overflows.expect("none is lost") > 0, "the queue was never full with {mask:?}");
+        let overflows = overflows.expect("none is lost");
+        assert!(overflows > 0 || !crate::support::has_ring(), "the queue was never full with {mask:?}");
     }
 }
 

@@ -7,6 +7,7 @@ mod bulk;
 mod cancel;
 mod corners;
 mod descriptors;
+mod driver;
 mod faults;
 mod finally;
 mod foreign_channels;

@@ -138,9 +138,9 @@ fn loops_on_threads_start_and_stop() {
 #[test]
 fn a_thread_may_run_many_loops_one_after_the_other() {
     for _ in 0..40 {
+        let capabilities = annulet::run(async { annulet::capabilities() });
         assert!(
-            annulet::run(async { annulet::capabilities() }).has(annulet::Feature::RingFd)
-                || masked("ring_fd")
+            capabilities.has(annulet::Feature::RingFd) || masked("ring_fd") || !crate::support::has_ring()
         );
     }
 }

@@ -171,3 +171,8 @@ pub(crate) async fn a_turn() {
     }
     panic!("tasks that yield keep the loop from its turn");
 }
+
+/// Whether loops stand on io_uring here; `ANNULET_DRIVER` may say otherwise.
+pub(crate) fn has_ring() -> bool {
+    annulet::run(async { annulet::capabilities() }).driver() == annulet::DriverKind::IoUring
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use annulet::net::AcceptPolicy;
 use annulet::placement::Policy;
-use annulet::{Gather, LoopPolicy, Workers};
+use annulet::{Builder, DriverKind, Gather, LoopPolicy, Workers};
 use annulet_http::LogFormat;
 use clap::Parser;
 
@@ -37,6 +37,11 @@ pub(crate) struct Options {
     /// "balance" the one with the fewest; not with --workers processes.
     #[arg(long, value_name = "POLICY", default_value = "reuseport")]
     pub(crate) accept: AcceptPolicy,
+
+    /// What the loops stand on: "io_uring", or "epoll", which is slower and goes where io_uring is forbidden. Without it io_uring if
+    /// this machine lets us have it.
+    #[arg(long, value_name = "io_uring|epoll")]
+    pub(crate) driver: Option<DriverKind>,
 
     /// Connections that one core serves at the most. Beyond it hands them to others; when all are full, clients wait to be
     /// accepted. Without it only --connections counts, which answers 503. Not with --workers processes.
@@ -114,6 +119,15 @@ impl Options {
     /// How the loops are to wait.
     pub(crate) fn policy(&self) -> LoopPolicy {
         LoopPolicy { spin: self.spin, gather: self.batch.then(Gather::default) }
+    }
+
+    /// The loops, without what belongs to addresses and cores.
+    pub(crate) fn loops(&self) -> Builder {
+        let builder = Builder::new().policy(self.policy()).accept(self.accept);
+        match self.driver {
+            Some(driver) => builder.driver(driver),
+            None => builder,
+        }
     }
 }
 

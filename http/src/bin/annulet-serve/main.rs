@@ -21,7 +21,7 @@ use std::time::Duration;
 use annulet::net::{AcceptPolicy, Connections, TcpListener};
 use annulet::placement::Plan;
 use annulet::signal::Termination;
-use annulet::{Builder, Core};
+use annulet::{Builder, Capabilities, Core, DriverKind};
 use annulet_http::{AccessLog, ServeDir, Server};
 use clap::Parser;
 use cli::Options;
@@ -43,6 +43,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// What the loops stand on, in a line.
+fn stands_on(capabilities: &Capabilities, options: &Options) -> String {
+    match (capabilities.driver(), options.driver) {
+        (DriverKind::IoUring, _) => format!("ring {capabilities}"),
+        (driver, Some(_)) => format!("driver {driver}"),
+        (driver, None) => format!(
+            "driver {driver}, the slower one: io_uring is forbidden here, most likely by a container's seccomp profile or by \
+             kernel.io_uring_disabled; --driver io_uring says more"
+        ),
+    }
+}
+
 fn run(options: &Options) -> io::Result<()> {
     if let Some(workers) = options.workers {
         return watched::run(options, workers);
@@ -51,7 +63,7 @@ fn run(options: &Options) -> io::Result<()> {
     let termination = Termination::catch()?;
     let descriptors = operations::raise_descriptors();
     let admin = options.operations.bind_admin()?;
-    let builder = Builder::new().policy(options.policy()).accept(options.accept);
+    let builder = options.loops();
     let (builder, placed) = place(builder, options)?;
     placed.tell();
     let mut builder = options.operations.apply(builder);
@@ -100,7 +112,7 @@ fn run(options: &Options) -> io::Result<()> {
     // Until everything has ended: /readyz and /livez answer while it drains.
     let _admin = operations::start_admin(admin, loops.readiness())?;
     if let Some(capabilities) = loops.capabilities() {
-        println!("ring {capabilities}");
+        println!("{}", stands_on(&capabilities, options));
     }
     let signal = termination.wait()?;
     eprintln!("annulet-serve: {signal}: finishing what is in flight");

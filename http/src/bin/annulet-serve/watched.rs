@@ -5,18 +5,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use annulet::signal::{SignalKind, dump_tasks_on};
-use annulet::{Builder, Core, Started, Workers};
+use annulet::{Core, Started, Workers};
 use annulet_http::{AccessLog, Server};
 
 use crate::cli::Options;
 use crate::log::Log;
-use crate::{Acceptor, DEFAULT_ADDRESS, accept, open_dir, operations, pages, place, tell_spread};
+use crate::{Acceptor, DEFAULT_ADDRESS, accept, open_dir, operations, pages, place, stands_on, tell_spread};
 
 /// Serves until a signal ends it. In a worker process: until the supervisor does.
 pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
     // Workers and successors inherit it.
     let descriptors = operations::raise_descriptors();
-    let builder = Builder::new().policy(options.policy()).accept(options.accept);
+    let builder = options.loops();
     let (builder, placed) = place(builder, options)?;
     let mut builder = options
         .operations
@@ -71,7 +71,7 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
     let greet = |started: &Started| {
         options.operations.warn_of_admin();
         placed.tell();
-        greet(started, scheme, &descriptors);
+        greet(started, scheme, &descriptors, options);
         connections.clone_from(&started.connections);
     };
     builder.supervise(greet, make)?;
@@ -88,7 +88,7 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
 }
 
 /// Once, when every worker runs.
-fn greet(started: &Started, scheme: &str, descriptors: &str) {
+fn greet(started: &Started, scheme: &str, descriptors: &str, options: &Options) {
     let mut words = String::new();
     for address in &started.addresses {
         words += &format!("listening on {scheme}://{address}/\n");
@@ -99,7 +99,7 @@ fn greet(started: &Started, scheme: &str, descriptors: &str) {
         words += &format!("admin on http://{address}/\n");
     }
     if let Some(capabilities) = started.capabilities {
-        words += &format!("ring {capabilities}\n");
+        words += &format!("{}\n", stands_on(&capabilities, options));
     }
     // Whoever has started the first of several successors may be gone, and with it the pipe.
     let _ = io::stdout().write_all(words.as_bytes());

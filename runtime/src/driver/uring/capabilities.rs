@@ -3,8 +3,11 @@
 use std::fmt;
 use std::io;
 
+use super::Settings;
+use crate::driver::DriverKind;
+
 /// The environment variable that holds the mask: names from [`Feature::name`], separated by commas.
-pub(crate) const MASK_VARIABLE: &str = "ANNULET_RING_MASK";
+const MASK_VARIABLE: &str = "ANNULET_RING_MASK";
 
 macro_rules! features {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
@@ -77,7 +80,7 @@ features! {
     UdpSegment = "udp_segment",
 }
 
-/// The features that a ring got: what the kernel offers, less what the mask took.
+/// What a loop stands on: its driver, and the features that its ring got, which are what the kernel offers less what the mask took.
 ///
 /// # Examples
 ///
@@ -87,6 +90,7 @@ features! {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
+    driver: DriverKind,
     /// One bit a feature.
     features: u32,
     /// Entries of the submission queue.
@@ -98,7 +102,49 @@ pub struct Capabilities {
 impl Capabilities {
     /// Everything, before the ladder and the mask take away.
     pub(crate) fn all() -> Self {
-        Capabilities { features: u32::MAX, sq_entries: 0, cq_entries: 0 }
+        Capabilities { driver: DriverKind::IoUring, features: u32::MAX, sq_entries: 0, cq_entries: 0 }
+    }
+
+    /// What `settings` want of the ring.
+    ///
+    /// # Errors
+    ///
+    /// See [`apply_mask`](Self::apply_mask).
+    pub(super) fn wanted(settings: &Settings) -> io::Result<Self> {
+        let mut capabilities = Self::all();
+        if let Ok(mask) = std::env::var(MASK_VARIABLE) {
+            capabilities.apply_mask(&mask)?;
+        }
+        if let Some(mask) = settings.mask {
+            capabilities.apply_mask(mask)?;
+        }
+        if !settings.restricted {
+            capabilities.remove(Feature::Restrictions);
+        }
+        if !settings.rings_others {
+            capabilities.remove(Feature::MsgRing);
+        }
+        Ok(capabilities)
+    }
+
+    /// Those of `features` that `settings` leave to the driver that has no ring.
+    ///
+    /// # Errors
+    ///
+    /// As [`wanted`](Self::wanted).
+    pub(crate) fn of_epoll(settings: &Settings, features: &[Feature]) -> io::Result<Self> {
+        let mut capabilities = Self::wanted(settings)?;
+        capabilities.driver = DriverKind::Epoll;
+        Feature::ALL
+            .iter()
+            .filter(|feature| !features.contains(feature))
+            .for_each(|feature| capabilities.remove(*feature));
+        Ok(capabilities)
+    }
+
+    /// The kernel interface that does the work.
+    pub fn driver(&self) -> DriverKind {
+        self.driver
     }
 
     /// Whether the ring has `feature`.
@@ -118,20 +164,22 @@ impl Capabilities {
     }
 
     /// The length of what `to_bytes` gives.
-    pub(crate) const BYTES: usize = 12;
+    pub(crate) const BYTES: usize = 16;
 
     /// For another process of this very program.
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
-        let words = [self.features, self.sq_entries, self.cq_entries];
+        let is_epoll = u32::from(self.driver == DriverKind::Epoll);
+        let words = [self.features, self.sq_entries, self.cq_entries, is_epoll];
         bytes.chunks_exact_mut(4).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_ne_bytes()));
         bytes
     }
 
     pub(crate) fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
-        let [features, sq_entries, cq_entries] =
-            [0, 4, 8].map(|at| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]));
-        Capabilities { features, sq_entries, cq_entries }
+        let [features, sq_entries, cq_entries, is_epoll] = [0, 4, 8, 12]
+            .map(|at| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]));
+        let driver = if is_epoll == 0 { DriverKind::IoUring } else { DriverKind::Epoll };
+        Capabilities { driver, features, sq_entries, cq_entries }
     }
 
     pub(crate) fn remove(&mut self, feature: Feature) {

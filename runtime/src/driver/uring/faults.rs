@@ -78,11 +78,16 @@ mod tests {
     use super::*;
     use crate::net::{AsyncFd, TcpListener, TcpStream};
     use crate::time::{sleep, timeout};
-    use crate::{Builder, spawn, yield_now};
+    use crate::{Builder, DriverKind, spawn, yield_now};
 
     const ERRORS: [i32; 3] = [libc::EAGAIN, libc::EBUSY, libc::ENOMEM];
     /// Until a test is given up: no test needs a hundredth of it.
     const LIMIT: Duration = Duration::from_secs(120);
+
+    /// The faults are the ring's.
+    fn with_ring() -> Builder {
+        Builder::new().driver(DriverKind::IoUring)
+    }
 
     /// A few streams echo known bytes, a few timers ring, a thread wakes a task.
     async fn all_kinds_of_work() {
@@ -136,21 +141,23 @@ mod tests {
     /// A silent send that was refused with its entry leaves with a later one; who waits for it by then is told.
     #[test]
     fn a_flush_behind_a_refused_send_ends() {
-        crate::run(async {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let _server = listener.accept().await.unwrap();
-            client.with_send_buffer(|buffer| buffer.push(1));
-            let injected = inject(Fault::Refused(libc::ENOMEM), 255, 1);
-            while injected.count() == 0 {
-                yield_now().await;
-            }
-            drop(injected);
-            let start = Instant::now();
-            // Nothing else is there to end a sleep.
-            timeout(Duration::from_secs(20), client.flush()).await.unwrap().unwrap();
-            assert!(start.elapsed() < Duration::from_secs(10), "the flush was told by chance");
-        });
+        with_ring()
+            .run_local(async {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+                let _server = listener.accept().await.unwrap();
+                client.with_send_buffer(|buffer| buffer.push(1));
+                let injected = inject(Fault::Refused(libc::ENOMEM), 255, 1);
+                while injected.count() == 0 {
+                    yield_now().await;
+                }
+                drop(injected);
+                let start = Instant::now();
+                // Nothing else is there to end a sleep.
+                timeout(Duration::from_secs(20), client.flush()).await.unwrap().unwrap();
+                assert!(start.elapsed() < Duration::from_secs(10), "the flush was told by chance");
+            })
+            .unwrap();
     }
 
     #[test]
@@ -164,7 +171,7 @@ mod tests {
                     kept.set(Some(inject(fault, 128, seed)));
                     timeout(LIMIT, all_kinds_of_work()).await
                 };
-                let builder = Builder::new().ring_entries(entries.0, entries.1).receive_buffers_max(8);
+                let builder = with_ring().ring_entries(entries.0, entries.1).receive_buffers_max(8);
                 let worked = builder.run_local(worked).unwrap();
                 worked.unwrap_or_else(|_| panic!("{fault:?} with {entries:?}: something is lost"));
                 let count = injected.take().expect("it was put there").count();
@@ -188,7 +195,7 @@ mod tests {
                 timeout(LIMIT, busy).await.expect("nothing is lost").unwrap();
                 (count, took)
             };
-            let (count, took) = Builder::new().run_local(worked).unwrap();
+            let (count, took) = with_ring().run_local(worked).unwrap();
             // One a millisecond at the most, where there were some hundred thousand without the rests.
             let most = took.as_millis() as u64;
             assert!((2..most).contains(&count), "{fault:?}: {count} entries in {took:?}");
@@ -220,6 +227,6 @@ mod tests {
             }
         };
         let counted = async { timeout(LIMIT, counted).await };
-        Builder::new().ring_entries(8, 16).run_local(counted).unwrap().expect("none is lost");
+        with_ring().ring_entries(8, 16).run_local(counted).unwrap().expect("none is lost");
     }
 }

@@ -25,11 +25,10 @@ use std::ptr::NonNull;
 use io_uring::types::Timespec;
 use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
-pub(crate) use capabilities::MASK_VARIABLE;
 pub use capabilities::{Capabilities, Feature};
 #[cfg(test)]
 pub(crate) use faults::{Fault, inject};
-pub(crate) use setup::{Settings, explain};
+pub(crate) use setup::{Settings, explain, is_forbidden};
 
 use refusals::Refusals;
 
@@ -90,19 +89,7 @@ impl Uring {
     ///
     /// When no ring can be had; the message names the likely cause and the cure.
     pub(crate) fn new(settings: &Settings) -> io::Result<Self> {
-        let mut capabilities = Capabilities::all();
-        if let Ok(mask) = std::env::var(MASK_VARIABLE) {
-            capabilities.apply_mask(&mask)?;
-        }
-        if let Some(mask) = settings.mask {
-            capabilities.apply_mask(mask)?;
-        }
-        if !settings.restricted {
-            capabilities.remove(Feature::Restrictions);
-        }
-        if !settings.rings_others {
-            capabilities.remove(Feature::MsgRing);
-        }
+        let capabilities = Capabilities::wanted(settings)?;
         // A ring of its own again behind each that fails: the one that was tried may still answer.
         let mut uring = Self::create(settings, capabilities)?;
         if uring.capabilities.has(Feature::SkipSuccess) && !probe::sends_that_never_wait(&mut uring)? {

@@ -9,10 +9,13 @@ use std::io;
 use io_uring::IoUring;
 
 use super::capabilities::{Capabilities, Feature};
+use crate::driver::DriverKind;
 
 /// How large a ring to ask for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
+    /// The driver; `None`: the ring if there is one.
+    pub(crate) driver: Option<DriverKind>,
     /// Submission entries. Small: the queue is flushed when full, and a small one stays in the cache.
     pub(crate) sq_entries: u32,
     /// Completion entries. Large: one turn of ten thousand connections should not reach the kernel's overflow list.
@@ -27,7 +30,14 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { sq_entries: 256, cq_entries: 8192, mask: None, restricted: true, rings_others: false }
+        Settings {
+            driver: None,
+            sq_entries: 256,
+            cq_entries: 8192,
+            mask: None,
+            restricted: true,
+            rings_others: false,
+        }
     }
 }
 
@@ -121,7 +131,7 @@ pub(crate) fn explain(error: &io::Error) -> io::Error {
                  the cure is `sysctl kernel.io_uring_disabled=0`"
             ),
             None => "io_uring is forbidden here, most likely by a container's seccomp profile; allow io_uring_setup, \
-                     io_uring_enter and io_uring_register in it"
+                     io_uring_enter and io_uring_register in it, or take the driver epoll"
                 .to_owned(),
         },
         Some(libc::ENOSYS) => "this kernel has no io_uring (Linux 5.11 or newer is needed), or a sandbox hides it".to_owned(),
@@ -132,7 +142,16 @@ pub(crate) fn explain(error: &io::Error) -> io::Error {
         Some(libc::EINVAL) => "the kernel refuses every set of ring flags; Linux 5.11 or newer is needed".to_owned(),
         _ => "io_uring_setup failed".to_owned(),
     };
-    io::Error::new(error.kind(), format!("cannot create an io_uring: {advice} ({error})"))
+    let kind = match error.raw_os_error() {
+        Some(libc::EINVAL) => io::ErrorKind::Unsupported,
+        _ => error.kind(),
+    };
+    io::Error::new(kind, format!("cannot create an io_uring: {advice} ({error})"))
+}
+
+/// Whether an error of making a ring means that there is none to be had on this machine, whatever is left of its resources.
+pub(crate) fn is_forbidden(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported)
 }
 
 /// The value of the sysctl if it forbids rings: 1 for unprivileged processes, 2 for all.
@@ -158,6 +177,20 @@ mod tests {
         check(libc::ENOSYS, &["5.11", "sandbox"]);
         check(libc::ENOMEM, &["memlock", "CAP_IPC_LOCK"]);
         check(libc::EMFILE, &["nofile"]);
+    }
+
+    #[test]
+    fn what_a_machine_forbids_is_told_from_what_it_has_run_out_of() {
+        let check = |errno, forbidden| {
+            let error = explain(&io::Error::from_raw_os_error(errno));
+            assert_eq!(is_forbidden(&error), forbidden, "{error}");
+        };
+        for errno in [libc::EPERM, libc::EACCES, libc::ENOSYS, libc::EINVAL] {
+            check(errno, true);
+        }
+        for errno in [libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::EAGAIN] {
+            check(errno, false);
+        }
     }
 
     #[test]
