@@ -142,7 +142,8 @@ fn bind_group_with(
 ///
 /// What SO_ATTACH_REUSEPORT_CBPF of socket(7) says, of Linux 4.5 and later.
 pub(crate) fn steer(group: &[TcpListener], cores: &[usize]) -> io::Result<()> {
-    let Some(first) = group.first() else { return Ok(()) };
+    // One alone is no group of the kernel's, and there is nothing to choose.
+    let [first, _, ..] = group else { return Ok(()) };
     for (socket, &core) in group.iter().zip(cores) {
         // For the time after `unsteer`. Kernels before 6.2 make nothing of it here.
         let _ = SockRef::from(socket).set_cpu_affinity(core);

@@ -143,6 +143,15 @@ fn steering_follows_the_receiving_core() {
     end(loops);
 }
 
+#[test]
+fn steering_one_core_chooses_that_one() {
+    let address = "127.0.0.1:0".parse().unwrap();
+    let builder = Builder::new().accept(AcceptPolicy::Steer).cores([two_cores()[0]]).listen(address);
+    let loops = builder.start(serve).unwrap();
+    assert_eq!(core_of(&Client::connect(loops.addresses()[0]).unwrap()), 0);
+    end(loops);
+}
+
 /// Sockets that listen on a port of 127.0.0.1.
 fn listening(port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
