@@ -37,6 +37,8 @@ pub(crate) trait Transport: 'static {
     /// Takes `bytes` behind what is buffered, unless others wait.
     fn try_send_bytes(&self, bytes: Bytes) -> Result<(), Bytes>;
     fn send_buffered(&self) -> usize;
+    /// What the client's kernel has not taken, here or in this kernel.
+    fn untaken(&self) -> usize;
     /// Bytes that wait to leave beside those in the buffer that `with_send_buffer` lends, where that buffer does not tell.
     fn unsent_beside(&self) -> usize;
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -98,6 +100,11 @@ impl Transport for TcpStream {
     #[inline]
     fn send_buffered(&self) -> usize {
         TcpStream::send_buffered(self)
+    }
+
+    fn untaken(&self) -> usize {
+        // Where there is no connection any more, the flush says so.
+        self.send_buffered() + self.unacknowledged().unwrap_or(0)
     }
 
     #[inline]
@@ -185,6 +192,10 @@ impl Transport for TlsStream {
 
     fn send_buffered(&self) -> usize {
         TlsStream::send_buffered(self)
+    }
+
+    fn untaken(&self) -> usize {
+        TlsStream::send_buffered(self) + self.get_ref().unacknowledged().unwrap_or(0)
     }
 
     fn unsent_beside(&self) -> usize {

@@ -733,7 +733,7 @@ impl<S: Transport> Connection<S> {
     /// length of the write timeout, or of the linger time once the server drains.
     async fn wait_written(&self, poll: PollWritten<S>) -> bool {
         let service = &self.shared.service;
-        let mut least = self.stream.send_buffered();
+        let mut least = usize::MAX;
         let mut since = annulet::time::now();
         loop {
             let drains = service.drains();
@@ -743,15 +743,24 @@ impl<S: Transport> Connection<S> {
                 Poll::Pending if service.drains() != drains => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             });
-            // Nobody says when a little has left, so it is looked at now and then.
+            // Nobody says when the client has taken a little, so it is looked at now and then. The kernel asks for more in large
+            // steps: what it has sent and not been thanked for counts too.
             let outcome = annulet::time::timeout((patience / 8).min(PROGRESS_STEP_MAX), written).await;
-            let (left, now) = (self.stream.send_buffered(), annulet::time::now());
-            match outcome {
+            let now = annulet::time::now();
+            let left = match outcome {
                 Ok(Some(is_written)) => return is_written,
-                Ok(None) => since = now,
-                Err(_) if left < least => (least, since) = (left, now),
-                Err(_) if now - since < patience => {}
-                Err(_) => {
+                Ok(None) => {
+                    since = now;
+                    continue;
+                }
+                Err(_) => self.stream.untaken(),
+            };
+            match left {
+                // Nothing was known before the first look.
+                left if least == usize::MAX => least = left,
+                left if left < least => (least, since) = (left, now),
+                _ if now - since < patience => {}
+                _ => {
                     self.give_up();
                     return false;
                 }

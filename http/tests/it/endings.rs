@@ -161,6 +161,50 @@ fn draining_does_not_wait_for_a_client_that_never_reads() {
     });
 }
 
+/// The kernel asks for more when a good part of what it had has gone; who reads less than that within the patience reads all the
+/// same.
+#[test]
+fn draining_waits_for_a_client_that_reads_a_little_at_a_time() {
+    let second = Duration::from_secs(1);
+    let limits = Limits { write_timeout: 60 * second, linger: 4 * second, ..unhurried() };
+    // Time passes when everything waits.
+    let ran = annulet::Builder::new().virtual_clock(true).run_local(async move {
+        let listener = annulet::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let page = Router::new().get("/", async |_: Request| "x".repeat(256 * 1024));
+        let server = annulet_http::Server::with_limits(page, limits);
+        let serving = server.clone();
+        drop(annulet::spawn(async move { serving.serve(listener).await.unwrap() }));
+        let mut client = std::net::TcpStream::connect(address).unwrap();
+        rustix::net::sockopt::set_socket_recv_buffer_size(&client, 4096).unwrap();
+        client.write_all(GET.as_bytes()).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let drain = server.drain_handle();
+        // The answer has begun.
+        while client.peek(&mut [0]).is_err() {
+            annulet::time::sleep(Duration::from_millis(1)).await;
+        }
+        drain.start();
+        let (mut bytes, mut count, begun) = ([0; 1024], 0, std::time::Instant::now());
+        loop {
+            match client.read(&mut bytes) {
+                Ok(0) => return count,
+                Ok(more) => count += more,
+                // The kernel takes its time, which must not pass here: as long as something is ready it does not.
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    assert!(begun.elapsed() < Duration::from_secs(100), "{count} bytes have come");
+                    std::thread::sleep(Duration::from_millis(1));
+                    annulet::yield_now().await;
+                    continue;
+                }
+                Err(error) => panic!("cut after {count} bytes: {error}"),
+            }
+            annulet::time::sleep(second).await;
+        }
+    });
+    assert!(ran.unwrap() > 128 * 1024);
+}
+
 /// Reads a long answer in small steps and says for how long the server kept the connection.
 async fn time_with_slow_reader(
     server: &annulet_http::Server,

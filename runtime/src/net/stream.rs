@@ -226,6 +226,16 @@ impl Stream {
         f(&mut guard.1)
     }
 
+    /// See [`TcpStream::unacknowledged`](super::TcpStream::unacknowledged).
+    pub(super) fn unacknowledged(&self) -> io::Result<usize> {
+        borrow(self.as_raw_fd(), |socket| {
+            let mut count: libc::c_int = 0;
+            // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes an int, and `count` lives through the call.
+            let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+            if result < 0 { Err(io::Error::last_os_error()) } else { Ok(count.unsigned_abs() as usize) }
+        })
+    }
+
     #[inline]
     pub(super) fn send_buffered(&self) -> usize {
         if self.shard.is_closing() { 0 } else { self.shard.io.borrow_mut().sockets.unsent(self.id) }

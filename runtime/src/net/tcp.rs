@@ -62,6 +62,26 @@ impl TcpStream {
         self
     }
 
+    /// Bytes that the kernel has taken and the peer's kernel has not acknowledged: SIOCOUTQ of tcp(7). Unlike
+    /// [`send_buffered`](Self::send_buffered) it shows that a slow reader takes a little.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # annulet::run(async {
+    /// let listener = annulet::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// let client = annulet::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    /// assert_eq!(client.unacknowledged().unwrap(), 0);
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What ioctl(2) says.
+    pub fn unacknowledged(&self) -> io::Result<usize> {
+        self.0.unacknowledged()
+    }
+
     /// Connects to the first address that answers.
     ///
     /// A host name is looked up on a thread beside the loop, see [`lookup_host`](super::lookup_host); addresses are not.
