@@ -713,6 +713,17 @@ mod tests {
     }
 
     #[test]
+    fn who_has_closed_waits_for_no_room() {
+        let group = Group::new(1, AcceptPolicy::Reuseport, 1);
+        let share = Share::enter(&group, 0, 0);
+        assert!(group.enter(0));
+        let waker = Waker::from(Arc::new(Count::default()));
+        assert!(share.poll_room(&Context::from_waker(&waker)).is_pending());
+        share.close();
+        assert_eq!(group.waiters.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
     fn what_lay_there_when_it_closed_is_the_rest() {
         let group = Group::new(2, AcceptPolicy::Balance, 2);
         let share = Share::enter(&group, 1, 0);

@@ -148,6 +148,7 @@ fn a_late_thread_does_not_keep_the_others_from_ending() {
         played.check("ready 3", "Replaced 1, rolled true");
         played.check("ended 1", "");
         played.check("after 35", "leave 0 alone Leaving");
+        assert!(played.plan.may_end(WorkerId(0)));
         assert_eq!(played.plan.next_deadline(), None);
         played
     };
@@ -175,6 +176,28 @@ fn a_late_thread_does_not_keep_the_others_from_ending() {
     // It came to itself.
     played.check("ended 0", "");
     assert!(played.plan.is_over());
+}
+
+#[test]
+fn threads_that_were_left_alone_count_among_the_leaving_ones() {
+    let mut played = Played::of(Plan::new(1, false, false, Duration::ZERO, LIMIT));
+    played.check("ready 0", "start 0 in 0, all ready");
+    for old in 0..LEAVING_MAX {
+        let new = old + 1;
+        played.check("roll", &format!("start {new} in 0"));
+        played.check(&format!("ready {new}"), &format!("Replaced {old}, rolled true"));
+        played.check("after 35", &format!("leave {old} alone Leaving"));
+    }
+    played.check("roll", "");
+    played.check("ended 0", "start 5 in 0");
+}
+
+#[test]
+fn a_roll_goes_on_when_its_new_worker_is_asked_to_leave() {
+    let mut played = running();
+    played.check("roll", "start 2 in 0");
+    played.check("leaving 2", "start 3 in 0");
+    played.check("ready 3", "Replaced 0, start 4 in 1");
 }
 
 #[test]
