@@ -7,6 +7,7 @@ mod beside;
 mod capacity;
 mod ends;
 mod operations;
+mod restricted;
 mod served;
 mod spread;
 mod supervised;

@@ -63,7 +63,7 @@ fn descriptors_are_raised_to_the_hard_limit() {
 }
 
 /// CPU time of all threads of a process so far, to the nanosecond.
-fn cpu_time(pid: u32) -> Duration {
+pub(crate) fn cpu_time(pid: u32) -> Duration {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let of_thread = |thread: std::io::Result<std::fs::DirEntry>| {
         // One that has ended meanwhile has no file any more.

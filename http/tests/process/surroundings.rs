@@ -153,3 +153,26 @@ fn the_access_log_belongs_to_whom_root_becomes() {
     assert_eq!(std::fs::metadata(&log).unwrap().uid(), 0);
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+#[test]
+fn too_little_memory_that_may_be_locked_is_named_with_its_cure() {
+    if !rustix::process::geteuid().is_root() {
+        println!(
+            "too_little_memory_that_may_be_locked_is_named_with_its_cure: skipped, because this is not root"
+        );
+        return;
+    }
+    // Root itself may lock what it likes; whom it becomes may not.
+    for mode in ["processes", "threads"] {
+        let script = "ulimit -l 0; exec timeout 10 \"$0\" \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, SERVE, "--listen", "127.0.0.1:0", "--user", "nobody", "--workers", mode]);
+        let output = command.args(["--cores", &first_core()]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        if String::from_utf8_lossy(&output.stdout).contains("listening on") {
+            println!("{mode}: skipped, this kernel does not count rings: {said}");
+            continue;
+        }
+        assert!(!output.status.success() && said.contains("LimitMEMLOCK="), "{said}");
+    }
+}

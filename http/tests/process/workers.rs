@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::operations::{admin, cpu_time, get};
 use crate::served::{answer, ask, first_core, read};
 use crate::supervised::{Supervised, TIME_MAX, children, has_ring, lives, signal, status, until, workers};
 
@@ -212,6 +213,53 @@ fn sigusr2_hands_over_to_a_new_process() {
         signal(third, "TERM");
         until("the third ends", || (!lives(third)).then_some(()));
         assert!(TcpStream::connect(served.address).is_err(), "the address is free");
+    });
+}
+
+/// The old supervisor has nothing more to hear of its successor, not even its end.
+#[test]
+fn a_supervisor_that_was_replaced_is_idle() {
+    modes(&UNHURRIED, |mut served| {
+        let mut kept = connect(&served);
+        ask(&mut kept, "/");
+        answer(&mut kept);
+        served.signal("USR2");
+        served.hear("has taken over", 1);
+        let successor = number_behind(&served, "SIGUSR2: pid ");
+        served.successors.push(successor);
+        let check_idle = || {
+            let (before, start) = (cpu_time(served.pid()), Instant::now());
+            std::thread::sleep(Duration::from_millis(500));
+            let used = cpu_time(served.pid()) - before;
+            // Around and around it would use most of what the machine has left.
+            assert!(used < Duration::from_millis(50), "{used:?} of CPU in {:?}", start.elapsed());
+        };
+        check_idle();
+        signal(successor, "TERM");
+        served.hear("which has taken over, ended", 1);
+        check_idle();
+        check_told_to_close(kept);
+    });
+}
+
+#[test]
+fn who_comes_after_the_end_has_begun_is_refused_at_once() {
+    modes(&["--delay", "5m", "--drain", "5m", "--admin", "127.0.0.1:0"], |mut served| {
+        // A request that keeps the worker from ending.
+        let mut slow = connect(&served);
+        ask(&mut slow, "/");
+        let is_in = |line: &str| line.starts_with("annulet_http_connections{") && line.ends_with("} 1");
+        let metrics = || get(admin(&served.greeting), "/metrics");
+        until("it is in", || metrics().lines().any(is_in).then_some(()));
+        served.signal("TERM");
+        // Those that come before the worker has looked for the last time are let in.
+        until("a client is refused", || {
+            let error = TcpStream::connect(served.address).err()?;
+            (error.kind() == std::io::ErrorKind::ConnectionRefused).then_some(())
+        });
+        assert!(lives(served.pid()), "it still works for the first one");
+        served.signal("TERM");
+        served.wait();
     });
 }
 
