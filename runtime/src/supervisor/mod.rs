@@ -292,8 +292,8 @@ impl Builder {
     fn refuse_what_processes_cannot(&self) -> io::Result<()> {
         let refuse = |what: &str| {
             let text = format!(
-                "{what} needs cores that hand connections to each other, which processes do not: let the workers be threads, \
-                 or leave it out"
+                "{what} needs cores that hand connections to each other, which processes do not, because one that is killed \
+                 would take along what is on its way to it: let the workers be threads, or leave it out"
             );
             Err(io::Error::new(io::ErrorKind::InvalidInput, text))
         };

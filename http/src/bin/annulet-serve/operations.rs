@@ -20,7 +20,7 @@ const PROBES: u32 = 3;
 #[command(next_help_heading = "Operation")]
 pub(crate) struct OperationOptions {
     /// Answer /metrics, /tasks, /livez and /readyz here, e.g. 127.0.0.1:9100. Nobody is asked for a password: keep it to yourself. Of
-    /// worker processes /tasks says nothing: SIGUSR1 has them print their tasks.
+    /// worker processes it has the counters; /tasks and process_* are its own. SIGUSR1 has them print their tasks.
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     admin: Option<SocketAddr>,
 
