@@ -188,17 +188,23 @@ impl Uring {
 
     /// See [`super::Driver::wait`]. Interrupted and timed-out waits are no errors: the caller looks at what is there.
     pub(crate) fn wait(&mut self, wait: Wait) -> io::Result<()> {
-        if self.refusals.rest_ms() > 0 {
-            self.rest(wait);
+        let rest_ms = self.refusals.rest_ms(wait == Wait::No);
+        if rest_ms > 0 {
+            self.rest(wait, rest_ms);
         }
         let entered = self.wait_once(wait)?;
         self.refusals.note(entered == Entered::Refused);
+        if entered == Entered::Refused {
+            // Whoever refuses a submission does not come to what the ring has deferred, which may be all that is in the way: with
+            // DEFER_TASKRUN nothing else would ever post it.
+            self.enter_with(0, 0, EnterFlags::GETEVENTS, None)?;
+        }
         Ok(())
     }
 
     /// The kernel has refused more than once: leaves it alone for a while, unless something is there or becomes due.
     #[cold]
-    fn rest(&mut self, wait: Wait) {
+    fn rest(&mut self, wait: Wait, rest_ms: u32) {
         self.cq.sync();
         if !self.cq.is_empty() {
             return;
@@ -209,7 +215,7 @@ impl Uring {
         };
         let left_ms =
             deadline.map(|deadline| deadline.saturating_sub(crate::sys::monotonic_ns()).div_ceil(1_000_000));
-        let rest_ms = left_ms.unwrap_or(u64::MAX).min(self.refusals.rest_ms().into());
+        let rest_ms = left_ms.unwrap_or(u64::MAX).min(rest_ms.into());
         let mut polled = libc::pollfd { fd: self.fd, events: libc::POLLIN, revents: 0 };
         // SAFETY: one entry, on this stack. Whatever it says, an error included, the kernel is asked again.
         unsafe { libc::poll(&raw mut polled, 1, rest_ms as i32) };
@@ -266,7 +272,7 @@ impl Uring {
         self.enter(0, EnterFlags::GETEVENTS, None)
     }
 
-    /// The only place that enters the kernel.
+    /// Submits everything, and waits as told.
     fn enter(
         &mut self,
         count: u32,
@@ -274,8 +280,6 @@ impl Uring {
         argument: Option<&GetEventsArgument>,
     ) -> io::Result<Entered> {
         self.sq.sync();
-        self.enters += 1;
-        let flags = flags | self.enter_flags;
         let to_submit = self.sq.len() as u32;
         #[cfg(test)]
         let (to_submit, count, argument) = match faults::next() {
@@ -285,6 +289,19 @@ impl Uring {
                 return refused(io::Error::from_raw_os_error(error));
             }
         };
+        self.enter_with(to_submit, count, flags, argument)
+    }
+
+    /// The only place that enters the kernel.
+    fn enter_with(
+        &mut self,
+        to_submit: u32,
+        count: u32,
+        flags: EnterFlags,
+        argument: Option<&GetEventsArgument>,
+    ) -> io::Result<Entered> {
+        self.enters += 1;
+        let flags = flags | self.enter_flags;
         let entered = match argument {
             // SAFETY: the argument has the layout of `struct io_uring_getevents_arg`, and it and the timespec it points
             // to live on the stack of `wait` until the call returns.
@@ -431,6 +448,11 @@ fn refused(error: io::Error) -> io::Result<Entered> {
         Some(libc::ETIME | libc::EINTR) => Ok(Entered::Done),
         // EBUSY: completions wait in the overflow list and must be drained first. EAGAIN, ENOMEM: no memory just now.
         Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM) => Ok(Entered::Refused),
+        // It stays so, and whoever waits for what is lost would wait for ever, on memory that may never be given back.
+        Some(libc::EBADR) => Err(io::Error::other(
+            "completions are lost, because the completion queue was full and there was no memory to keep them elsewhere (EBADR); \
+             give the machine more memory, or the loop a larger completion queue (Builder::ring_entries)",
+        )),
         _ => Err(error),
     }
 }

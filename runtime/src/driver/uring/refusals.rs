@@ -8,6 +8,9 @@
 /// machine without memory.
 const REST_MS_MAX: u32 = 16;
 
+/// The longest rest of a loop that has work of its own meanwhile.
+const REST_MS_MAX_WITH_WORK: u32 = 1;
+
 /// How often the kernel has refused in a row.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
@@ -28,12 +31,14 @@ impl Refusals {
     }
 
     /// How long to rest before the next attempt if nothing is there to do, in milliseconds. The first attempt after a refusal comes
-    /// at once: the loop has taken completions meanwhile, which may be all that the kernel asked for.
+    /// at once: the loop has taken completions meanwhile, which may be all that the kernel asked for. A loop that would not sleep
+    /// has tasks to poll, or promises to keep, that wait for nothing of the kernel's.
     #[inline]
-    pub(super) fn rest_ms(&self) -> u32 {
+    pub(super) fn rest_ms(&self, has_work: bool) -> u32 {
+        let most = if has_work { REST_MS_MAX_WITH_WORK } else { REST_MS_MAX };
         match self.in_row {
             0 | 1 => 0,
-            in_row => 1_u32.checked_shl(in_row - 2).unwrap_or(REST_MS_MAX).min(REST_MS_MAX),
+            in_row => 1_u32.checked_shl(in_row - 2).unwrap_or(most).min(most),
         }
     }
 }
@@ -48,10 +53,12 @@ mod tests {
         let mut rests = Vec::new();
         for is_refused in [true; 8].into_iter().chain([false, true, true]) {
             refusals.note(is_refused);
-            rests.push(refusals.rest_ms());
+            rests.push((refusals.rest_ms(false), refusals.rest_ms(true)));
         }
-        assert_eq!(rests, [0, 1, 2, 4, 8, 16, 16, 16, 0, 0, 1]);
+        let (idle, with_work): (Vec<_>, Vec<_>) = rests.into_iter().unzip();
+        assert_eq!(idle, [0, 1, 2, 4, 8, 16, 16, 16, 0, 0, 1]);
+        assert_eq!(with_work, [0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1]);
         let endless = Refusals { in_row: u32::MAX };
-        assert_eq!(endless.rest_ms(), REST_MS_MAX);
+        assert_eq!((endless.rest_ms(false), endless.rest_ms(true)), (REST_MS_MAX, REST_MS_MAX_WITH_WORK));
     }
 }
