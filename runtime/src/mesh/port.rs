@@ -123,7 +123,8 @@ impl Port {
     /// Whether other cores may send something here.
     #[inline]
     pub(crate) fn is_in_use(&self) -> bool {
-        !self.incoming.borrow().is_empty() || !self.sides.borrow().places.is_empty()
+        let sides = self.sides.borrow();
+        !self.incoming.borrow().is_empty() || sides.places.len() > sides.free.len()
     }
 
     /// Once a turn: takes what other cores have sent.
@@ -425,6 +426,11 @@ impl Port {
         let mut sides = self.sides.borrow_mut();
         let Some(side) = sides.places.get_mut(place).and_then(Option::take) else { return };
         sides.free.push(place);
+        if sides.free.len() == sides.places.len() {
+            // Nothing is left that a turn would look at.
+            sides.places.clear();
+            sides.free.clear();
+        }
         drop(sides);
         drop(side);
     }
@@ -522,6 +528,24 @@ mod tests {
         }
 
         fn ring_behind_fence(&self, _ring: Ring<'_>) {}
+    }
+
+    #[test]
+    fn a_loop_whose_channels_are_gone_is_as_if_it_never_had_any() {
+        let lobby = Lobby::new(1);
+        let memberships = Membership::all(&lobby);
+        let shard = Shard::new(&ShardSettings::default(), None).unwrap();
+        shard.join_mesh(&memberships[0]);
+        let port = shard.port().unwrap();
+        assert!(!port.is_in_use());
+        let side = || Rc::new(EndsMeanwhile(Rc::clone(port)));
+        let places = [port.insert_side(side()), port.insert_side(side())];
+        port.remove_side(places[0]);
+        assert!(port.is_in_use());
+        port.remove_side(places[1]);
+        assert!(!port.is_in_use() && port.sides.borrow().places.is_empty());
+        assert_eq!(port.insert_side(side()), 0);
+        assert!(port.is_in_use());
     }
 
     #[test]
