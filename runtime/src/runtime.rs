@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use crate::driver::DriverKind;
 use crate::mesh::{Call, Lobby, Membership, submit_to};
 use crate::metrics::{Board, Stall, Tell};
-use crate::net::{AcceptPolicy, Connections, Group, ListenOptions, Share, TcpListener, steer};
+use crate::net::{AcceptPolicy, Connections, Group, ListenOptions, Share, TcpListener, steer, unsteer};
 use crate::placement;
 use crate::readiness::{Readiness, ReadinessState};
 use crate::shard::{LoopPolicy, Runtime, Shard, ShardSettings, current};
@@ -354,7 +355,8 @@ impl Builder {
             settings.row += index;
             settings.ring.rings_others = cores.len() > 1;
             let alone = Core::new(index, core, listeners, readiness.clone(), Arc::clone(&group));
-            let core = Core { stop: stop.clone(), red: stop.clone(), ..alone };
+            let mut core = Core { stop: stop.clone(), red: stop.clone(), ..alone };
+            core.listeners.is_steered = self.accept == AcceptPolicy::Steer;
             let pin_to = (!self.is_unpinned).then_some(core.core);
             let membership = memberships.next().expect("one for each core");
             let thread = thread::Builder::new().name(format!("annulet-{}", core.core)).spawn(move || {
@@ -425,12 +427,28 @@ pub(crate) fn pin_and_make(core: Option<usize>, settings: &ShardSettings) -> io:
 pub struct Core {
     index: usize,
     core: usize,
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Untaken,
     stop: Stop,
     /// Set before `stop`, or with it: without a supervisor it is the same one.
     red: Stop,
     readiness: Readiness,
     group: Arc<Group>,
+}
+
+/// Listeners that nobody has taken.
+#[derive(Debug)]
+struct Untaken {
+    listeners: Vec<std::net::TcpListener>,
+    /// They leave a steered group when they are closed. A supervisor's do not: it has them as well.
+    is_steered: bool,
+}
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        if self.is_steered {
+            self.listeners.iter().for_each(|listener| unsteer(listener.as_fd()));
+        }
+    }
 }
 
 impl Core {
@@ -441,6 +459,7 @@ impl Core {
         readiness: Readiness,
         group: Arc<Group>,
     ) -> Core {
+        let listeners = Untaken { listeners, is_steered: false };
         Core { index, core, listeners, stop: Stop::new(), red: Stop::new(), readiness, group }
     }
 
@@ -466,7 +485,8 @@ impl Core {
     /// On another thread than the core's.
     pub fn take_listeners(&mut self) -> Vec<TcpListener> {
         let (group, index) = (&self.group, self.index);
-        let listeners = self.listeners.drain(..).enumerate();
+        let listeners = std::mem::take(&mut self.listeners.listeners);
+        let listeners = listeners.into_iter().enumerate();
         listeners
             .map(|(address, listener)| {
                 let listener = TcpListener::from_std(listener).expect("a bound socket can be made blocking");

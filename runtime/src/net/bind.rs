@@ -156,7 +156,7 @@ pub(crate) fn steer(group: &[TcpListener], cores: &[usize]) -> io::Result<()> {
 /// To be called before a socket of a steered group is closed: the last one then takes its place in the kernel's group, and the
 /// program would name wrong ones. From now on the kernel itself looks for the socket of the receiving core (SO_INCOMING_CPU of
 /// socket(7), among the sockets of a group since Linux 6.2), or, before that, spreads connections by their hash.
-pub(super) fn unsteer(listener: BorrowedFd<'_>) {
+pub(crate) fn unsteer(listener: BorrowedFd<'_>) {
     // Fails where it was done for another one of the group, and where the program cannot be taken off (Linux 5.2 and earlier):
     // connections come to some core of the group in any case.
     let _ = crate::sys::detach_reuseport_filter(listener);

@@ -28,7 +28,7 @@ mod unix;
 pub use address::ToSocketAddrs;
 pub use async_fd::{AsyncFd, Interest, ReadyGuard, TryIoError};
 pub use bind::{ListenOptions, bind_group, bind_one};
-pub(crate) use bind::{extend_group, steer};
+pub(crate) use bind::{extend_group, steer, unsteer};
 pub use incoming::Incoming;
 pub use listener::TcpListener;
 pub use resolve::lookup_host;

@@ -164,30 +164,54 @@ fn listening(port: u16) -> usize {
     table.lines().skip(1).filter(is_listening).count()
 }
 
-/// The kernel puts its last socket of a group where one is closed, so that places are others afterwards.
 #[test]
 fn steering_goes_on_when_a_listener_closes() {
+    goes_on_without_the_first(|mut core| {
+        drop(core.take_listeners());
+        core.stopped()
+    });
+}
+
+/// A core that never took its listeners closes them as well.
+#[test]
+fn steering_goes_on_when_listeners_are_not_taken() {
+    goes_on_without_the_first(|core| {
+        let stopped = core.stopped();
+        drop(core);
+        stopped
+    });
+}
+
+/// The kernel puts its last socket of a group where one is closed, so that places are others afterwards.
+///
+/// The first loop closes its listener with `close`, and the last one, of the other core, takes its place.
+fn goes_on_without_the_first<S>(close: impl Fn(Core) -> S + Send + Sync + 'static)
+where
+    S: Future,
+{
     let cores = two_cores();
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
     if cores[0] == cores[1] || (numbers.next(), numbers.next()) < (Some(6), Some(2)) {
-        println!("steering_goes_on_when_a_listener_closes: skipped, it takes two cores and Linux 6.2");
+        println!("steering that goes on: skipped, it takes two cores and Linux 6.2");
         return;
     }
     let builder = Builder::new().accept(AcceptPolicy::Steer).listen("127.0.0.1:0".parse().unwrap());
-    // The loop in the middle closes its listener, and the last one takes its place.
-    let loops = builder.cores([cores[0], cores[0], cores[1]]).start(|mut core| async move {
-        if core.index() == 1 {
-            drop(core.take_listeners());
-            core.stopped().await;
-        } else {
-            serve(core).await;
+    let close = Arc::new(close);
+    let loops = builder.cores([cores[0], cores[0], cores[1]]).start(move |core| {
+        let close = Arc::clone(&close);
+        async move {
+            if core.index() == 0 {
+                close(core).await;
+            } else {
+                serve(core).await;
+            }
         }
     });
     let loops = loops.unwrap();
     let address = loops.addresses()[0];
     wait_for("one is closed", || listening(address.port()) == 2);
-    for (core, place) in [(cores[0], 0), (cores[1], 2)] {
+    for (core, place) in [(cores[0], 1), (cores[1], 2)] {
         assert_eq!(places_from(core, address, 20), [place; 20], "core {core}");
     }
     end(loops);
