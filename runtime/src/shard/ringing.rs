@@ -83,6 +83,8 @@ impl Message {
 mod tests {
     use std::os::unix::net::UnixStream;
     use std::rc::Rc;
+    use std::sync::mpsc;
+    use std::time::Duration;
 
     use super::*;
     use crate::driver::uring::{Fault, Feature, inject};
@@ -194,6 +196,44 @@ mod tests {
         assert!(ring.upgrade().is_none(), "and is closed then");
         // Whoever holds on to what was shared finds no ring any more.
         assert!(there.remote.ring().is_none());
+    }
+
+    #[test]
+    fn loops_of_a_mesh_ring_by_messages() {
+        /// Whether it sends one within half a minute; none if there are none here.
+        async fn rings_by_one() -> Option<bool> {
+            if !crate::capabilities().has(Feature::MsgRing) {
+                return None;
+            }
+            let sent = || crate::shard::current().io.borrow().ringing.next;
+            let until = monotonic_ns() + 30_000_000_000;
+            while sent() == 0 && monotonic_ns() < until {
+                // Long enough for it to fall asleep, most of the time.
+                crate::time::sleep(Duration::from_millis(2)).await;
+                crate::mesh::submit_to(1, || async {}).await.unwrap();
+            }
+            Some(sent() > 0)
+        }
+        let cores = crate::placement::available_cores().unwrap();
+        let (done, rung) = mpsc::channel();
+        let builder = crate::Builder::new().cores([cores[0], cores[1 % cores.len()]]);
+        let loops = builder.start(move |core| {
+            let done = (core.index() == 0).then(|| done.clone());
+            async move {
+                if let Some(done) = done {
+                    done.send(rings_by_one().await).unwrap();
+                }
+                core.stopped().await;
+            }
+        });
+        let loops = loops.unwrap();
+        let rung = rung.recv_timeout(Duration::from_secs(120)).expect("the first loop ends well");
+        loops.stop();
+        loops.join().unwrap();
+        match rung {
+            Some(rung) => assert!(rung, "the other one is never asleep, or is rung otherwise"),
+            None => println!("skipped: no messages between rings here (the mask, or the kernel)"),
+        }
     }
 
     #[test]
