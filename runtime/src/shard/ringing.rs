@@ -37,7 +37,7 @@ struct Message {
 impl Ringing {
     /// Rings with the next entry into the kernel, or at once.
     pub(super) fn ring(&mut self, remote: &Arc<Remote>, driver: &mut Driver) {
-        // The receiver's ring is none where messages are not to be had, and this ring is of the same make.
+        // The receiver's ring is none where messages are not to be had; a loop without a ring of its own is never prompt.
         let ring = if driver.is_prompt() { remote.ring() } else { None };
         let Some(ring) = ring else { return remote.inbox.doorbell().ring() };
         let number = self.next;

@@ -27,7 +27,9 @@ use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
 pub use capabilities::{Capabilities, Feature};
 #[cfg(test)]
-pub(crate) use faults::{Fault, inject};
+pub(crate) use faults::Fault;
+#[cfg(all(test, not(annulet_loom)))]
+pub(crate) use faults::inject;
 pub(crate) use setup::{Settings, explain, is_forbidden};
 
 use refusals::Refusals;
