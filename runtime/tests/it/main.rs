@@ -25,7 +25,6 @@ mod resolve;
 mod send_file;
 mod shutdown;
 mod signal;
-mod supervised;
 mod support;
 mod sync;
 mod task;
