@@ -325,3 +325,92 @@ impl<C: Reuse> Drop for InLine<'_, C> {
         drop(self.pool.leave_line(self.id));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(10);
+
+    /// A connection with a number, of use until it is told otherwise.
+    #[derive(Debug)]
+    struct Numbered(u32, Rc<Cell<bool>>);
+
+    impl Reuse for Numbered {
+        fn is_usable(&mut self) -> bool {
+            self.1.get()
+        }
+    }
+
+    fn numbered(number: u32) -> Numbered {
+        Numbered(number, Rc::new(Cell::new(true)))
+    }
+
+    fn pool(connections: usize) -> Rc<Pool<Numbered>> {
+        Pool::new(Bounds { connections, connections_per_host: connections, idle: IDLE, waiting: 8 })
+    }
+
+    /// The number of the connection that a request to `host` finds.
+    async fn kept(pool: &Rc<Pool<Numbered>>, host: &str) -> Option<u32> {
+        pool.acquire(&host.into()).await.unwrap().connection.take().map(|connection| connection.0)
+    }
+
+    async fn park(pool: &Rc<Pool<Numbered>>, host: &str, connection: Numbered) {
+        let mut place = pool.acquire(&host.into()).await.unwrap();
+        place.fill(connection);
+        place.park();
+    }
+
+    #[annulet::test(start_paused = true)]
+    async fn one_that_was_idle_for_too_long_is_not_used() {
+        let pool = pool(4);
+        park(&pool, "a", numbered(1)).await;
+        annulet::time::sleep(IDLE - Duration::from_millis(100)).await;
+        assert_eq!(kept(&pool, "a").await, Some(1), "not yet too long");
+        // Nobody has swept.
+        park(&pool, "a", numbered(2)).await;
+        annulet::time::sleep(IDLE + Duration::from_millis(100)).await;
+        assert_eq!(pool.stats().idle, 1);
+        assert_eq!(kept(&pool, "a").await, None);
+        assert_eq!((pool.stats().open, pool.stats().reused), (0, 1));
+    }
+
+    #[annulet::test(start_paused = true)]
+    async fn the_last_one_used_is_used_next_and_the_oldest_makes_room() {
+        let pool = pool(3);
+        let places: Vec<_> = [pool.acquire(&"a".into()).await, pool.acquire(&"a".into()).await].into();
+        for (number, place) in places.into_iter().enumerate() {
+            let mut place = place.unwrap();
+            place.fill(numbered(number as u32));
+            place.park();
+            annulet::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(kept(&pool, "a").await, Some(1));
+        park(&pool, "b", numbered(2)).await;
+        park(&pool, "c", numbered(3)).await;
+        // Full. That of `a` is the oldest, then `b`.
+        let fourth = pool.acquire(&"d".into()).await.unwrap();
+        assert_eq!(kept(&pool, "c").await, Some(3));
+        assert_eq!(kept(&pool, "b").await, Some(2));
+        assert_eq!(kept(&pool, "a").await, None);
+        drop(fourth);
+        assert_eq!((pool.stats().open, pool.stats().idle), (0, 0));
+    }
+
+    #[annulet::test(start_paused = true)]
+    async fn one_of_no_use_is_closed_and_counted_out() {
+        let pool = pool(2);
+        let (first, second) = (numbered(1), numbered(2));
+        let is_usable = second.1.clone();
+        park(&pool, "a", first).await;
+        park(&pool, "b", second).await;
+        is_usable.set(false);
+        assert_eq!(kept(&pool, "b").await, None);
+        assert!(pool.sweep());
+        annulet::time::sleep(IDLE * 2).await;
+        assert!(!pool.sweep(), "nothing is left");
+        assert_eq!(pool.stats().open, 0);
+    }
+}

@@ -48,7 +48,7 @@ impl RequestBuilder {
         RequestBuilder { client, request }
     }
 
-    /// With a header field, beside those of the same name.
+    /// With a header field, beside those of the same name. There is one Host and one Content-Type: the last one counts.
     pub fn header<N, V>(self, name: N, value: V) -> RequestBuilder
     where
         N: TryInto<HeaderName>,
@@ -64,7 +64,7 @@ impl RequestBuilder {
                 let why = format!("no value for {name}: control characters cannot be sent");
                 return Err(Error::request(why));
             };
-            if name == header::HOST {
+            if name == header::HOST || name == header::CONTENT_TYPE {
                 request.headers.insert(name, value);
             } else {
                 request.headers.append(name, value);

@@ -518,6 +518,80 @@ fn content_goes_out_as_it_is_made() {
     });
 }
 
+/// What becomes of the content that has not left when the answer comes.
+#[test]
+fn an_error_or_a_redirection_stops_the_content() {
+    /// One piece; the next when it is allowed. Counts how often it is asked.
+    struct Slow(Rc<Cell<bool>>, Rc<Cell<usize>>);
+    impl annulet::stream::Stream for Slow {
+        type Item = std::io::Result<&'static str>;
+        fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            self.1.set(self.1.get() + 1);
+            match self.1.get() {
+                1 => Poll::Ready(Some(Ok("begin"))),
+                _ if self.0.get() => Poll::Ready(None),
+                _ => Poll::Pending,
+            }
+        }
+    }
+    let check = |status: u16, goes_on: bool| {
+        run(async {
+            let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 2\r\n\r\nok");
+            let (site, _) = serve(&[&[&answer]]);
+            let client = Client::builder().redirects(0).build();
+            let (may_end, asked) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
+            let body = Body::stream(Slow(may_end.clone(), asked.clone()));
+            let answer = client.request(Method::PUT, &site).body(body).send().await.unwrap();
+            let before = asked.get();
+            may_end.set(true);
+            assert_eq!(answer.text().await.unwrap(), "ok");
+            assert_eq!(asked.get() > before, goes_on, "{status}");
+            // Who has not sent all cannot begin another request there.
+            assert_eq!(client.stats().idle, usize::from(goes_on), "{status}");
+            assert_eq!(client.stats().open, usize::from(goes_on), "{status}");
+        });
+    };
+    check(200, true);
+    check(299, true);
+    check(300, false);
+    check(307, false);
+    check(413, false);
+    check(500, false);
+}
+
+#[test]
+fn the_type_of_the_content_is_said_once_and_by_the_program() {
+    run(async {
+        let (site, log) = serve(&[&[OK; 5]]);
+        let client = Client::new();
+        let own = ("content-type", "application/vnd.api+json");
+        client.post(&site).json(&[1]).send().await.unwrap().text().await.unwrap();
+        client.post(&site).header(own.0, own.1).json(&[1]).send().await.unwrap().text().await.unwrap();
+        client.post(&site).json(&[1]).header(own.0, own.1).send().await.unwrap().text().await.unwrap();
+        client.post(&site).form(&[("a", "b")]).send().await.unwrap().text().await.unwrap();
+        client
+            .post(&site)
+            .header(own.0, own.1)
+            .form(&[("a", "b")])
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        let log = log.borrow();
+        let types = log[0].iter().map(|request| {
+            request
+                .lines()
+                .filter_map(|line| line.strip_prefix("content-type: "))
+                .collect::<Vec<_>>()
+                .join("+")
+        });
+        let types: Vec<String> = types.collect();
+        assert_eq!(types, ["application/json", own.1, own.1, "application/x-www-form-urlencoded", own.1]);
+    });
+}
+
 #[test]
 fn what_is_wrong_is_said_before_anything_is_sent() {
     run(async {
