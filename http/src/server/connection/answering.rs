@@ -1,0 +1,181 @@
+//! Handlers that wait, or whose request has a body: their answer, and what is left of the body behind it.
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use super::content::Reading;
+use super::gather::Gather;
+use super::{Connection, End};
+use crate::body::Body;
+use crate::h1::connection::{Exchange, Stage};
+use crate::h1::encode::CONTINUE;
+use crate::handler::{PendingCall, poll_call};
+use crate::response::Response;
+use crate::server::Shared;
+use crate::service::{Facts, WithBody, Written};
+use crate::trace;
+use crate::transport::Transport;
+
+/// So much is received ahead while an answer is being made; the rest stays with the kernel. In bytes.
+const AHEAD_BYTES_MAX: usize = 16 * 1024;
+
+impl<S: Transport> Connection<S> {
+    /// Waits for a handler's answer and writes it. `None` if the connection persists.
+    pub(super) async fn answer_later(&self, mut call: PendingCall, facts: Facts) -> Option<End> {
+        match self.wait_for(&mut call).await {
+            Some(answer) => self.write(answer, facts).await,
+            None => Some(End::Gone),
+        }
+    }
+
+    /// Calls the handler of a request with a body, writes its answer and clears what it left of the body.
+    pub(super) async fn answer_with_body(self: &Rc<Self>, begun: Box<WithBody>) -> Option<End> {
+        let WithBody { mut request, target, facts } = *begun;
+        let shared = &self.shared;
+        let mut exchange = Exchange::new();
+        let of_route = target.ok().and_then(|target| shared.service.router().body_bytes(target));
+        let body_bytes = of_route.unwrap_or(shared.limits.body_bytes);
+        if let Err(why) = exchange.begin_within(request.head(), body_bytes, &shared.limits) {
+            return Some(self.refuse(why, facts.is_head));
+        }
+        let wait_left = shared.limits.body_total_timeout;
+        let reading = Reading { exchange, received: 0, waits_since: None, wait_left };
+        self.expect(&reading.exchange, self.rest.borrow().len());
+        self.reading.replace(Some(Box::new(reading)));
+        self.claim.set(self.claim.get().wrapping_add(1));
+        let answer = match target {
+            Ok(target) => {
+                request.set_body(Body::new(self.clone(), self.claim.get()));
+                let mut request = Some(request);
+                let called = poll_fn(|cx| {
+                    let request = request.take().expect("the closure is polled once: it is ready at once");
+                    Poll::Ready(shared.service.call(target, request, cx))
+                });
+                match called.await {
+                    Ok(answer) => Some(answer),
+                    Err(mut call) => self.wait_for(&mut call).await,
+                }
+            }
+            Err(miss) => Some(trace::miss(shared.service.router(), miss, &request)),
+        };
+        let outcome = match answer {
+            Some(answer) => {
+                let facts = self.facts_behind_body(facts, &answer);
+                if answer.is_streamed() {
+                    // It may read the body while it leaves, and behind its head nothing may stand but its content.
+                    let mut reading = self.reading.borrow_mut();
+                    if reading.as_mut().is_some_and(|reading| reading.exchange.take_continue()) {
+                        self.stream.with_send_buffer(|out| out.extend_from_slice(CONTINUE));
+                    }
+                } else {
+                    // Who keeps the request does not read any more.
+                    self.claim.set(self.claim.get().wrapping_add(1));
+                }
+                self.write(answer, facts).await
+            }
+            None => Some(End::Gone),
+        };
+        self.claim.set(self.claim.get().wrapping_add(1));
+        let reading = self.reading.take().expect("it was put there above and is taken here only");
+        match outcome {
+            None => self.drain_body(reading.exchange).await,
+            end => end,
+        }
+    }
+
+    /// What an answer has to say about persistence, from how far the body has been read. An answer that is made while it leaves may
+    /// read the rest of it, so the end is not announced for what is left.
+    pub(super) fn facts_behind_body(&self, facts: Facts, answer: &Response) -> Facts {
+        let reading = self.reading.borrow();
+        let may_persist = reading.as_ref().is_some_and(|reading| match answer.is_streamed() {
+            true => reading.exchange.stage() != Stage::Closing,
+            false => reading.exchange.persists(&self.shared.limits),
+        });
+        Facts { keep_alive: facts.keep_alive && may_persist, ..facts }
+    }
+
+    /// Throws away what the handler left of a body. `None` when the next request may begin.
+    pub(super) async fn drain_body(&self, mut exchange: Exchange) -> Option<End> {
+        let limits = &self.shared.limits;
+        exchange.finish_answer(exchange.persists(limits), limits);
+        // Once for all of it.
+        self.wait_at_most(limits.body_timeout);
+        while exchange.stage() == Stage::Draining {
+            let mut rest = self.rest.take();
+            if rest.is_empty() {
+                let received = poll_fn(|cx| match self.stream.poll_recv(cx) {
+                    Poll::Pending if self.shared.service.drains() => Poll::Ready(Ok(None)),
+                    polled => polled,
+                });
+                match received.await {
+                    Ok(Some(lease)) => rest.push(&lease),
+                    // The answer is made; an error now ends the connection and nothing else.
+                    Ok(None) | Err(_) => return Some(self.leave()),
+                }
+            }
+            match exchange.decode(&rest) {
+                Ok(decoded) => rest.advance(decoded.used),
+                Err(_) => return Some(End::Finished),
+            }
+            self.rest.replace(rest);
+        }
+        (exchange.stage() != Stage::Idle).then_some(End::Finished)
+    }
+
+    /// Waits for a handler. `None` if the client is gone.
+    pub(super) async fn wait_for(&self, call: &mut PendingCall) -> Option<Response> {
+        poll_fn(|cx| match poll_call(call, cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => self.poll_gone(cx).map(|()| None),
+        })
+        .await
+    }
+
+    /// Ready when the client has reset the connection. What it sends is kept, up to a bound; a client that has only ended its side
+    /// is still there to be answered.
+    pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_reading =
+            self.reading.borrow().as_ref().is_some_and(|reading| reading.exchange.stage() == Stage::Reading);
+        // Who reads the body watches the socket.
+        while !is_reading && self.receives_ahead() {
+            match ready!(self.stream.poll_recv(cx)) {
+                Ok(Some(lease)) => {
+                    self.rest.borrow_mut().push(&lease);
+                    self.shared.hold_anyway(self.rest.borrow().len());
+                }
+                Ok(None) => return Poll::Pending,
+                // No deadline runs while an answer is made.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => self.stream.set_recv_deadline(None),
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Who has sent nothing ahead is watched even when no memory is left: or those who hold it could be gone and nobody would know.
+    pub(super) fn receives_ahead(&self) -> bool {
+        let ahead = self.rest.borrow().len();
+        let Shared { admission, limits, .. } = &*self.shared;
+        ahead == 0 || (ahead < AHEAD_BYTES_MAX && admission.held() < limits.memory_bytes)
+    }
+
+    /// Writes an answer, all of it. `None` if the connection persists.
+    pub(super) async fn write(&self, mut answer: Response, facts: Facts) -> Option<End> {
+        let now = annulet::time::now();
+        let written = self.stream.with_send_buffer(|out| {
+            let before = out.len();
+            let mut sink = Gather { room: self.room(), ..Gather::all(out) };
+            let written = self.shared.service.write(&mut answer, facts, now, &mut sink);
+            self.note(|entry| entry.note(&out[before..]));
+            written
+        });
+        drop(answer);
+        match written {
+            Written::Whole(true) => None,
+            Written::Whole(false) => Some(End::Finished),
+            Written::Begun(leaving) => self.leave_in_pieces(leaving).await,
+            Written::Switched(upgrade) => Some(End::Upgraded(upgrade)),
+        }
+    }
+}

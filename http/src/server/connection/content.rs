@@ -1,0 +1,149 @@
+//! The body of a request, as its handler asks for it: decoded out of what has come, or waited for.
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use super::Connection;
+use crate::Error;
+use crate::body::{Chunk, Piece, Source};
+use crate::h1::connection::{Exchange, Stage};
+use crate::h1::encode::CONTINUE;
+use crate::h1::outgoing::Trailers;
+use crate::h1::{Limits, Refusal};
+use crate::recycle::Buffer;
+use crate::transport::{Received, Transport};
+
+/// Less than this of a body is received as heads are. In bytes.
+const EXPECT_BYTES_MIN: u64 = 32 * 1024;
+
+/// A body that is being read.
+pub(super) struct Reading {
+    pub(super) exchange: Exchange,
+    /// Bytes that have come, framing and all.
+    pub(super) received: u64,
+    /// Since when more of it is waited for.
+    pub(super) waits_since: Option<Instant>,
+    /// What all waits for it may still take.
+    pub(super) wait_left: Duration,
+}
+
+impl<S: Transport> Connection<S> {
+    /// Tells the socket how much is to come, if it is much; `here` bytes of it have come.
+    pub(super) fn expect(&self, exchange: &Exchange, here: usize) {
+        let bytes = exchange.announced().saturating_sub(here as u64);
+        if bytes >= EXPECT_BYTES_MIN {
+            self.stream.expect_recv(bytes);
+        }
+    }
+
+    /// The next content out of bytes that are here already. `None` if there is none among them.
+    pub(super) fn take_content(&self, exchange: &mut Exchange) -> Result<Option<Chunk>, Refusal> {
+        let mut rest = self.rest.borrow_mut();
+        let mut content = Buffer::default();
+        while exchange.stage() == Stage::Reading && !rest.is_empty() {
+            let decoded = exchange.decode(&rest)?;
+            if !decoded.data.is_empty() {
+                if content.capacity() == 0 {
+                    content = Buffer::take();
+                }
+                content.extend_from_slice(&rest[decoded.data]);
+            }
+            rest.advance(decoded.used);
+        }
+        Ok((!content.is_empty()).then_some(Chunk(Piece::Copied(content))))
+    }
+
+    /// As `take_content`, of bytes that have just come. What is content and nothing else is not copied.
+    pub(super) fn take_received(
+        &self,
+        exchange: &mut Exchange,
+        mut lease: S::Received,
+    ) -> Result<Option<Chunk>, Refusal> {
+        let decoded = exchange.decode(&lease)?;
+        if decoded.data.end == lease.len() && !decoded.data.is_empty() {
+            lease.advance(decoded.data.start);
+            return Ok(Some(lease.into_chunk()));
+        }
+        let mut content = Buffer::take();
+        content.extend_from_slice(&lease[decoded.data]);
+        self.rest.borrow_mut().push(&lease[decoded.used..]);
+        drop(lease);
+        if content.is_empty() {
+            return self.take_content(exchange);
+        }
+        Ok(Some(Chunk(Piece::Copied(content))))
+    }
+
+    pub(super) fn poll_content(
+        &self,
+        reading: &mut Reading,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Chunk>, Error>> {
+        let slow = reading.slowest(&self.shared.limits);
+        let Reading { exchange, received, waits_since, wait_left } = reading;
+        if let Some(chunk) = self.take_content(exchange)? {
+            return Poll::Ready(Ok(Some(chunk)));
+        }
+        while exchange.stage() == Stage::Reading {
+            if exchange.take_continue() {
+                self.stream.with_send_buffer(|out| out.extend_from_slice(CONTINUE));
+            }
+            // Once for each wait, however often it is polled.
+            let since = *waits_since.get_or_insert_with(|| {
+                self.expect(exchange, 0);
+                self.wait_at_most(self.shared.limits.body_timeout.min(*wait_left).min(slow));
+                annulet::time::now()
+            });
+            let Some(lease) = ready!(self.stream.poll_recv(cx))? else {
+                return Poll::Ready(Err(Refusal::BodyCut.into()));
+            };
+            *waits_since = None;
+            *wait_left = wait_left.saturating_sub(annulet::time::now() - since);
+            *received += lease.len() as u64;
+            if let Some(chunk) = self.take_received(exchange, lease)? {
+                return Poll::Ready(Ok(Some(chunk)));
+            }
+        }
+        Poll::Ready(match exchange.stage() {
+            Stage::Closing => Err(Error::gone()),
+            _ => Ok(None),
+        })
+    }
+}
+
+impl Reading {
+    /// How long the next bytes may be waited for without the body being too slow.
+    fn slowest(&self, limits: &Limits) -> Duration {
+        if limits.body_rate_min == 0 {
+            return Duration::MAX;
+        }
+        let due = Duration::from_millis(self.received.saturating_mul(1000) / u64::from(limits.body_rate_min));
+        let waited = limits.body_total_timeout.saturating_sub(self.wait_left);
+        limits.body_rate_grace.saturating_add(due).saturating_sub(waited)
+    }
+}
+
+impl<S: Transport> Source for Connection<S> {
+    fn trailers(&self, claim: u32) -> Trailers {
+        let reading = self.reading.borrow();
+        let reading = reading.as_ref().filter(|_| claim == self.claim.get());
+        reading.map_or_else(Trailers::new, |reading| reading.exchange.trailers().to_vec())
+    }
+
+    fn hold(&self, bytes: usize) -> Result<(), Error> {
+        Ok(self.shared.hold(bytes)?)
+    }
+
+    fn poll_chunk(&self, claim: u32, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
+        let mut reading = self.reading.borrow_mut();
+        match reading.as_mut() {
+            Some(reading) if claim == self.claim.get() => {
+                let polled = self.poll_content(reading, cx);
+                if let Poll::Ready(Err(_)) = polled {
+                    reading.exchange.close();
+                }
+                polled
+            }
+            _ => Poll::Ready(Err(Error::gone())),
+        }
+    }
+}

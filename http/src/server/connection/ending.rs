@@ -1,0 +1,79 @@
+//! The end: a last answer that says why, the linger behind it, or another protocol.
+use std::future::poll_fn;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::gather::Gather;
+use super::{Connection, End, Progress, Turn};
+use crate::access_log::Entry;
+use crate::h1::Refusal;
+use crate::h1::head::is_head_request;
+use crate::transport::Transport;
+use crate::upgrade::{Upgrade, Upgraded};
+
+impl<S: Transport> Connection<S> {
+    /// Between requests there is nothing to answer (RFC 9112 section 9.5).
+    #[cold]
+    pub(super) fn end_input(&self, why: Refusal) -> Turn {
+        match self.progress.get() {
+            Progress::HeadBegun | Progress::HeadGrown => {
+                let is_head = is_head_request(&self.rest.borrow());
+                Turn::End(self.refuse(why, is_head))
+            }
+            // Not idle yet: the client is still being answered.
+            Progress::New | Progress::EmptyLines if why == Refusal::Timeout && self.has_unsent() => {
+                Turn::Flush
+            }
+            Progress::New | Progress::EmptyLines => Turn::End(self.leave()),
+        }
+    }
+
+    /// The end when nothing more is to be read and nothing to be written.
+    #[cold]
+    pub(super) fn leave(&self) -> End {
+        if self.has_unsent() { End::Finished } else { End::Gone }
+    }
+
+    #[cold]
+    pub(super) fn refuse(&self, why: Refusal, is_head: bool) -> End {
+        let now = annulet::time::now();
+        if self.shared.log.is_some() {
+            let entry = self.entry.take();
+            let new = || Box::new(Entry::new(&self.rest.borrow(), self.peer.get(), now));
+            self.entry.set(Some(entry.unwrap_or_else(new)));
+        }
+        self.stream.with_send_buffer(|out| {
+            let before = out.len();
+            self.shared.service.refuse(why, is_head, now, &mut Gather::all(out));
+            self.note(|entry| entry.note(&out[before..]));
+        });
+        End::Finished
+    }
+}
+
+/// Hands the connection over to whoever answered 101.
+pub(super) async fn pass_on<S: Transport>(connection: Rc<Connection<S>>, upgrade: Box<Upgrade>) {
+    // Fails only if a request with a body before this one is kept beyond its answer: then the socket is not ours alone to give.
+    let Ok(connection) = Rc::try_unwrap(connection) else { return };
+    let Connection { stream, rest, .. } = connection;
+    stream.set_recv_deadline(None);
+    let buffered = Bytes::copy_from_slice(&rest.into_inner());
+    (upgrade.run)(Upgraded { stream: stream.into_socket(), buffered }).await;
+}
+
+/// What was written leaves, and the peer gets time to read it.
+pub(super) async fn finish<S: Transport>(connection: Rc<Connection<S>>) {
+    // What comes now is thrown away.
+    connection.shared.hold_anyway(0);
+    let linger = connection.shared.limits.linger;
+    if !connection.wait_written(S::poll_flush).await {
+        return;
+    }
+    // Errors end the connection, which is what happens next anyway.
+    let _ = match Rc::try_unwrap(connection) {
+        Ok(connection) => connection.stream.close(linger).await,
+        // Someone keeps a request beyond its answer. The socket closes with the last of them, but the client learns of the end now.
+        Err(connection) => poll_fn(|cx| connection.stream.poll_shutdown(cx)).await,
+    };
+}

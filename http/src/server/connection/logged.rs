@@ -1,0 +1,78 @@
+//! Answers with a line of the access log for each.
+use std::rc::Rc;
+use std::task::Context;
+use std::time::Instant;
+
+use super::Connection;
+use super::gather::OneAnswer;
+use crate::access_log::{AccessLog, Entry};
+use crate::service::Stop;
+use crate::transport::Transport;
+
+impl<S: Transport> Connection<S> {
+    /// As the service does it, one request at a time, with a line for each answer.
+    #[cold]
+    pub(super) fn serve_logged(
+        &self,
+        log: &Rc<AccessLog>,
+        input: &[u8],
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> (usize, Stop) {
+        let mut requests_left = self.requests_left.get();
+        let mut used = 0;
+        loop {
+            let mut entry = Entry::new(&input[used..], self.peer.get(), now);
+            let (bytes_max, room) = (self.answer_bytes_max(), self.room());
+            let (count, stop, has_answer, is_full) = self.stream.with_send_buffer(|out| {
+                let before = out.len();
+                let mut sink = OneAnswer { out, before, bytes_max, room };
+                let (count, stop) = self.shared.service.serve(
+                    &input[used..],
+                    now,
+                    &mut requests_left,
+                    self.peer.get(),
+                    cx,
+                    &mut sink,
+                );
+                entry.note(&out[before..]);
+                (count, stop, out.len() > before, out.len() >= bytes_max)
+            });
+            used += count;
+            self.requests_left.set(requests_left);
+            match stop {
+                Stop::Wait(..) | Stop::Body(_) | Stop::Leave(_) => {
+                    self.entry.replace(Some(Box::new(entry)));
+                }
+                _ if has_answer => self.log(log, &entry),
+                _ => {}
+            }
+            match stop {
+                Stop::Full if !is_full && used < input.len() => {}
+                stop => return (used, stop),
+            }
+        }
+    }
+
+    /// Adds to what is known of the answer at work, if that is kept.
+    #[inline]
+    pub(super) fn note(&self, add: impl FnOnce(&mut Entry)) {
+        if let Some(mut entry) = self.entry.take() {
+            add(&mut entry);
+            self.entry.set(Some(entry));
+        }
+    }
+
+    /// Writes the line of the answer that is out now, if it has one.
+    pub(super) fn log_answer(&self) {
+        let entry = self.entry.take();
+        if let (Some(log), Some(entry)) = (&self.shared.log, entry) {
+            self.log(log, &entry);
+        }
+    }
+
+    pub(super) fn log(&self, log: &Rc<AccessLog>, entry: &Entry) {
+        let client = entry.client.or_else(|| self.stream.peer_addr().ok().map(|address| address.ip()));
+        log.push(entry, client, annulet::time::now());
+    }
+}
