@@ -36,6 +36,7 @@ pub use share::{AcceptPolicy, Connections};
 pub(crate) use share::{Group, Share, skew};
 pub(crate) use split::ByteStream;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+pub use stream::unsent_bytes;
 pub use tcp::TcpStream;
 pub use tcp_socket::{Keepalive, TcpSocket};
 pub use travel::Departed;

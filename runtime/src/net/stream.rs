@@ -17,7 +17,7 @@ use socket2::SockRef;
 
 use super::share::{Counted, Group};
 use crate::op::{Lease, ended};
-use crate::shard::Shard;
+use crate::shard::{Shard, with_current};
 use crate::socket::{NotLent, NotOwned, Received, SEND_HIGH_WATER, SocketId};
 use crate::task::{WaitsFor, waits};
 
@@ -42,6 +42,14 @@ pub(super) fn borrow<R>(fd: RawFd, f: impl FnOnce(SockRef<'_>) -> io::Result<R>)
     // -1 once it has closed it.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     f(SockRef::from(&fd))
+}
+
+/// Bytes in the send buffers of this loop's streams that their peers did not take at once: what slow readers cost in memory. What
+/// leaves with this turn is not among them, nor is what leaves without a copy
+/// ([`TcpStream::try_send_bytes`](super::TcpStream::try_send_bytes), files). 0 outside of a loop.
+#[must_use]
+pub fn unsent_bytes() -> usize {
+    with_current(|shard| shard.map_or(0, |shard| shard.io.borrow().sockets.late_bytes))
 }
 
 impl Stream {

@@ -85,6 +85,9 @@ impl Sockets {
         // What was written to the same stream while the buffer was out follows.
         gather.append(&mut socket.gather);
         socket.gather = gather;
+        if socket.send == SendState::Flying {
+            self.count_late(id);
+        }
         self.mark_dirty(id);
     }
 
@@ -108,6 +111,7 @@ impl Sockets {
         socket.sent = 0;
         socket.send = SendState::Flying;
         submit(socket, id, cx);
+        self.count_late(id);
         Ok(())
     }
 
@@ -211,6 +215,8 @@ impl Sockets {
             submit(socket, id, cx);
             if socket.send == SendState::Trying {
                 self.trying.push(id);
+            } else {
+                self.count_late(id);
             }
         }
         self.tried = cx.driver.ticket();
@@ -271,6 +277,19 @@ impl Sockets {
         }
         socket.send = SendState::Flying;
         submit(socket, id, cx);
+        self.count_late(id);
+    }
+
+    /// Counts what is in memory for a peer that does not take it at once. Buffers that are out to be written to count when they
+    /// come back.
+    fn count_late(&mut self, id: SocketId) {
+        let socket = self.socket(id);
+        let late = match socket.send {
+            SendState::Flying => socket.gather.len() + socket.flying.len(),
+            SendState::Idle | SendState::Trying => 0,
+        };
+        let before = std::mem::replace(&mut socket.late, late);
+        self.late_bytes = self.late_bytes - before + late;
     }
 
     /// The kernel is done with `flying`, for better or worse.
@@ -295,6 +314,9 @@ impl Sockets {
             cx.wakes.push(&mut socket.writer);
         }
         let closing = socket.closing;
+        if socket.late > 0 {
+            self.count_late(id);
+        }
         self.keep_spare(emptied);
         self.mark_dirty(id);
         if closing {

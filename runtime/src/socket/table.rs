@@ -89,6 +89,8 @@ pub(super) struct Socket {
     pub(super) owned: Option<Box<super::owned::Owned>>,
     /// How many of `flying`, and of owned bytes behind them, the kernel has taken.
     pub(super) sent: usize,
+    /// Its part of [`Sockets::late_bytes`].
+    pub(super) late: usize,
     /// When waiting for bytes fails, in nanoseconds of the shard's clock; `u64::MAX` for never.
     pub(super) deadline: u64,
     /// The entry in the wheel; it may be earlier than `deadline` and is then set anew when it fires.
@@ -123,6 +125,9 @@ pub(crate) struct Sockets {
     pub(crate) received_bytes: u64,
     /// Bytes of stream sockets that the kernel took, ever.
     pub(crate) sent_bytes: u64,
+    /// Bytes in send buffers whose peers did not take all that was sent at once: what slow readers cost in memory. Bytes that
+    /// leave with the turn are not among them.
+    pub(crate) late_bytes: usize,
     /// Descriptors given to the kernel to be closed, ever.
     pub(crate) closes: u64,
     /// Receives that found no buffer, ever.
@@ -205,7 +210,7 @@ impl Sockets {
         {
             return;
         }
-        debug_assert_eq!(socket.queued, 0);
+        debug_assert_eq!((socket.queued, socket.late), (0, 0));
         if let Some(timer) = socket.timer.take() {
             cx.timers.remove(timer);
         }
@@ -247,6 +252,7 @@ impl Socket {
             flying: Vec::new(),
             owned: None,
             sent: 0,
+            late: 0,
             deadline: u64::MAX,
             timer: None,
             timer_at: u64::MAX,

@@ -55,6 +55,44 @@ fn the_end_of_the_stream_is_seen_after_the_last_byte() {
     });
 }
 
+/// What a peer does not take is told, as long as it is in memory.
+#[test]
+fn what_slow_readers_cost_is_counted() {
+    const PIECE: usize = 1 << 20;
+    assert_eq!(annulet::net::unsent_bytes(), 0, "outside of a loop");
+    annulet::run(async {
+        let (client, server) = pair().await;
+        server.write_all(b"taken at once").await.unwrap();
+        server.flush().await.unwrap();
+        assert_eq!(annulet::net::unsent_bytes(), 0);
+        let mut sent = 0;
+        // Until the kernel takes no more, however much that is.
+        while annulet::net::unsent_bytes() == 0 {
+            server.with_send_buffer(|buffer| buffer.resize(buffer.len() + PIECE, b'x'));
+            sent += PIECE;
+            annulet::time::sleep(Duration::from_millis(2)).await;
+        }
+        server.with_send_buffer(|buffer| buffer.resize(buffer.len() + PIECE, b'x'));
+        sent += PIECE;
+        assert!(annulet::net::unsent_bytes() > PIECE, "what is gathered behind it too");
+        let mut taken = 0;
+        while taken < sent + b"taken at once".len() {
+            taken += client.recv().await.unwrap().unwrap().len();
+        }
+        server.flush().await.unwrap();
+        assert_eq!(annulet::net::unsent_bytes(), 0, "all of it has left");
+
+        // And what will never leave is given up with its stream.
+        while annulet::net::unsent_bytes() == 0 {
+            server.with_send_buffer(|buffer| buffer.resize(buffer.len() + PIECE, b'x'));
+            annulet::time::sleep(Duration::from_millis(2)).await;
+        }
+        server.set_zero_linger().unwrap();
+        drop(server);
+        until("nothing waits", || annulet::net::unsent_bytes() == 0).await;
+    });
+}
+
 /// Sends `total` patterned bytes one way while the reader dawdles, and checks each.
 async fn transfer(total: usize, dawdle: bool) {
     let (client, server) = pair().await;
