@@ -139,7 +139,7 @@ impl Entry {
                 line.starts_with_ignore_case(name).then(|| shown(value.trim_ascii()))
             })
         };
-        let client = peer.map(|peer| {
+        let client = peer.and_then(|peer| {
             peer.client_of(|name| {
                 let fields = lines.clone().take_while(|line| !line.is_empty());
                 let named = fields.filter_map(|line| {

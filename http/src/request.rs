@@ -115,19 +115,58 @@ impl Request {
     /// [keeps it in mind](crate::Server::with_client_addresses).
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
-        Some(self.block().peer.as_ref()?.address)
+        self.block().peer.as_ref()?.address
     }
 
     /// Who asks: the [peer](Self::peer), or whom it asks for if it is a [trusted proxy](crate::Server::with_trusted_proxies).
     #[must_use]
     pub fn client(&self) -> Option<IpAddr> {
-        Some(self.block().peer.as_ref()?.client_of(|name| self.values_of(name)))
+        self.block().peer.as_ref()?.client_of(|name| self.values_of(name))
     }
 
     /// `http` or `https`, where the peer is a [trusted proxy](crate::Server::with_trusted_proxies) and says how it was asked.
     #[must_use]
     pub fn forwarded_proto(&self) -> Option<&'static str> {
         self.block().peer.as_ref()?.proto_of(|name| self.values_of(name))
+    }
+
+    /// `https` or `http`: as the client has asked, as far as it can be known. What a trusted proxy says
+    /// ([`forwarded_proto`](Self::forwarded_proto)) comes first, then what is spoken on this connection.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        let here = if self.is_secure() { "https" } else { "http" };
+        self.forwarded_proto().unwrap_or(here)
+    }
+
+    /// Whether TLS is spoken on this connection, whatever was spoken before it.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls().is_some();
+        #[cfg(not(feature = "tls"))]
+        return false;
+    }
+
+    /// What the TLS handshake of this connection came to: the client's certificates, the name that it asked for, the protocol that
+    /// was agreed upon. `None` where TLS is not spoken.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Request, Response, StatusCode};
+    ///
+    /// /// Only for clients that showed a certificate; whose it is, a crate that reads X.509 tells.
+    /// async fn private(request: Request) -> Result<Response, StatusCode> {
+    ///     let tls = request.tls().ok_or(StatusCode::UPGRADE_REQUIRED)?;
+    ///     let certificate = tls.peer_certificates().first().ok_or(StatusCode::FORBIDDEN)?;
+    ///     let name = tls.server_name().unwrap_or("no name");
+    ///     Ok(Response::text(format!("{name} was asked for, by a certificate of {} bytes", certificate.len())))
+    /// }
+    /// ```
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(&self) -> Option<&annulet_tls::TlsInfo> {
+        self.block().peer.as_ref()?.tls.as_ref()
     }
 
     /// The value of the first field of that name, in any case of letters.

@@ -10,7 +10,7 @@ use annulet::Lease;
 use annulet::fs::File;
 use annulet::net::TcpStream;
 #[cfg(feature = "tls")]
-use annulet_tls::{Plaintext, TlsStream};
+use annulet_tls::{Plaintext, TlsInfo, TlsStream};
 use bytes::Bytes;
 
 use crate::body::{Chunk, Piece};
@@ -52,6 +52,9 @@ pub(crate) trait Transport: 'static {
     const SENDS_FILES: bool;
     fn send_file(&self, file: &File, offset: u64, len: usize) -> impl Future<Output = io::Result<usize>>;
     fn peer_addr(&self) -> io::Result<SocketAddr>;
+    /// What the handshake came to, where TLS is spoken.
+    #[cfg(feature = "tls")]
+    fn tls_info(&self) -> Option<TlsInfo>;
     fn into_socket(self) -> Socket;
 }
 
@@ -145,6 +148,11 @@ impl Transport for TcpStream {
         TcpStream::peer_addr(self)
     }
 
+    #[cfg(feature = "tls")]
+    fn tls_info(&self) -> Option<TlsInfo> {
+        None
+    }
+
     fn into_socket(self) -> Socket {
         self.into()
     }
@@ -231,6 +239,10 @@ impl Transport for TlsStream {
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.get_ref().peer_addr()
+    }
+
+    fn tls_info(&self) -> Option<TlsInfo> {
+        Some(self.info())
     }
 
     fn into_socket(self) -> Socket {

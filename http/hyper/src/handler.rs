@@ -74,6 +74,10 @@ fn converted(request: Request) -> Option<http::Request<RequestBody>> {
     *converted.method_mut() = request.method().clone();
     *converted.uri_mut() = target.ok()?;
     *converted.version_mut() = request.version();
+    #[cfg(feature = "tls")]
+    if let Some(tls) = request.tls() {
+        converted.extensions_mut().insert(tls.clone());
+    }
     let body = RequestBody::new(request, &headers);
     *converted.headers_mut() = headers;
     Some(converted.map(|()| body))

@@ -39,10 +39,16 @@ pub trait Transport: sealed::Sealed + AsyncWrite + Unpin + 'static {
     fn alpn(&self) -> Option<&[u8]> {
         None
     }
+    /// What the handshake came to, where TLS is spoken.
+    #[cfg(feature = "tls")]
+    #[doc(hidden)]
+    fn tls_info(&self) -> Option<annulet_tls::TlsInfo> {
+        None
+    }
 }
 
 macro_rules! transport {
-    ([$($generics:tt)*] $type:ty, $is_vectored:literal $(, $alpn:item)?) => {
+    ([$($generics:tt)*] $type:ty, $is_vectored:literal $(, $known:item)*) => {
         impl<$($generics)*> sealed::Sealed for $type {}
 
         impl<$($generics)*> Transport for $type {
@@ -62,7 +68,7 @@ macro_rules! transport {
                 <$type>::set_recv_deadline(self, deadline);
             }
 
-            $($alpn)?
+            $($known)*
         }
     };
 }
@@ -73,6 +79,8 @@ transport!([] UnixStream, true);
 #[cfg(feature = "tls")]
 transport!([S: annulet_tls::Transport + Unpin + 'static] TlsStream<S>, false, fn alpn(&self) -> Option<&[u8]> {
     TlsStream::alpn(self)
+}, fn tls_info(&self) -> Option<annulet_tls::TlsInfo> {
+    Some(self.info())
 });
 
 /// A stream of annulet's behind hyper's traits.

@@ -31,6 +31,7 @@ mod executor;
 #[cfg(feature = "handlers")]
 mod handler;
 mod io;
+mod known;
 mod protocol;
 mod server;
 mod timer;

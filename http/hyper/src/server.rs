@@ -20,6 +20,7 @@ use tower_service::Service;
 
 use crate::executor::LocalExecutor;
 use crate::io::{Io, Transport};
+use crate::known::Known;
 use crate::protocol::{Protocol, detect};
 use crate::timer::LoopTimer;
 use crate::tower::TowerService;
@@ -195,7 +196,8 @@ where
         Ok(())
     }
 
-    /// As [`serve`](Server::serve), over TLS. Offer `h2` and `http/1.1` by ALPN. The handshake has 30 s.
+    /// As [`serve`](Server::serve), over TLS. Offer `h2` and `http/1.1` by ALPN. The handshake has 30 s. Requests have an
+    /// [`annulet_tls::TlsInfo`] among their extensions: the client's certificates, the name that it asked for, the protocol.
     ///
     /// # Errors
     ///
@@ -248,8 +250,8 @@ where
         let drain = self.shared.drain.clone();
         let begun = drain.run_until_cancelled(detect(&stream, BEGIN_TIMEOUT)).await;
         let Some(Ok((protocol, prefix))) = begun else { return };
+        let service = TowerService::new(Known::new(self.service, &stream));
         let io = Io::with_prefix(stream, prefix);
-        let service = TowerService::new(self.service);
         // What is wrong with a connection is its client's doing, and told to the client where that is possible.
         let _ = match protocol {
             Protocol::Http1 => {

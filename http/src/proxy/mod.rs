@@ -36,26 +36,30 @@ impl Proxies {
 }
 
 /// Who sends the requests of a connection, and whom among the proxies to believe.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Peer {
-    /// By the PROXY header, else by the socket.
-    pub(crate) address: SocketAddr,
+    /// By the PROXY header, else by the socket. `None` where it is not asked for.
+    pub(crate) address: Option<SocketAddr>,
     pub(crate) proxies: Rc<Proxies>,
+    /// What the handshake came to, where TLS is spoken.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<annulet_tls::TlsInfo>,
 }
 
 impl Peer {
     /// The client of a request with these fields.
-    pub(crate) fn client_of<'a>(&self, fields: impl Fn(&str) -> Vec<&'a [u8]>) -> IpAddr {
-        let peer = self.address.ip();
-        match self.proxies.field {
+    pub(crate) fn client_of<'a>(&self, fields: impl Fn(&str) -> Vec<&'a [u8]>) -> Option<IpAddr> {
+        let peer = self.address?.ip();
+        Some(match self.proxies.field {
             Some(field) => field.client(&self.proxies.trusted, peer, &fields(field.of_client())),
             None => peer.to_canonical(),
-        }
+        })
     }
 
     /// What the nearest proxy says that it was asked by, if it is to be believed.
     pub(crate) fn proto_of<'a>(&self, fields: impl Fn(&str) -> Vec<&'a [u8]>) -> Option<&'static str> {
-        let field = self.proxies.field.filter(|_| self.proxies.are_trusted(self.address.ip()))?;
+        let address = self.address?.ip();
+        let field = self.proxies.field.filter(|_| self.proxies.are_trusted(address))?;
         field.proto(fields(field.of_proto()).last()?)
     }
 }

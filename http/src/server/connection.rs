@@ -138,7 +138,7 @@ impl<S: Transport> Connection<S> {
     }
 
     async fn pump(self: &Rc<Self>) -> End {
-        if self.shared.proxies.is_some() && Box::pin(self.meet()).await.is_err() {
+        if (!S::IS_PLAIN || self.shared.proxies.is_some()) && Box::pin(self.meet()).await.is_err() {
             return self.leave();
         }
         self.wait_at_most(self.shared.limits.keep_alive_timeout);

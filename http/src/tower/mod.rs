@@ -116,6 +116,10 @@ impl Shared {
             Parse::Error(why) => return why.status().into_response(),
             Parse::Partial => return StatusCode::BAD_REQUEST.into_response(),
         }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = parts.extensions.get::<annulet_tls::TlsInfo>() {
+            request.set_peer(&Rc::new(crate::proxy::Peer { tls: Some(tls.clone()), ..Default::default() }));
+        }
         let target = match self.service.router().find(&head, &mut request) {
             Ok(target) => target,
             Err(miss) => return trace::miss(self.service.router(), miss, &request),

@@ -297,6 +297,56 @@ fn clients_show_certificates() {
 }
 
 #[test]
+fn handlers_see_who_is_there() {
+    let who = async |mut request: Request| {
+        let length = request.bytes(100).await?.len();
+        let Some(tls) = request.tls() else { return Ok(format!("{} {length}", request.scheme())) };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok::<_, annulet_http::Error>(format!(
+            "{} {length} {:?} {:?} {:?} {}",
+            request.scheme(),
+            tls.server_name(),
+            tls.alpn().map(text),
+            tls.version(),
+            tls.peer_certificates().len()
+        ))
+    };
+    let router = Router::new().get("/who", who).post("/who", who);
+    with_acceptor(
+        router,
+        unhurried(),
+        |authority, acceptor| acceptor.client_roots(authority.root.as_bytes(), ClientAuth::Optional),
+        async |secure| {
+            let root = secure.authority.root.as_bytes();
+            let identity = secure.authority.sign(&["somebody"]);
+            let connector = TlsConnector::builder()
+                .root_pem(root)
+                .certificate(identity.chain.as_bytes(), identity.key.as_bytes());
+            let shown = Client::builder().tls(connector.build().unwrap()).build();
+            for (client, expected) in [
+                (secure.client(), "https 0 Some(\"localhost\") Some(\"http/1.1\") Tls13 0"),
+                (shown, "https 0 Some(\"localhost\") None Tls13 1"),
+            ] {
+                for _ in 0..2 {
+                    let answer = client.get(secure.url("/who")).send().await.unwrap();
+                    assert_eq!(answer.text().await.unwrap(), expected);
+                    // A request with a body goes another way to its handler.
+                    let answer = client.post(secure.url("/who")).body("abc").send().await.unwrap();
+                    assert_eq!(answer.text().await.unwrap(), expected.replace(" 0 Some", " 3 Some"));
+                }
+                assert_eq!(client.stats().opened, 1);
+            }
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let plain = format!("http://{}/who", listener.local_addr().unwrap());
+            let server = secure.server.clone();
+            annulet::spawn(async move { server.serve(listener).await.unwrap() });
+            let answer = Client::new().get(&plain).header("x-forwarded-proto", "https").send().await.unwrap();
+            assert_eq!(answer.text().await.unwrap(), "http 0", "and nobody else is believed");
+        },
+    );
+}
+
+#[test]
 fn a_connection_leaves_http_and_stays_safe() {
     let router = Router::new().get("/shout", async |request: Request| {
         let answer = request.upgrade("shout", async |connection| {

@@ -43,6 +43,28 @@ fn service() -> RouterService {
                 answer.with_header(name, HeaderValue::from_static(value))
             })
         })
+        .get("/who", async |request: Request| {
+            let Some(tls) = request.tls() else { return request.scheme().to_owned() };
+            let alpn = tls.alpn().map(String::from_utf8_lossy);
+            format!(
+                "{} {:?} {:?} {}",
+                request.scheme(),
+                tls.server_name(),
+                alpn,
+                tls.peer_certificates().len()
+            )
+        })
+        .get("/hint", async |_: Request| {
+            Response::early_hints([], async {
+                annulet::yield_now().await;
+                "page"
+            })
+        })
+        .post("/kept", async |mut request: Request| {
+            let first = request.bytes(usize::MAX).await.is_err();
+            let again = request.chunk().await.is_err();
+            format!("{first} {again}")
+        })
         .get("/close", async |_: Request| Response::text("bye").with_close())
         .get("/panic", async |request: Request| assert!(request.query().is_some(), "on purpose"))
         .get("/up", async |request: Request| request.upgrade("x", async |_| ()));
@@ -88,6 +110,8 @@ fn called_by_itself() {
     get("/fields", &format!("200 {TEXT}etag: \"a\"; [body]"));
     get("/close", &format!("200 {TEXT}connection: close; [bye]"));
     get("/panic", &format!("500 {TEXT} [Internal Server Error]"));
+    get("/hint", &format!("200 {TEXT} [page]"));
+    get("/who", &format!("200 {TEXT} [http]"));
     get("/nowhere", &format!("404 {TEXT} [Not Found]"));
     get("/hello/%ff", &format!("400 {TEXT} [Bad Request]"));
     check(Method::POST, "/", &format!("405 {TEXT}allow: GET, HEAD, OPTIONS; [Method Not Allowed]"));
@@ -123,6 +147,79 @@ fn what_a_request_has_to_have_and_may() {
             .header("content-length", "1")
             .header("transfer-encoding", "x");
         assert!(ask(lies.body(Full::from("abc")).unwrap()).await.ends_with("[abc]"));
+    });
+}
+
+/// A body that has failed does not come to an end.
+#[test]
+fn what_fails_of_a_body() {
+    run(async {
+        let check = async |pieces: Vec<Result<http_body::Frame<Bytes>, &'static str>>, expected: &str| {
+            let body = http_body_util::StreamBody::new(futures_util::stream::iter(pieces));
+            let request = http::Request::post("http://a/kept").body(body).unwrap();
+            let Ok(answer) = service().call(request).await;
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), expected);
+        };
+        let data = |length: usize| Ok(http_body::Frame::data(Bytes::from("x".repeat(length))));
+        check(vec![data(3), data(4)], "false false").await;
+        check(vec![data(3), Err("broken"), data(4)], "true true").await;
+        check(vec![data(60_000), data(60_000)], "true true").await;
+    });
+}
+
+/// Fields about framing and routing are no trailers, whoever sends them (RFC 9110 section 6.5.1).
+#[test]
+fn which_trailers_a_handler_sees() {
+    run(async {
+        let fields =
+            [("x-sum", "7"), ("host", "b"), ("content-length", "9"), ("x-sum", "8"), ("content-type", "a")];
+        let fields = fields
+            .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let body = Full::<Bytes>::from("abc")
+            .with_trailers(std::future::ready(Some(Ok(http::HeaderMap::from_iter(fields)))));
+        let router = Router::new().post("/", async |mut request: Request| {
+            request.bytes(100).await?;
+            let names = request.trailers().into_iter().map(|(name, value)| format!("{name}={value:?}"));
+            Ok::<_, annulet_http::Error>(names.collect::<Vec<_>>().join(" "))
+        });
+        let request = http::Request::post("http://a/").body(body).unwrap();
+        let Ok(answer) = router.into_service(Limits::default()).call(request).await;
+        let seen = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(seen, "x-sum=\"7\" x-sum=\"8\"");
+    });
+}
+
+/// Over TLS, behind hyper and within our own server.
+#[test]
+fn what_the_handshake_came_to() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let acceptor = annulet_tls::TlsAcceptor::builder().certificate(certificate.as_bytes(), key.as_bytes());
+    let acceptor = acceptor.alpn(["http/1.1"]).build().unwrap();
+    run(async move {
+        let listen = || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            (listener, format!("https://localhost:{port}/who"))
+        };
+        let (behind, (ours, axums)) = (listen(), (acceptor.clone(), listen()));
+        drop(annulet::spawn(async move {
+            annulet_hyper::Server::new(service()).serve_tls(behind.0, &acceptor).await
+        }));
+        let app = axum::Router::new().route(
+            "/who",
+            axum::routing::get(async |axum::Extension(tls): axum::Extension<annulet_tls::TlsInfo>| {
+                format!("{:?}", tls.server_name())
+            }),
+        );
+        let router = Router::new().fallback(annulet_hyper::handler(app));
+        drop(annulet::spawn(
+            async move { annulet_http::Server::new(router).serve_tls(axums.0, &ours).await },
+        ));
+        let client = Client::builder().add_root_pem(certificate.as_bytes()).build();
+        let text = async |url: &str| client.get(url).send().await.unwrap().text().await.unwrap();
+        assert_eq!(text(&behind.1).await, "https Some(\"localhost\") Some(\"http/1.1\") 0");
+        assert_eq!(text(&axums.1).await, "Some(\"localhost\")");
     });
 }
 

@@ -17,7 +17,15 @@ impl<S: Transport> Connection<S> {
     ///
     /// The connection is not let in; it may have been told why.
     pub(super) async fn meet(&self) -> Result<(), End> {
-        let Some(proxies) = &self.shared.proxies else { return Ok(()) };
+        let mut peer = Peer::default();
+        #[cfg(feature = "tls")]
+        {
+            peer.tls = self.stream.tls_info();
+        }
+        let Some(proxies) = &self.shared.proxies else {
+            self.know(peer);
+            return Ok(());
+        };
         // Who is gone already needs no name.
         let mut address = self.stream.peer_addr().map_err(|_| End::Gone)?;
         if let Some(from) = &proxies.header_from {
@@ -30,8 +38,8 @@ impl<S: Transport> Connection<S> {
             }
             address = self.read_header().await?.unwrap_or(address);
         }
-        let peer = Rc::new(Peer { address, proxies: proxies.clone() });
-        self.peer.set(peer).expect("set once, here");
+        (peer.address, peer.proxies) = (Some(address), proxies.clone());
+        self.know(peer);
         if proxies.header_from.is_some() {
             match Place::take_of(self.shared.shared(), address.ip()) {
                 Ok(place) => self.shared.take(place),
@@ -39,6 +47,10 @@ impl<S: Transport> Connection<S> {
             }
         }
         Ok(())
+    }
+
+    fn know(&self, peer: Peer) {
+        self.peer.set(Rc::new(peer)).expect("set once, when it is met");
     }
 
     /// Takes the PROXY header off the front of what comes. Gives whom it names.
