@@ -7,6 +7,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_core::Stream;
 
+use crate::h1::encode::Length;
+use crate::h1::outgoing::{Outgoing, Trailers};
 use crate::socket::Socket;
 use crate::stream::Data;
 
@@ -25,7 +27,7 @@ pub struct Body(Content);
 enum Content {
     Empty,
     Bytes(Bytes),
-    Stream { pieces: Pieces, length: Option<u64> },
+    Stream { pieces: Pieces, length: Option<u64>, trailers: Option<Box<dyn FnOnce() -> Trailers>> },
 }
 
 impl Body {
@@ -63,7 +65,7 @@ impl Body {
         D: Into<Data>,
         E: Into<BoxError>,
     {
-        Body(Content::Stream { pieces: Box::pin(Erased { stream }), length: None })
+        Body(Content::Stream { pieces: Box::pin(Erased { stream }), length: None, trailers: None })
     }
 
     /// From a stream of exactly so many bytes. One that gives more or fewer fails the request and closes its connection.
@@ -73,7 +75,36 @@ impl Body {
         D: Into<Data>,
         E: Into<BoxError>,
     {
-        Body(Content::Stream { pieces: Box::pin(Erased { stream }), length: Some(length) })
+        Body(Content::Stream { pieces: Box::pin(Erased { stream }), length: Some(length), trailers: None })
+    }
+
+    /// With fields behind the content (RFC 9110 section 6.5): `trailers` is called at its end, so they may say what was not known
+    /// before, a checksum for instance. They go with a [stream](Body::stream) of unknown length only; for other content nothing
+    /// changes. Fields about framing, routing and the form of the content are left out (section 6.5.1). To name them before, set the
+    /// header field `Trailer`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    /// use annulet_http::client::Body;
+    /// use annulet_http::{HeaderName, HeaderValue};
+    /// use futures_util::{StreamExt, stream};
+    ///
+    /// let count = Rc::new(Cell::new(0));
+    /// let counted = count.clone();
+    /// let pieces = stream::iter([Ok::<_, std::io::Error>("one\n"), Ok("two\n")]).inspect(move |_| counted.set(counted.get() + 1));
+    /// let body = Body::stream(pieces)
+    ///     .with_trailers(move || vec![(HeaderName::from_static("x-pieces"), HeaderValue::from(count.get()))]);
+    /// # drop(body);
+    /// ```
+    #[must_use]
+    pub fn with_trailers(mut self, trailers: impl FnOnce() -> Trailers + 'static) -> Body {
+        if let Content::Stream { trailers: none, .. } = &mut self.0 {
+            *none = Some(Box::new(trailers));
+        }
+        self
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -164,7 +195,7 @@ impl Upload {
                         self.is_done = bytes.is_empty();
                         self.write(piece.into(), stream);
                     }
-                    Content::Stream { pieces, length } => {
+                    Content::Stream { pieces, length, .. } => {
                         let is_chunked = length.is_none();
                         match ready!(pieces.as_mut().poll_next(cx)) {
                             Some(Ok(piece)) => self.take(piece, is_chunked, stream)?,
@@ -210,7 +241,15 @@ impl Upload {
             return Err(mismatch("fewer"));
         }
         if is_chunked {
-            stream.with_send_buffer(|buffer| buffer.extend_from_slice(b"0\r\n\r\n"));
+            let trailers = match &mut self.body.0 {
+                Content::Stream { trailers, .. } => trailers.take(),
+                Content::Empty | Content::Bytes(_) => None,
+            };
+            // The program's code runs while nothing is lent.
+            let trailers = trailers.map_or_else(Trailers::new, |trailers| trailers());
+            // Whether another message may follow, the length has told.
+            let _ =
+                stream.with_send_buffer(|buffer| Outgoing::new(Length::Chunked).finish(buffer, &trailers));
         }
         self.is_done = true;
         Ok(())

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use annulet::net::{TcpListener, TcpStream};
 use annulet_http::client::{Body, Client, Error, Response};
-use annulet_http::{Limits, Method, StatusCode};
+use annulet_http::{HeaderName, HeaderValue, Limits, Method, StatusCode};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 /// At the end of an answer: the server closes.
@@ -492,7 +492,18 @@ fn content_goes_out_as_it_is_made() {
         use annulet_http::{Request, Router, Server};
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let site = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().post("/", async |mut request: Request| request.bytes(1 << 20).await);
+        let router = Router::new().post("/", async |mut request: Request| request.bytes(1 << 20).await).post(
+            "/trailers",
+            async |mut request: Request| {
+                let content = request.bytes(100).await?;
+                let trailers = request.trailers();
+                let shown =
+                    trailers.iter().map(|(name, value)| format!(" {name}={}", value.to_str().unwrap()));
+                Ok::<_, annulet_http::Error>(
+                    String::from_utf8_lossy(&content).into_owned() + &shown.collect::<String>(),
+                )
+            },
+        );
         drop(annulet::spawn(async move { Server::new(router).serve(listener).await }));
         let client = Client::new();
         let post = async |body: Body| client.post(&site).body(body).send().await?.text().await;
@@ -500,9 +511,27 @@ fn content_goes_out_as_it_is_made() {
         assert_eq!(post(Body::stream(pieces())).await.unwrap(), "onetwothree");
         assert_eq!(post(Body::sized(11, pieces())).await.unwrap(), "onetwothree");
         assert_eq!(post(Body::from("")).await.unwrap(), "");
+        let answer = client.post(format!("{site}/trailers"));
+        let count = Rc::new(Cell::new(0));
+        let counted = count.clone();
+        let counting = futures_util::stream::iter(["one", "two"].map(Ok::<_, std::io::Error>));
+        let counting = futures_util::StreamExt::inspect(counting, move |_| counted.set(counted.get() + 1));
+        let body = Body::stream(counting).with_trailers(move || {
+            let field =
+                |name, value: &str| (HeaderName::from_static(name), HeaderValue::try_from(value).unwrap());
+            vec![
+                field("x-pieces", &count.get().to_string()),
+                field("content-length", "9"),
+                field("host", "b"),
+            ]
+        });
+        let answer = answer.body(body).send().await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), "onetwo x-pieces=2", "others are not a program's to say");
+        let bytes = Body::from("one").with_trailers(|| unreachable!("they need the chunked coding"));
+        assert_eq!(post(bytes).await.unwrap(), "one");
         let large = "x".repeat(1 << 20);
         assert_eq!(post(Body::from(large.clone())).await.unwrap(), large);
-        assert_eq!(counts(&client), (1, 3, 1, 1));
+        assert_eq!(counts(&client), (1, 5, 1, 1));
         for length in [10, 12] {
             assert_eq!(describe(&post(Body::sized(length, pieces())).await.unwrap_err()), "body");
             assert_eq!(client.stats().open, 0);
