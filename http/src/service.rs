@@ -43,6 +43,8 @@ pub(crate) struct Service {
 }
 
 /// Where answers go.
+    /// The field `Server` of all answers, as the encoder wants it.
+    server: Vec<u8>,
 pub(crate) trait Sink {
     /// Lets `write` append.
     fn append(&mut self, write: impl FnOnce(&mut Vec<u8>));
@@ -136,9 +138,16 @@ impl Service {
 
     /// Where this service counts.
     #[inline]
+            server: Vec::new(),
     pub(crate) fn row(&self) -> &Row {
         self.row.get_or_init(Row::current)
     }
+    /// What answers say of who made them.
+    pub(crate) fn set_server(&mut self, value: &HeaderValue) {
+        self.server.clear();
+        encode::push_field(&mut self.server, &header::SERVER, value);
+    }
+
 
     /// Counts into `row`, whatever loop it serves on. Without effect once it has served.
     pub(crate) fn count_into(&self, row: Row) {
@@ -312,7 +321,7 @@ impl Service {
         date: &[u8; DATE_END_BYTES],
         sink: &mut impl Sink,
     ) -> Written {
-        if answer.is_plain() && answer.body().len() <= PIECE_BYTES_MAX {
+        if answer.is_plain() && self.server.is_empty() && answer.body().len() <= SMALL_BYTES_MAX {
             self.count(answer);
             // Without fields of its own, as the compiler can see.
             let persists = self.persists(answer, facts);
@@ -337,7 +346,7 @@ impl Service {
         }
         self.count(answer);
         let persists = self.persists(answer, facts);
-        let answer = Answer { body: answer.body(), persists, ..in_short(answer, facts, date) };
+        let answer = Answer { body: answer.body(), persists, ..in_short(answer, facts, &self.server, date) };
         sink.append(|out| encode::response(out, &answer));
         Written::Whole(persists)
     }
@@ -386,7 +395,7 @@ impl Service {
             None => Length::Chunked,
         };
         let persists = self.persists(answer, facts) && length != Length::UntilClose;
-        let answer = Answer { persists, ..in_short(answer, facts, date) };
+        let answer = Answer { persists, ..in_short(answer, facts, &self.server, date) };
         let mut follows = false;
         sink.append(|out| follows = encode::head(out, &answer, length));
         if !follows {
@@ -410,7 +419,12 @@ impl Service {
 
 /// An answer as the encoder wants it, without content.
 #[inline]
-fn in_short<'a>(answer: &'a Response, facts: Facts, date: &'a [u8; DATE_END_BYTES]) -> Answer<'a> {
+fn in_short<'a>(
+    answer: &'a Response,
+    facts: Facts,
+    server: &'a [u8],
+    date: &'a [u8; DATE_END_BYTES],
+) -> Answer<'a> {
     Answer {
         status: answer.status,
         content_type: answer.content_type,
@@ -441,6 +455,7 @@ mod tests {
 
     impl Sink for Out {
         fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        server,
             write(&mut self.bytes);
         }
 

@@ -50,6 +50,8 @@ pub struct Answer<'a> {
     pub version: Version,
     /// Whether the connection stays.
     pub persists: bool,
+    /// `server: ...` and its line end, or nothing. Left out where `headers` has one.
+    pub server: &'a [u8],
     /// `date: ...` and the empty line.
     pub date: &'a [u8; DATE_END_BYTES],
 }
@@ -74,7 +76,8 @@ pub enum Length {
 #[inline(always)]
 pub fn response(out: &mut Vec<u8>, answer: &Answer<'_>) {
     out.reserve(HEAD_ROOM + answer.body.len());
-    let is_plain = answer.headers.is_empty() && answer.persists && answer.version == Version::HTTP_11;
+    let has_fields = !answer.headers.is_empty() || !answer.server.is_empty();
+    let is_plain = !has_fields && answer.persists && answer.version == Version::HTTP_11;
     if is_plain && answer.status == StatusCode::OK && answer.content_type == Some(ContentType::Html) {
         // The same bytes as below in three pieces of known length, which are copied without a call.
         match answer.body.len() {
@@ -120,12 +123,13 @@ pub fn head(out: &mut Vec<u8>, answer: &Answer<'_>, length: Length) -> bool {
         status => status,
     };
     push_status(out, status);
-    let mut has_date = false;
+    let (mut has_date, mut has_server) = (false, answer.server.is_empty());
     for (name, value) in answer.headers {
         if is_ours(name) {
             continue;
         }
         has_date |= name == header::DATE;
+        has_server |= name == header::SERVER;
         push_field(out, name, value);
     }
     let content = Content::of(status);
@@ -149,6 +153,9 @@ pub fn head(out: &mut Vec<u8>, answer: &Answer<'_>, length: Length) -> bool {
         // RFC 9112 section 9.3: an HTTP/1.0 client believes in persistence only if told.
         (true, Version::HTTP_10) => out.extend_from_slice(b"connection: keep-alive\r\n"),
         (true, _) => {}
+    }
+    if !has_server {
+        out.extend_from_slice(answer.server);
     }
     out.extend_from_slice(if has_date { b"\r\n" } else { answer.date });
     content == Content::Body && !answer.is_head
@@ -241,6 +248,7 @@ mod tests {
         assert_eq!(
             String::from_utf8(out)
                 .unwrap()
+        server: b"",
                 .replace("Sun, 06 Nov 1994 08:49:37 GMT", "D")
                 .replace("\r\n", "|"),
             format!("before{expected}")
@@ -303,3 +311,24 @@ mod tests {
         check(&answer, "HTTP/1.1 200 OK|etag: \"a\"|date: then|content-length: 1||x");
     }
 }
+
+    #[test]
+    fn who_answers() {
+        const HEAD: &str = "HTTP/1.1 200 OK|content-type: text/html; charset=utf-8|content-length: 14|";
+        let named = Answer { server: b"server: annulet\r\n", ..PLAIN };
+        check(&named, &format!("{HEAD}server: annulet|date: D||<h1>Index</h1>"));
+        let headers = [(header::SERVER, HeaderValue::from_static("mine"))];
+        let own = Answer { headers: &headers, content_type: None, body: b"x", ..named };
+        check(&own, "HTTP/1.1 200 OK|server: mine|content-length: 1|date: D||x");
+    }
+
+    #[test]
+    fn before_the_answer() {
+        let headers = [
+            (header::LINK, HeaderValue::from_static("</a.css>; rel=preload")),
+            (header::CONTENT_LENGTH, HeaderValue::from_static("9")),
+        ];
+        let mut out = Vec::new();
+        interim(&mut out, StatusCode::EARLY_HINTS, &headers);
+        assert_eq!(out, b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n");
+    }

@@ -17,6 +17,7 @@ use annulet::metrics::Row;
 use annulet::net::{TcpListener, TcpStream};
 #[cfg(feature = "tls")]
 use annulet_tls::TlsAcceptor;
+use http::HeaderValue;
 
 use crate::access_log::AccessLog;
 use crate::h1::{Limits, Refusal};
@@ -101,6 +102,28 @@ impl Server {
     pub fn with_access_log(mut self, log: AccessLog) -> Server {
         let shared = Rc::get_mut(&mut self.shared).expect("the access log is set before the server is used");
         shared.log = Some(Rc::new(log));
+        self
+    }
+
+    /// Says in the field `Server` of every answer who made it, where a handler says nothing else (RFC 9110 section 10.2.4). It is off
+    /// unless it is asked for: it tells those who look for a version with a hole. It takes a slower way to write answers.
+    ///
+    /// # Panics
+    ///
+    /// When the value holds control characters, or the server has been cloned or serves already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Router, Server};
+    ///
+    /// let server = Server::new(Router::new()).with_server_field("annulet");
+    /// ```
+    #[must_use]
+    pub fn with_server_field(mut self, value: &str) -> Server {
+        let value = HeaderValue::try_from(value).expect("a field `Server` without control characters");
+        let shared = Rc::get_mut(&mut self.shared).expect("the field is set before the server is used");
+        shared.service.set_server(&value);
         self
     }
 
