@@ -57,16 +57,7 @@ impl AnyHandler for Surrounded {
         if around.after.is_empty() && around.time_max.is_none() {
             return Some(call);
         }
-        let around = around.clone();
-        Some(Box::pin(async move {
-            let answer = match around.time_max {
-                None => call.await,
-                Some(time) => annulet::time::timeout(time, call)
-                    .await
-                    .unwrap_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response()),
-            };
-            around.finish(answer)
-        }))
+        Some(around.clone().finish_later(call))
     }
 }
 
@@ -76,8 +67,25 @@ impl Around {
         Box::new(Surrounded { around: around.clone(), handler })
     }
 
-    fn finish(&self, answer: Response) -> Response {
+    fn finish(self: &Rc<Self>, mut answer: Response) -> Response {
+        if answer.is_interim() {
+            // What comes after it is meant for the answer.
+            answer.map_interim(|call| self.clone().finish_later(call));
+            return answer;
+        }
         self.after.iter().fold(answer, |answer, after| after(answer))
+    }
+
+    fn finish_later(self: Rc<Self>, call: PendingCall) -> PendingCall {
+        Box::pin(async move {
+            let answer = match self.time_max {
+                None => call.await,
+                Some(time) => annulet::time::timeout(time, call)
+                    .await
+                    .unwrap_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response()),
+            };
+            self.finish(answer)
+        })
     }
 
     pub(crate) fn state<T: 'static>(&self) -> Option<&T> {

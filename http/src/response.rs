@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use crate::files::Pieces;
 use crate::h1::encode::ContentType;
 use crate::h1::outgoing::Trailers;
+use crate::handler::PendingCall;
 use crate::recycle::Buffer;
 use crate::stream::{Data, Streamed};
 use crate::upgrade::Upgrade;
@@ -55,6 +56,17 @@ pub(crate) enum Special {
     Pieces(Box<Pieces>),
     /// Another protocol begins.
     Upgrade(Upgrade),
+    /// This one comes before the answer.
+    Interim(Interim),
+}
+
+/// What makes the answer behind an interim one.
+pub(crate) struct Interim(PendingCall);
+
+impl fmt::Debug for Interim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interim").finish_non_exhaustive()
+    }
 }
 
 /// The content of an answer.
@@ -206,6 +218,82 @@ impl Response {
         answer
     }
 
+    /// An answer before the answer, with the status 103 and these fields: a browser may fetch what they name (RFC 8297) while
+    /// `answer` is being made. What is known only later, the answer says itself.
+    ///
+    /// A client of HTTP/1.0 does not see it, nor does one behind [`Router::into_service`](crate::Router::into_service). What is called
+    /// [after](crate::Router::after) handlers has the answer, and a [time limit](crate::Router::with_time_limit) counts for it anew.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{HeaderValue, Request, Response, Router, header};
+    ///
+    /// async fn page() -> Response {
+    ///     annulet::yield_now().await; // a database, say
+    ///     Response::html("<link rel=stylesheet href=/style.css>")
+    /// }
+    ///
+    /// let router = Router::new().get("/", async |_: Request| {
+    ///     let style = HeaderValue::from_static("</style.css>; rel=preload; as=style");
+    ///     Response::early_hints([(header::LINK, style)], page())
+    /// });
+    /// ```
+    #[must_use]
+    pub fn early_hints<F>(fields: impl IntoIterator<Item = (HeaderName, HeaderValue)>, answer: F) -> Response
+    where
+        F: Future<Output: IntoResponse> + 'static,
+    {
+        Response::interim(StatusCode::EARLY_HINTS, fields, answer)
+    }
+
+    /// As [`early_hints`](Response::early_hints), with another status of an interim answer (RFC 9110 section 15.2). `answer` may come to
+    /// one that is interim again.
+    ///
+    /// # Panics
+    ///
+    /// When the status is no 1xx, and for 100 and 101: [reading](crate::Request::chunk) tells a client to go on, and
+    /// [`upgrade`](crate::Request::upgrade) leaves HTTP.
+    #[must_use]
+    pub fn interim<F>(
+        status: StatusCode,
+        fields: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+        answer: F,
+    ) -> Response
+    where
+        F: Future<Output: IntoResponse> + 'static,
+    {
+        assert!(
+            (102..200).contains(&status.as_u16()),
+            "{status} is no interim answer of a handler's: 102 to 199 are"
+        );
+        let call: PendingCall = Box::pin(async { answer.await.into_response() });
+        let headers = fields.into_iter().collect();
+        let extra = Extra { headers, special: Some(Special::Interim(Interim(call))) };
+        Response { extra: Some(Box::new(extra)), ..Response::new(status) }
+    }
+
+    /// Whether another comes behind it.
+    pub(crate) fn is_interim(&self) -> bool {
+        matches!(self.extra.as_ref().and_then(|extra| extra.special.as_ref()), Some(Special::Interim(_)))
+    }
+
+    /// Takes out what makes the answer behind this one.
+    pub(crate) fn take_interim(&mut self) -> Option<PendingCall> {
+        let special = &mut self.extra.as_mut()?.special;
+        match special.take_if(|special| matches!(special, Special::Interim(_))) {
+            Some(Special::Interim(Interim(call))) => Some(call),
+            _ => None,
+        }
+    }
+
+    /// Changes what makes the answer behind this one.
+    pub(crate) fn map_interim(&mut self, change: impl FnOnce(PendingCall) -> PendingCall) {
+        if let Some(call) = self.take_interim() {
+            self.extra.get_or_insert_default().special = Some(Special::Interim(Interim(change(call))));
+        }
+    }
+
     fn special_mut(&mut self) -> Option<&mut Special> {
         self.extra.as_mut()?.special.as_mut()
     }
@@ -294,7 +382,7 @@ impl Response {
         match self.extra.as_ref().and_then(|extra| extra.special.as_ref()) {
             None | Some(Special::Streamed(_)) => Some(false),
             Some(Special::Pieces(_)) => Some(true),
-            Some(Special::Upgrade(_)) => None,
+            Some(Special::Upgrade(_) | Special::Interim(_)) => None,
         }
     }
 

@@ -91,6 +91,8 @@ pub(crate) enum Written {
 }
 
 /// An answer whose content is to follow.
+    /// An interim answer is written; the next one has to be waited for.
+    Waits(PendingCall),
 pub(crate) struct Leaving {
     pub(crate) source: Source,
     pub(crate) outgoing: Outgoing,
@@ -299,6 +301,7 @@ impl Service {
             }
         }
         Stop::NeedInput
+                Written::Waits(call) => return Stop::Wait(call, facts),
     }
 
     /// Writes an answer, or its head if its content is to follow.
@@ -371,9 +374,14 @@ impl Service {
         sink: &mut impl Sink,
     ) -> Written {
         if !facts.is_head && answer.leaves_slowly().is_some_and(|is_file| !sink.has_room(is_file)) {
-            // The head is not out: this one can still be refused.
-            let facts = Facts { keep_alive: false, ..facts };
-            return self.write_dated(&mut Refusal::Memory.status().into_response(), facts, date, sink);
+            return self.refuse_for_memory(facts, date, sink);
+        }
+        if let Some(call) = answer.take_interim() {
+            // RFC 9110 section 15.2: not to a client of HTTP/1.0.
+            if !facts.is_old {
+                sink.append(|out| encode::interim(out, answer.status, answer.headers()));
+            }
+            return Written::Waits(call);
         }
         self.count(answer);
         let whole = |data: Data| (Some(data.rest().len() as u64), Source::Whole(data));
@@ -389,6 +397,7 @@ impl Service {
             (Body::Bytes(bytes), None) => whole(bytes.into()),
             (Body::Recycled(buffer), None) => whole(buffer.into_vec().into()),
         };
+            (_, Some(Special::Interim(_))) => unreachable!("taken out above"),
         let length = match length {
             Some(length) => Length::Known(length),
             None if facts.is_old => Length::UntilClose,

@@ -161,6 +161,15 @@ pub fn head(out: &mut Vec<u8>, answer: &Answer<'_>, length: Length) -> bool {
     content == Content::Body && !answer.is_head
 }
 
+/// Appends an answer before the answer (RFC 9110 section 15.2). It has no content, and says nothing of the connection.
+pub fn interim(out: &mut Vec<u8>, status: StatusCode, headers: &[(HeaderName, HeaderValue)]) {
+    push_status(out, status);
+    for (name, value) in headers.iter().filter(|(name, _)| !is_ours(name)) {
+        push_field(out, name, value);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Appends the head after which the connection speaks another protocol (RFC 9110 section 15.2.2).
 pub fn switching(
     out: &mut Vec<u8>,
@@ -239,6 +248,7 @@ mod tests {
         is_head: false,
         version: Version::HTTP_11,
         persists: true,
+        server: b"",
         date: DATE,
     };
 
@@ -248,7 +258,6 @@ mod tests {
         assert_eq!(
             String::from_utf8(out)
                 .unwrap()
-        server: b"",
                 .replace("Sun, 06 Nov 1994 08:49:37 GMT", "D")
                 .replace("\r\n", "|"),
             format!("before{expected}")
@@ -310,7 +319,6 @@ mod tests {
         let answer = Answer { headers: &headers, content_type: None, body: b"x", ..PLAIN };
         check(&answer, "HTTP/1.1 200 OK|etag: \"a\"|date: then|content-length: 1||x");
     }
-}
 
     #[test]
     fn who_answers() {
@@ -332,3 +340,4 @@ mod tests {
         interim(&mut out, StatusCode::EARLY_HINTS, &headers);
         assert_eq!(out, b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n");
     }
+}

@@ -28,6 +28,7 @@ enum Kind {
 pub(super) fn converted(mut answer: Response, is_head: bool, version: Version) -> http::Response<AnswerBody> {
     let (content, special) = answer.take_body();
     let (mut status, mut kind) = match special {
+        Some(Special::Interim(_)) => unreachable!("who calls the handler waits for what is behind"),
         // The socket is not ours to give.
         Some(Special::Upgrade(_)) => (StatusCode::NOT_IMPLEMENTED, Kind::Whole(Bytes::new())),
         Some(Special::Streamed(streamed)) => {

@@ -139,6 +139,10 @@ impl Shared {
         match called.await {
             Ok(answer) => answer,
             Err(mut call) => poll_fn(|cx| poll_call(&mut call, cx)).await,
+        };
+        // Nobody could be told of it here.
+        while let Some(mut call) = answer.take_interim() {
+            answer = poll_fn(|cx| poll_call(&mut call, cx)).await;
         }
     }
 }

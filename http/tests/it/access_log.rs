@@ -82,6 +82,23 @@ fn every_answer_has_a_line() {
     );
 }
 
+/// A line for a request, whatever comes before its answer.
+#[test]
+fn answers_before_the_answer_have_no_line() {
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let post = "POST /hint HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    check(
+        "hints",
+        &[&(get("/hint") + &get("/") + post + &get("/"))],
+        &[
+            r#""GET /hint HTTP/1.1" 200 4 "-" "-""#,
+            r#""GET / HTTP/1.1" 200 14 "-" "-""#,
+            r#""POST /hint HTTP/1.1" 200 4 "-" "-""#,
+            r#""GET / HTTP/1.1" 200 14 "-" "-""#,
+        ],
+    );
+}
+
 #[test]
 fn long_answers_are_counted_whole() {
     let get = "GET /huge HTTP/1.1\r\nHost: a\r\n\r\n";

@@ -77,6 +77,8 @@ pub(crate) fn router() -> Router {
             });
             "kept"
         })
+        .get("/hint", async |_: Request| Response::early_hints([], async { "page" }))
+        .post("/hint", async |_: Request| Response::early_hints([], async { "page" }))
         .post("/ignore", async |_: Request| StatusCode::ACCEPTED)
         .post("/first", async |mut request: Request| {
             let first = request.chunk().await?;

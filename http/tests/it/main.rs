@@ -10,6 +10,7 @@ mod client;
 mod endings;
 mod extract;
 mod files;
+mod hints;
 mod limits;
 mod proxy;
 mod requests;

@@ -23,10 +23,22 @@ const AHEAD_BYTES_MAX: usize = 16 * 1024;
 impl<S: Transport> Connection<S> {
     /// Waits for a handler's answer and writes it. `None` if the connection persists.
     pub(super) async fn answer_later(&self, mut call: PendingCall, facts: Facts) -> Option<End> {
-        match self.wait_for(&mut call).await {
+        let Some(answer) = self.wait_for(&mut call).await else { return Some(End::Gone) };
+        match self.last_of(answer, facts).await {
             Some(answer) => self.write(answer, facts).await,
             None => Some(End::Gone),
         }
+    }
+
+    /// Writes answers that come before the answer, and waits for that. `None` if the client is gone.
+    async fn last_of(&self, mut answer: Response, facts: Facts) -> Option<Response> {
+        while answer.is_interim() {
+            let Written::Waits(mut call) = self.write_begin(&mut answer, facts) else {
+                unreachable!("behind an interim answer another is waited for")
+            };
+            answer = self.wait_for(&mut call).await?;
+        }
+        Some(answer)
     }
 
     /// Calls the handler of a request with a body, writes its answer and clears what it left of the body.
@@ -58,6 +70,10 @@ impl<S: Transport> Connection<S> {
                 }
             }
             Err(miss) => Some(trace::miss(shared.service.router(), miss, &request)),
+        };
+        let answer = match answer {
+            Some(answer) if answer.is_interim() => Box::pin(self.last_of(answer, facts)).await,
+            answer => answer,
         };
         let outcome = match answer {
             Some(answer) => {
@@ -162,20 +178,26 @@ impl<S: Transport> Connection<S> {
 
     /// Writes an answer, all of it. `None` if the connection persists.
     pub(super) async fn write(&self, mut answer: Response, facts: Facts) -> Option<End> {
-        let now = annulet::time::now();
-        let written = self.stream.with_send_buffer(|out| {
-            let before = out.len();
-            let mut sink = Gather { room: self.room(), ..Gather::all(out) };
-            let written = self.shared.service.write(&mut answer, facts, now, &mut sink);
-            self.note(|entry| entry.note(&out[before..]));
-            written
-        });
+        let written = self.write_begin(&mut answer, facts);
         drop(answer);
         match written {
             Written::Whole(true) => None,
             Written::Whole(false) => Some(End::Finished),
             Written::Begun(leaving) => self.leave_in_pieces(leaving).await,
             Written::Switched(upgrade) => Some(End::Upgraded(upgrade)),
+            Written::Waits(_) => unreachable!("`last_of` has waited for it"),
         }
+    }
+
+    /// Writes what can be written of it at once.
+    fn write_begin(&self, answer: &mut Response, facts: Facts) -> Written {
+        let now = annulet::time::now();
+        self.stream.with_send_buffer(|out| {
+            let before = out.len();
+            let mut sink = Gather::some(out, 0, self.memory());
+            let written = self.shared.service.write(answer, facts, now, &mut sink);
+            self.note(|entry| entry.note(&out[before..]));
+            written
+        })
     }
 }
