@@ -12,7 +12,7 @@ use crate::Error;
 use crate::body::{Chunk, Piece, Source};
 use crate::h1::Refusal;
 use crate::h1::encode::push_field;
-use crate::h1::outgoing::Trailers;
+use crate::h1::outgoing::{Trailers, is_forbidden};
 use crate::recycle::Buffer;
 
 /// The head as HTTP/1 has it; `None` for CONNECT. Framing fields follow from the body, because in HTTP/2 there are none.
@@ -54,6 +54,8 @@ pub(super) fn head(parts: &request::Parts, body: &impl http_body::Body) -> Optio
 pub(super) struct Content<B> {
     /// Taken while it is polled, which runs its code. `None` at the end.
     body: Cell<Option<Pin<Box<B>>>>,
+    /// Whether it came to an error: then there is no end that could be taken for one.
+    has_failed: Cell<bool>,
     trailers: Cell<Trailers>,
     /// What may still come, in bytes.
     left: Cell<u64>,
@@ -63,6 +65,7 @@ impl<B> Content<B> {
     pub(super) fn new(body: B, bytes_max: u64) -> Content<B> {
         Content {
             body: Cell::new(Some(Box::pin(body))),
+            has_failed: Cell::new(false),
             trailers: Cell::default(),
             left: Cell::new(bytes_max),
         }
@@ -75,7 +78,13 @@ where
     B::Error: Into<BoxError>,
 {
     fn poll_chunk(&self, _: u32, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
-        let Some(mut body) = self.body.take() else { return Poll::Ready(Ok(None)) };
+        let Some(mut body) = self.body.take() else {
+            return Poll::Ready(if self.has_failed.get() { Err(Error::gone()) } else { Ok(None) });
+        };
+        let failed = |error: Error| {
+            self.has_failed.set(true);
+            Poll::Ready(Err(error))
+        };
         loop {
             let Poll::Ready(next) = body.as_mut().poll_frame(cx) else {
                 self.body.set(Some(body));
@@ -83,14 +92,14 @@ where
             };
             let frame = match next {
                 None => return Poll::Ready(Ok(None)),
-                Some(Err(error)) => return Poll::Ready(Err(std::io::Error::other(error).into())),
+                Some(Err(error)) => return failed(std::io::Error::other(error).into()),
                 Some(Ok(frame)) => frame,
             };
             match frame.into_data() {
                 Ok(mut data) => {
                     let bytes = data.copy_to_bytes(data.remaining());
                     let Some(left) = self.left.get().checked_sub(bytes.len() as u64) else {
-                        return Poll::Ready(Err(Refusal::BodyTooLarge.into()));
+                        return failed(Refusal::BodyTooLarge.into());
                     };
                     self.left.set(left);
                     // An empty frame says nothing.
@@ -126,5 +135,7 @@ fn listed(fields: http::HeaderMap) -> Trailers {
         name = next.or(name.take());
         Some((name.clone()?, value))
     });
+    // As those that are received are refused: a handler is to see none of them, wherever they come from.
+    let named = named.filter(|(name, _)| !is_forbidden(name));
     named.collect()
 }

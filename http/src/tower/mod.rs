@@ -136,7 +136,7 @@ impl Shared {
             let request = request.take().expect("the closure is polled once: it is ready at once");
             Poll::Ready(self.service.call(target, request, cx))
         });
-        match called.await {
+        let mut answer = match called.await {
             Ok(answer) => answer,
             Err(mut call) => poll_fn(|cx| poll_call(&mut call, cx)).await,
         };
@@ -144,6 +144,7 @@ impl Shared {
         while let Some(mut call) = answer.take_interim() {
             answer = poll_fn(|cx| poll_call(&mut call, cx)).await;
         }
+        answer
     }
 }
 
