@@ -162,6 +162,18 @@ impl Entry {
         }
     }
 
+    /// As `new`, of bytes that are no head, or not yet: what they say of a client is not believed.
+    pub(crate) fn refused(head: &[u8], peer: Option<&Rc<Peer>>, begun: Instant) -> Entry {
+        let mut entry = Entry::new(head, None, begun);
+        entry.believe_no_field(peer);
+        entry
+    }
+
+    /// The head was refused: its fields are whatever somebody wrote.
+    pub(crate) fn believe_no_field(&mut self, peer: Option<&Rc<Peer>>) {
+        self.client = peer.and_then(|peer| Some(peer.address?.ip().to_canonical()));
+    }
+
     /// Takes what has been written of the answer.
     pub(crate) fn note(&mut self, answer: &[u8]) {
         let status = answer.get(9..12).and_then(|digits| str::from_utf8(digits).ok());

@@ -40,7 +40,7 @@ impl<S: Transport> Connection<S> {
         let now = annulet::time::now();
         if self.shared.log.is_some() {
             let entry = self.entry.take();
-            let new = || Box::new(Entry::new(&self.rest.borrow(), self.peer.get(), now));
+            let new = || Box::new(Entry::refused(&self.rest.borrow(), self.peer.get(), now));
             self.entry.set(Some(entry.unwrap_or_else(new)));
         }
         self.stream.with_send_buffer(|out| {

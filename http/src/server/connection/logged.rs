@@ -39,6 +39,9 @@ impl<S: Transport> Connection<S> {
                 (count, stop, out.len() > before, out.len() >= bytes_max)
             });
             used += count;
+            if requests_left == self.requests_left.get() {
+                entry.believe_no_field(self.peer.get());
+            }
             self.requests_left.set(requests_left);
             match stop {
                 Stop::Wait(..) | Stop::Body(_) | Stop::Leave(_) => {
