@@ -7,7 +7,7 @@ use std::task::Context;
 use std::time::{Instant, SystemTime};
 
 use annulet::metrics::{Counter, Row};
-use http::{Method, Version};
+use http::{HeaderValue, Method, Version, header};
 
 use crate::date::DateCache;
 use crate::files::Pieces;
@@ -28,6 +28,9 @@ use crate::upgrade::Upgrade;
 /// Longer content is not copied into the send buffer at once but in pieces of this length, as the client takes them. In bytes.
 pub(crate) const PIECE_BYTES_MAX: usize = 64 * 1024;
 
+/// An answer of at most so many bytes is made whatever memory there is: what tells a client that there is none is no shorter. In bytes.
+pub(crate) const SMALL_BYTES_MAX: usize = 4 * 1024;
+
 /// What one core serves: its routes, its limits, the date.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -40,11 +43,11 @@ pub(crate) struct Service {
     drains: Cell<bool>,
     /// The counters of the loop, once it has begun to serve.
     row: OnceCell<Row>,
+    /// The field `Server` of all answers, as the encoder wants it.
+    server: Vec<u8>,
 }
 
 /// Where answers go.
-    /// The field `Server` of all answers, as the encoder wants it.
-    server: Vec<u8>,
 pub(crate) trait Sink {
     /// Lets `write` append.
     fn append(&mut self, write: impl FnOnce(&mut Vec<u8>));
@@ -88,11 +91,11 @@ pub(crate) enum Written {
     Begun(Box<Leaving>),
     /// HTTP is over.
     Switched(Box<Upgrade>),
+    /// An interim answer is written; the next one has to be waited for.
+    Waits(PendingCall),
 }
 
 /// An answer whose content is to follow.
-    /// An interim answer is written; the next one has to be waited for.
-    Waits(PendingCall),
 pub(crate) struct Leaving {
     pub(crate) source: Source,
     pub(crate) outgoing: Outgoing,
@@ -135,21 +138,21 @@ impl Service {
             last_answers: Cell::new(false),
             drains: Cell::new(false),
             row: OnceCell::new(),
+            server: Vec::new(),
         }
     }
 
-    /// Where this service counts.
-    #[inline]
-            server: Vec::new(),
-    pub(crate) fn row(&self) -> &Row {
-        self.row.get_or_init(Row::current)
-    }
     /// What answers say of who made them.
     pub(crate) fn set_server(&mut self, value: &HeaderValue) {
         self.server.clear();
         encode::push_field(&mut self.server, &header::SERVER, value);
     }
 
+    /// Where this service counts.
+    #[inline]
+    pub(crate) fn row(&self) -> &Row {
+        self.row.get_or_init(Row::current)
+    }
 
     /// Counts into `row`, whatever loop it serves on. Without effect once it has served.
     pub(crate) fn count_into(&self, row: Row) {
@@ -298,10 +301,10 @@ impl Service {
                 Written::Whole(false) => return Stop::Close,
                 Written::Begun(leaving) => return Stop::Leave(leaving),
                 Written::Switched(upgrade) => return Stop::Upgrade(upgrade),
+                Written::Waits(call) => return Stop::Wait(call, facts),
             }
         }
         Stop::NeedInput
-                Written::Waits(call) => return Stop::Wait(call, facts),
     }
 
     /// Writes an answer, or its head if its content is to follow.
@@ -329,7 +332,7 @@ impl Service {
             // Without fields of its own, as the compiler can see.
             let persists = self.persists(answer, facts);
             let answer =
-                Answer { body: answer.body(), persists, headers: &[], ..in_short(answer, facts, date) };
+                Answer { body: answer.body(), persists, headers: &[], ..in_short(answer, facts, b"", date) };
             sink.append(|out| encode::response(out, &answer));
             return Written::Whole(persists);
         }
@@ -346,6 +349,9 @@ impl Service {
     ) -> Written {
         if !answer.is_whole() || answer.body().len() > PIECE_BYTES_MAX {
             return self.begin(answer, facts, date, sink);
+        }
+        if answer.body().len() > SMALL_BYTES_MAX && !facts.is_head && !sink.has_room(false) {
+            return self.refuse_for_memory(facts, date, sink);
         }
         self.count(answer);
         let persists = self.persists(answer, facts);
@@ -391,13 +397,13 @@ impl Service {
                 sink.append(|out| encode::switching(out, &upgrade.protocol, headers, date));
                 return Written::Switched(Box::new(upgrade));
             }
+            (_, Some(Special::Interim(_))) => unreachable!("taken out above"),
             (_, Some(Special::Streamed(streamed))) => (streamed.length, Source::Streamed(streamed)),
             (_, Some(Special::Pieces(pieces))) => (Some(pieces.len()), Source::Pieces(pieces)),
             (Body::Static(bytes), None) => whole(bytes.into()),
             (Body::Bytes(bytes), None) => whole(bytes.into()),
             (Body::Recycled(buffer), None) => whole(buffer.into_vec().into()),
         };
-            (_, Some(Special::Interim(_))) => unreachable!("taken out above"),
         let length = match length {
             Some(length) => Length::Known(length),
             None if facts.is_old => Length::UntilClose,
@@ -411,6 +417,13 @@ impl Service {
             return Written::Whole(persists);
         }
         Written::Begun(Box::new(Leaving { source, outgoing: Outgoing::new(length), persists }))
+    }
+
+    /// In place of an answer whose head is not out.
+    #[cold]
+    fn refuse_for_memory(&self, facts: Facts, date: &[u8; DATE_END_BYTES], sink: &mut impl Sink) -> Written {
+        let facts = Facts { keep_alive: false, ..facts };
+        self.write_dated(&mut Refusal::Memory.status().into_response(), facts, date, sink)
     }
 
     /// Writes the answer to a message that cannot be answered otherwise, without content if it is HEAD (RFC 9110 section 9.3.2). The connection is to be closed.
@@ -442,6 +455,7 @@ fn in_short<'a>(
         is_head: facts.is_head,
         version: if facts.is_old { Version::HTTP_10 } else { Version::HTTP_11 },
         persists: false,
+        server,
         date,
     }
 }
@@ -464,7 +478,6 @@ mod tests {
 
     impl Sink for Out {
         fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        server,
             write(&mut self.bytes);
         }
 

@@ -57,6 +57,8 @@ pub struct Decoder {
     extension_bytes_left: u32,
     /// What the trailer section may still take, in bytes.
     trailer_bytes_left: u32,
+    /// How many lines it may still have.
+    trailers_left: usize,
     /// The trailer section, line for line; without memory while there is none.
     trailers: Vec<u8>,
     /// Where in `trailers` the line at hand begins.
@@ -83,6 +85,7 @@ impl Decoder {
             left: 0,
             extension_bytes_left: limits.chunk_extension_bytes,
             trailer_bytes_left: limits.trailer_bytes,
+            trailers_left: limits.headers,
             trailers: Vec::new(),
             trailer_start: 0,
         }
@@ -186,6 +189,7 @@ impl Decoder {
         let class = CLASS[usize::from(b)];
         if self.state == State::TrailerStart {
             self.trailer_start = self.trailers.len();
+            self.trailers_left = self.trailers_left.checked_sub(1).ok_or(Refusal::TrailerTooLarge)?;
         }
         self.trailers.push(b);
         match (self.state, b) {
@@ -269,6 +273,17 @@ mod tests {
         check("", &[]);
         check("X-Sum: 1\r\n", &[("x-sum", "1")]);
         check("a:\r\nb: \t c : d\t \r\na:2\r\n", &[("a", ""), ("b", "c : d"), ("a", "2")]);
+    }
+
+    #[test]
+    fn so_many_lines_of_trailers() {
+        let check = |section: &str, expected: Result<usize, Refusal>| {
+            let mut decoder = Decoder::new(&Limits { headers: 2, ..Limits::default() });
+            let decoded = decoder.decode(format!("0\r\n{section}\r\n").as_bytes());
+            assert_eq!(decoded.map(|_| decoder.trailers().len()), expected, "{section:?}");
+        };
+        check("a:\r\nb:\r\n", Ok(2));
+        check("a:\r\nb:\r\nc:\r\n", Err(Refusal::TrailerTooLarge));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct Limits {
     pub head_bytes: usize,
     /// The request target, in bytes. Beyond: 414.
     pub target_bytes: usize,
-    /// The number of header field lines. Beyond: 431. At most [`Limits::HEADERS_MAX`].
+    /// The number of header field lines, and of those in a trailer section. Beyond: 431. At most [`Limits::HEADERS_MAX`].
     pub headers: usize,
     /// The content of one request, in bytes, chunk framing not counted. Beyond: 413.
     pub body_bytes: u64,
@@ -59,8 +59,8 @@ pub struct Limits {
     /// not asked for.
     pub connections_per_address: u32,
     /// What all connections of a core may hold in memory together, in bytes: unfinished heads, bytes received ahead, collected
-    /// bodies, answers of more than 64 KiB that wait for slow clients. Shorter answers do not count: a connection may have 64 KiB of
-    /// them waiting. Beyond: 503 to whoever needs more.
+    /// bodies, answers that wait for slow clients (and with them whatever else waits in send buffers of this core). Beyond: 503 to
+    /// whoever needs more. Answers of up to 4 KiB are made in any case, one at a time; files pass by, except over TLS.
     pub memory_bytes: usize,
 }
 

@@ -107,9 +107,9 @@ impl Drop for Telling {
 }
 
 impl Admission {
-    /// What all connections hold, in bytes.
+    /// What all connections hold, in bytes, with what waits in send buffers for clients that do not take it.
     pub(super) fn held(&self) -> usize {
-        self.held.get()
+        self.held.get() + annulet::net::unsent_bytes()
     }
 }
 

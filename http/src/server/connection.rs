@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use self::content::Reading;
 pub(super) use self::gather::Gather;
-use self::gather::Room;
+use self::gather::Memory;
 use self::rest::{Input, Rest};
 use super::Shared;
 use super::admission::{Place, Seat};
@@ -157,7 +157,10 @@ impl<S: Transport> Connection<S> {
                     Some(end) => return end,
                 },
                 Turn::Full => {
-                    if !Box::pin(self.wait_written(S::poll_write_ready)).await {
+                    // For want of memory it is less than who writes would wait for: that has to leave first.
+                    let is_short = self.stream.send_buffered() < ANSWER_BYTES_MAX;
+                    let written = if is_short { S::poll_flush } else { S::poll_write_ready };
+                    if !Box::pin(self.wait_written(written)).await {
                         return End::Gone;
                     }
                 }
@@ -238,9 +241,9 @@ impl<S: Transport> Connection<S> {
         let (used, stop) = match &self.shared.log {
             None => {
                 let mut requests_left = self.requests_left.get();
-                let (bytes_max, room) = (self.answer_bytes_max(), self.room());
+                let beside = self.stream.unsent_beside();
                 let served = self.stream.with_send_buffer(|out| {
-                    let mut sink = Gather { out, bytes_max, room };
+                    let mut sink = Gather::some(out, beside, self.memory());
                     self.shared.service.serve(&input, now, &mut requests_left, self.peer.get(), cx, &mut sink)
                 });
                 self.requests_left.set(requests_left);
@@ -286,21 +289,10 @@ impl<S: Transport> Connection<S> {
         None
     }
 
-    /// How long the send buffer may be for one more answer.
+    /// What has to suffice for answers.
     #[inline]
-    fn answer_bytes_max(&self) -> usize {
-        ANSWER_BYTES_MAX.saturating_sub(self.stream.unsent_beside())
-    }
-
-    /// What the core has memory for.
-    #[inline]
-    fn room(&self) -> Room {
-        match self.shared.admission.held() < self.shared.limits.memory_bytes {
-            true => Room::Any,
-            // They pass through none of ours.
-            false if S::SENDS_FILES => Room::Files,
-            false => Room::Nothing,
-        }
+    fn memory(&self) -> Memory<'_> {
+        Memory { shared: &self.shared, sends_files: S::SENDS_FILES }
     }
 
     fn wait_at_most(&self, timeout: Duration) {

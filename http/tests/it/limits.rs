@@ -7,7 +7,9 @@ use std::time::Duration;
 use annulet::net::TcpStream;
 use annulet_http::{HeaderValue, Limits, Request, Router, Server, header};
 
-use crate::client::{limits, read_all, run_beside, summary, unhurried, with_router, with_server_and_limits};
+use crate::client::{
+    connect_narrow, limits, read_all, run_beside, summary, unhurried, with_router, with_server_and_limits,
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const INDEX: &str = "200 [<h1>Index</h1>]";
@@ -157,6 +159,58 @@ fn memory_for_bodies() {
     });
 }
 
+/// Waits until the loop has seen what the other side does.
+async fn until(condition: impl Fn() -> bool) {
+    for _ in 0..10_000 {
+        if condition() {
+            return;
+        }
+        annulet::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("it does not come to that");
+}
+
+/// Answers that slow clients do not take count, however short: nobody gets more than a small one while they wait.
+#[test]
+fn memory_for_answers_that_wait() {
+    const SLOW: usize = 8;
+    let page = "x".repeat(60_000);
+    let router = crate::client::router().get("/page", move |_: Request| {
+        let page = page.clone();
+        async { page }
+    });
+    let limits = Limits { memory_bytes: 300_000, ..unhurried() };
+    run_beside(router, limits, async |_, address| {
+        let page = "GET /page HTTP/1.1\r\nHost: a\r\n\r\n";
+        let mut slow = Vec::new();
+        for _ in 0..SLOW {
+            let stream = connect_narrow(address);
+            stream.write_all(page.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            slow.push(stream);
+        }
+        until(|| annulet::net::unsent_bytes() > 300_000).await;
+        assert_eq!(answers(&send(address, page).await).await, "503 close [Service Unavailable]");
+        assert_eq!(answer(&send(address, GET).await).await, INDEX);
+        let head = send(address, "HEAD /page HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        assert!(read_all(&head).await.starts_with("HTTP/1.1 200 OK\r\n"), "a head is short");
+        // Small ones come as fast as they are read.
+        let many = send(address, &(GET.repeat(1000) + "GET / HTTP/1.0\r\n\r\n")).await;
+        assert_eq!(answers(&many).await.matches(INDEX).count(), 1000);
+        // Half of a head is not let in either.
+        let half = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(500));
+        assert_eq!(answers(&send(address, &half).await).await, "503 close [Service Unavailable]");
+        for stream in &slow {
+            stream.set_zero_linger().unwrap();
+        }
+        drop(slow);
+        until(|| annulet::net::unsent_bytes() == 0).await;
+        let again = send(address, &(page.to_owned() + GET)).await;
+        again.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(answers(&again).await, format!("200 [60000 bytes] {INDEX}"));
+    });
+}
+
 /// What is received behind a request whose answer's head is out finds no memory: that is not told inside of the content.
 #[test]
 fn no_answer_stands_in_the_content_of_another() {
@@ -189,6 +243,8 @@ fn the_time_of_a_handler() {
     let router = Router::new()
         .get("/never", never)
         .with_time_limit(short)
+        .post("/slow", async |mut request: Request| request.bytes(100).await)
+        .with_time_limit(short)
         .get("/now", async |_: Request| "now")
         .get("/later", async |_: Request| {
             annulet::yield_now().await;
@@ -211,6 +267,14 @@ fn the_time_of_a_handler() {
             "503 [Service Unavailable] 200 [now] 200 [later] 503 close [Service Unavailable]"
         );
         assert_eq!(dropped.get(), 2, "the handlers are gone");
+        // Waiting for the body is the handler's time too; the rest of it is not waited for.
+        let half = |path: &str| format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab");
+        let stream = send(address, &half("/slow")).await;
+        let first = String::from_utf8_lossy(&stream.recv().await.unwrap().unwrap()).into_owned();
+        assert!(first.starts_with("HTTP/1.1 503 "), "{first}");
+        let stream = send(address, &half("/body")).await;
+        stream.write_all(b"cd").await.unwrap();
+        assert_eq!(answer(&stream).await, "200 [abcd]");
     });
 }
 

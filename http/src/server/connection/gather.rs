@@ -1,35 +1,41 @@
 //! Where answers are gathered, and up to which length.
-use crate::service::Sink;
+use super::ANSWER_BYTES_MAX;
+use crate::server::Shared;
+use crate::service::{SMALL_BYTES_MAX, Sink};
 
 /// Answers go into the stream's send buffer.
 pub(in crate::server) struct Gather<'a> {
     pub(super) out: &'a mut Vec<u8>,
-    pub(super) bytes_max: usize,
-    pub(super) room: Room,
+    /// Bytes that wait to leave beside those in `out`.
+    beside: usize,
+    /// `None` for what is written in any case.
+    memory: Option<Memory<'a>>,
 }
 
-/// What there is memory for beside answers that leave at once.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
-    Any,
-    Files,
-    Nothing,
+/// Whose memory is to suffice for what waits for its client.
+#[derive(Clone, Copy)]
+pub(super) struct Memory<'a> {
+    pub(super) shared: &'a Shared,
+    /// Whether files pass through none of it.
+    pub(super) sends_files: bool,
 }
 
-impl Room {
-    fn has(self, is_file: bool) -> bool {
-        match self {
-            Room::Any => true,
-            Room::Files => is_file,
-            Room::Nothing => false,
-        }
+impl Memory<'_> {
+    fn is_left(self) -> bool {
+        self.shared.admission.held() < self.shared.limits.memory_bytes
     }
 }
 
 impl<'a> Gather<'a> {
     /// For one answer, which is written in any case.
     pub(in crate::server) fn all(out: &'a mut Vec<u8>) -> Gather<'a> {
-        Gather { out, bytes_max: usize::MAX, room: Room::Any }
+        Gather { out, beside: 0, memory: None }
+    }
+
+    /// For as many as there is room for. One of few bytes is made whatever memory there is.
+    #[inline]
+    pub(super) fn some(out: &'a mut Vec<u8>, beside: usize, memory: Memory<'a>) -> Gather<'a> {
+        Gather { out, beside, memory: Some(memory) }
     }
 }
 
@@ -41,32 +47,32 @@ impl Sink for Gather<'_> {
 
     #[inline]
     fn is_full(&self) -> bool {
-        self.out.len() >= self.bytes_max
+        let bytes = self.out.len() + self.beside;
+        bytes >= SMALL_BYTES_MAX
+            && self.memory.is_some_and(|memory| bytes >= ANSWER_BYTES_MAX || !memory.is_left())
     }
 
     fn has_room(&self, is_file: bool) -> bool {
-        self.room.has(is_file)
+        self.memory.is_none_or(|memory| memory.sends_files && is_file || memory.is_left())
     }
 }
 
 /// As `Gather`, full behind the first answer.
 pub(super) struct OneAnswer<'a> {
-    pub(super) out: &'a mut Vec<u8>,
+    pub(super) gather: Gather<'a>,
     pub(super) before: usize,
-    pub(super) bytes_max: usize,
-    pub(super) room: Room,
 }
 
 impl Sink for OneAnswer<'_> {
     fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(self.out);
+        self.gather.append(write);
     }
 
     fn is_full(&self) -> bool {
-        self.out.len() > self.before || self.out.len() >= self.bytes_max
+        self.gather.out.len() > self.before || self.gather.is_full()
     }
 
     fn has_room(&self, is_file: bool) -> bool {
-        self.room.has(is_file)
+        self.gather.has_room(is_file)
     }
 }

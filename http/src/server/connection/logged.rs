@@ -4,9 +4,9 @@ use std::task::Context;
 use std::time::Instant;
 
 use super::Connection;
-use super::gather::OneAnswer;
+use super::gather::{Gather, OneAnswer};
 use crate::access_log::{AccessLog, Entry};
-use crate::service::Stop;
+use crate::service::{Sink, Stop};
 use crate::transport::Transport;
 
 impl<S: Transport> Connection<S> {
@@ -23,10 +23,10 @@ impl<S: Transport> Connection<S> {
         let mut used = 0;
         loop {
             let mut entry = Entry::new(&input[used..], self.peer.get(), now);
-            let (bytes_max, room) = (self.answer_bytes_max(), self.room());
+            let beside = self.stream.unsent_beside();
             let (count, stop, has_answer, is_full) = self.stream.with_send_buffer(|out| {
                 let before = out.len();
-                let mut sink = OneAnswer { out, before, bytes_max, room };
+                let mut sink = OneAnswer { gather: Gather::some(out, beside, self.memory()), before };
                 let (count, stop) = self.shared.service.serve(
                     &input[used..],
                     now,
@@ -35,13 +35,14 @@ impl<S: Transport> Connection<S> {
                     cx,
                     &mut sink,
                 );
+                let (is_full, out) = (sink.gather.is_full(), sink.gather.out);
                 entry.note(&out[before..]);
-                (count, stop, out.len() > before, out.len() >= bytes_max)
+                (count, stop, out.len() > before, is_full)
             });
-            used += count;
             if requests_left == self.requests_left.get() {
                 entry.believe_no_field(self.peer.get());
             }
+            used += count;
             self.requests_left.set(requests_left);
             match stop {
                 Stop::Wait(..) | Stop::Body(_) | Stop::Leave(_) => {

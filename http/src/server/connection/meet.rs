@@ -74,7 +74,10 @@ impl<S: Transport> Connection<S> {
                 polled => polled,
             });
             match received.await {
-                Ok(Some(lease)) => self.rest.borrow_mut().push(&lease),
+                Ok(Some(lease)) => {
+                    self.rest.borrow_mut().push(&lease);
+                    self.shared.hold_anyway(self.rest.borrow().len());
+                }
                 // The end, or its time is over. A proxy that only looks whether somebody is here is told nothing.
                 Ok(None) | Err(_) => return Err(End::Gone),
             }
