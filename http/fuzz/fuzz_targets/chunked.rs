@@ -56,14 +56,15 @@ fn reference(input: &[u8], limits: &Limits) -> Option<Option<(Vec<u8>, usize)>> 
     loop {
         let Some(line) = take_line(&mut rest)? else { return Some(None) };
         let (size, extension) = match line.iter().position(|&b| b == b';') {
-            Some(at) => (&line[..at], &line[at + 1..]),
+            Some(at) => (&line[..at], &line[at..]),
             None => (line, &[][..]),
         };
-        extension_bytes += extension.len();
+        // But for the first semicolon.
+        extension_bytes += extension.len().saturating_sub(1);
         let is_good = extension_bytes <= limits.chunk_extension_bytes as usize
             && (1..=16).contains(&size.len())
             && size.iter().all(u8::is_ascii_hexdigit)
-            && extension.iter().all(|&b| is_text(b));
+            && is_extension(extension);
         let size = is_good.then(|| u64::from_str_radix(str::from_utf8(size).unwrap(), 16).unwrap())?;
         if size == 0 {
             break;
@@ -89,13 +90,54 @@ fn reference(input: &[u8], limits: &Limits) -> Option<Option<(Vec<u8>, usize)>> 
         trailer_bytes += line.len() + 2;
         let colon = line.iter().position(|&b| b == b':')?;
         let name = line[..colon].to_ascii_lowercase();
-        let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
         let is_good = !name.is_empty()
             && name.iter().all(is_token)
             && line[colon + 1..].iter().all(|&b| is_text(b))
             && ![&b"content-length"[..], b"transfer-encoding", b"host"].contains(&&name[..])
             && trailer_bytes <= limits.trailer_bytes as usize;
         is_good.then_some(())?;
+    }
+}
+
+fn is_token(b: &u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b)
+}
+
+/// `*( BWS ";" BWS name [ BWS "=" BWS value ] )`, without white space before the first.
+fn is_extension(mut rest: &[u8]) -> bool {
+    let mut is_first = true;
+    while !rest.is_empty() {
+        let begun = if is_first { rest } else { rest.trim_ascii_start() };
+        is_first = false;
+        let Some(after) = begun.strip_prefix(b";") else { return false };
+        let Some(after) = token(after.trim_ascii_start()) else { return false };
+        rest = after;
+        if let Some(value) = after.trim_ascii_start().strip_prefix(b"=") {
+            let value = value.trim_ascii_start();
+            let Some(after) = (if value.starts_with(b"\"") { quoted(&value[1..]) } else { token(value) }) else {
+                return false;
+            };
+            rest = after;
+        }
+    }
+    true
+}
+
+/// What is behind a token.
+fn token(input: &[u8]) -> Option<&[u8]> {
+    let end = input.iter().position(|b| !is_token(b)).unwrap_or(input.len());
+    (end > 0).then(|| &input[end..])
+}
+
+/// What is behind the end of a quoted string that has begun.
+fn quoted(mut input: &[u8]) -> Option<&[u8]> {
+    loop {
+        input = match input {
+            [b'"', after @ ..] => return Some(after),
+            [b'\\', b, after @ ..] if is_text(*b) => after,
+            [b, after @ ..] if is_text(*b) && *b != b'\\' => after,
+            _ => return None,
+        };
     }
 }
 

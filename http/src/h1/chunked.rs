@@ -1,7 +1,7 @@
 //! The chunked transfer coding, taken apart as it arrives (RFC 9112 section 7.1).
 //!
 //! Works in any slicing of the input and keeps no bytes but those of trailer fields. Strict where others are not: a line ends in CRLF
-//! and nothing else, no white space around the size, no control character in an extension, extensions and trailers bounded. That no
+//! and nothing else, no white space around the size, extensions as the grammar has them and bounded, trailers bounded. That no
 //! white space may stand before a chunk extension either is on purpose: RFC 9112 section 7.1.1 lets recipients bear it for the sake
 //! of old senders, but none is known that writes it, and parties that read it differently are how requests are smuggled. Trailer
 //! fields that would frame or route a message are refused, so that nobody behind us can take them for header fields.
@@ -34,7 +34,7 @@ const FORBIDDEN_TRAILERS: [&[u8]; 3] = [b"content-length", b"transfer-encoding",
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Size { digits: u8 },
-    Extension,
+    Extension(Extension),
     SizeEnd,
     Data,
     DataCr,
@@ -45,6 +45,59 @@ enum State {
     TrailerEnd,
     LastEnd,
     Done,
+}
+
+/// Where in a chunk extension it stands: `*( ";" BWS name [ BWS "=" BWS value ] BWS )`, with white space at the end only if another
+/// follows (RFC 9112 section 7.1.1). What it says is nothing to us, but who reads it otherwise finds another end of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extension {
+    BeforeName,
+    Name,
+    AfterName,
+    BeforeValue,
+    Value,
+    Quoted,
+    QuotedPair,
+    QuoteEnd,
+    AfterValue,
+}
+
+impl Extension {
+    /// What comes of another byte; `None` if it may not stand there. The end of the line is not for here.
+    fn next(self, b: u8) -> Option<Extension> {
+        let class = CLASS[usize::from(b)];
+        let (is_token, is_blank) = (class & TOKEN != 0, matches!(b, b' ' | b'\t'));
+        Some(match (self, b) {
+            (Extension::QuotedPair, _) if class & VALUE != 0 => Extension::Quoted,
+            (Extension::QuotedPair, _) => return None,
+            (Extension::Quoted, b'"') => Extension::QuoteEnd,
+            (Extension::Quoted, b'\\') => Extension::QuotedPair,
+            (Extension::Quoted, _) if class & VALUE != 0 => Extension::Quoted,
+            (Extension::BeforeName | Extension::Name, _) if is_token => Extension::Name,
+            (Extension::BeforeValue | Extension::Value, _) if is_token => Extension::Value,
+            (Extension::BeforeValue, b'"') => Extension::Quoted,
+            (Extension::Name | Extension::AfterName, b'=') => Extension::BeforeValue,
+            (Extension::BeforeName | Extension::BeforeValue, _) if is_blank => self,
+            (Extension::Name | Extension::AfterName, _) if is_blank => Extension::AfterName,
+            (Extension::Value | Extension::QuoteEnd | Extension::AfterValue, _) if is_blank => {
+                Extension::AfterValue
+            }
+            (
+                Extension::Name
+                | Extension::AfterName
+                | Extension::Value
+                | Extension::QuoteEnd
+                | Extension::AfterValue,
+                b';',
+            ) => Extension::BeforeName,
+            _ => return None,
+        })
+    }
+
+    /// Whether the line may end here.
+    fn may_end(self) -> bool {
+        matches!(self, Extension::Name | Extension::Value | Extension::QuoteEnd)
+    }
 }
 
 /// The decoder of one body.
@@ -143,16 +196,16 @@ impl Decoder {
             (State::Size { digits }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 self.handle_digit(digits, b)?
             }
-            (State::Size { digits: 1.. }, b';') => State::Extension,
+            (State::Size { digits: 1.. }, b';') => State::Extension(Extension::BeforeName),
             (State::Size { digits: 1.. }, b'\r') => State::SizeEnd,
             (State::Size { .. }, _) => return Err(Refusal::ChunkSize),
 
-            (State::Extension, b'\r') => State::SizeEnd,
-            (State::Extension, _) if CLASS[usize::from(b)] & VALUE != 0 && self.extension_bytes_left > 0 => {
-                self.extension_bytes_left -= 1;
-                State::Extension
+            (State::Extension(at), b'\r') if at.may_end() => State::SizeEnd,
+            (State::Extension(at), _) => {
+                let left = self.extension_bytes_left.checked_sub(1).ok_or(Refusal::ChunkExtension)?;
+                self.extension_bytes_left = left;
+                State::Extension(at.next(b).ok_or(Refusal::ChunkExtension)?)
             }
-            (State::Extension, _) => return Err(Refusal::ChunkExtension),
 
             (State::SizeEnd, b'\n') if self.left == 0 => State::TrailerStart,
             (State::SizeEnd, b'\n') => State::Data,
@@ -294,6 +347,21 @@ mod tests {
         check("a\r\n0123456789\r\n0\r\n\r\n", Ok(("0123456789", "")));
         check("B\r\n0123456789\n\r\n0\r\n\r\n", Ok(("0123456789\n", "")));
         check("1;a=\"b\"\r\nx\r\n0;c\r\n\r\n", Ok(("x", "")));
+        for extension in [
+            "a",
+            "a=b",
+            "a;b",
+            " a",
+            "\ta ;b",
+            "a = b",
+            "a=b;c",
+            "a=\"\"",
+            "a=\"\\\"\"",
+            "a=\";\"",
+            "a=\"b\";c",
+        ] {
+            check(&format!("0;{extension}\r\n\r\n"), Ok(("", "")));
+        }
         check("0\r\nx: y\r\n\r\nrest", Ok(("", "rest")));
         check("0\r\nx:\r\n\r\n", Ok(("", "")));
         check("0\r\nhos: t\r\nhosts:\r\n\r\n", Ok(("", "")));
@@ -313,6 +381,12 @@ mod tests {
         check(";a\r\n", Err(ChunkSize));
         check("00000000000000001\r\n", Err(ChunkSize));
         check("1;a\nx\r\n0\r\n\r\n", Err(ChunkExtension));
+        for extension in [
+            "", " ", ";", "a;", "a ", "a=", "a= ", "=b", "a=b ", "a b", "a=b c", "a[", "a=b[", "a=\"b",
+            "a=\"\\", "a=\"\"b",
+        ] {
+            check(&format!("0;{extension}\r\n\r\n"), Err(ChunkExtension));
+        }
         check("1;a\u{1}\r\n", Err(ChunkExtension));
         check("1;0123456789\r\n", Err(ChunkExtension));
         check("1;01234\r\nx\r\n1;01234\r\n", Err(ChunkExtension));

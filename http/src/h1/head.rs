@@ -177,7 +177,11 @@ impl Parser {
             Parse::Partial if target_is_too_long(window, &self.limits) => {
                 Parse::Error(Refusal::TargetTooLong)
             }
-            Parse::Partial if window.len() == self.limits.head_bytes => Parse::Error(Refusal::HeadTooLarge),
+            Parse::Partial if window.len() == self.limits.head_bytes => {
+                // No method is as long as that: it is no request line.
+                let has_method = memchr::memchr(b' ', window).is_some();
+                Parse::Error(if has_method { Refusal::HeadTooLarge } else { Refusal::RequestLine })
+            }
             Parse::Partial => Parse::Partial,
             Parse::Error(why) if target_is_too_long(window, &self.limits) => {
                 Parse::Error(first_error(window, why, &self.limits, fields))
@@ -192,7 +196,7 @@ impl Parser {
         let gathered = &lines.gathered;
         let version = lines.version;
         let host = match gathered.hosts {
-            1 if gathered.host_is_known || self.is_host(gathered.host.value(bytes)) => {
+            1 if gathered.host_is_known || self.is_host(gathered.host.value(bytes), version) => {
                 gathered.host.value_span()
             }
             1 => return Parse::Error(Refusal::HostMalformed),
@@ -232,11 +236,15 @@ impl Parser {
     }
 
     #[inline]
-    fn is_host(&mut self, value: &[u8]) -> bool {
-        self.host_known.is(value) || self.is_new_host(value)
+    fn is_host(&mut self, value: &[u8], version: Version) -> bool {
+        self.host_known.is(value) || self.is_new_host(value, version)
     }
 
-    fn is_new_host(&mut self, value: &[u8]) -> bool {
+    fn is_new_host(&mut self, value: &[u8], version: Version) -> bool {
+        if matches!(value, [] | [b':', ..]) {
+            // RFC 9110 section 4.2.1: a target with an empty host is to be refused as invalid. HTTP/1.0 needs none.
+            return value.is_empty() && version == Version::HTTP_10;
+        }
         let is_host = syntax::is_host(value);
         if is_host {
             self.host_known.set(value);
@@ -371,7 +379,7 @@ mod tests {
         check("\r\n\r\nGET / HTTP/1.1\r\nhost:a\r\n\r\n", "GET / HTTP/1.1 @a keep +0");
         check("GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.0 @ close +0");
         check("GET / HTTP/1.7\r\nHost: a\r\n\r\n", "GET / HTTP/1.1 @a keep +0");
-        check("GET /a%20b?c=[%&d HTTP/1.1\r\nHost:\r\n\r\n", "GET /a%20b ?c=[%&d HTTP/1.1 @ keep +0");
+        check("GET /a%20b?c=[%&d HTTP/1.1\r\nHost:h\r\n\r\n", "GET /a%20b ?c=[%&d HTTP/1.1 @h keep +0");
         check("GET /? HTTP/1.1\r\nHost: a\r\n\r\n", "GET / ? HTTP/1.1 @a keep +0");
         check("M-SEARCH / HTTP/1.1\r\nHost: a\r\n\r\n", "M-SEARCH / HTTP/1.1 @a keep +0");
         check("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1 @a keep +0");
@@ -534,7 +542,7 @@ mod tests {
         assert!(describe(head(256).as_bytes()).is_ok());
         check_error(head(257), Refusal::HeadTooLarge);
         check_error(head(1000), Refusal::HeadTooLarge);
-        check_error("x".repeat(1000), Refusal::HeadTooLarge);
+        check_error("x".repeat(1000), Refusal::RequestLine);
         let fields =
             |count: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "b: c\r\n".repeat(count - 1));
         assert!(describe(fields(4).as_bytes()).is_ok());
