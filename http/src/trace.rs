@@ -57,6 +57,15 @@ mod spans {
         fn close(self, answer: &Response) {
             self.0.record("status", answer.status().as_u16());
         }
+
+        /// Closes it, or keeps it open for the answer behind an interim one.
+        fn close_behind(self, answer: &mut Response) {
+            if answer.is_interim() {
+                answer.map_interim(|call| Box::pin(Traced { call, open: Some(self) }));
+            } else {
+                self.close(answer);
+            }
+        }
     }
 
     impl Drop for Open {
@@ -95,7 +104,7 @@ mod spans {
         match (waits, answer) {
             (Some(call), _) => Some(Box::pin(Traced { call, open: Some(open) })),
             (None, Some(answer)) => {
-                open.close(answer);
+                open.close_behind(answer);
                 None
             }
             (None, None) => None,
@@ -122,9 +131,9 @@ mod spans {
         fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
             // Out of it meanwhile: if the handler panics, it is dropped by that.
             let Some(open) = self.open.take() else { return self.call.as_mut().poll(cx) };
-            let polled = open.0.in_scope(|| self.call.as_mut().poll(cx));
-            match &polled {
-                Poll::Ready(answer) => open.close(answer),
+            let mut polled = open.0.in_scope(|| self.call.as_mut().poll(cx));
+            match &mut polled {
+                Poll::Ready(answer) => open.close_behind(answer),
                 Poll::Pending => self.open = Some(open),
             }
             polled

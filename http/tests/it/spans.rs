@@ -110,6 +110,10 @@ fn each_request_has_one() {
         "POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc",
         &["request method=POST path=\"/echo\" status=200"],
     );
+    check(
+        "GET /hint HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        &["request method=GET path=\"/hint\" status=200"],
+    );
     check("nonsense\r\n\r\n", &[]);
 }
 
