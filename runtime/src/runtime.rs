@@ -205,8 +205,8 @@ impl Builder {
     /// chooses for programs that do not. [`Capabilities::driver`](crate::Capabilities::driver) says which it is.
     ///
     /// The same program runs on both. With epoll it needs about four system calls for a request instead of a fraction of one;
-    /// [`LoopPolicy`]'s ways to wait have no effect; file operations are carried out by a few threads, and one that has begun is not
-    /// cancelled.
+    /// [`LoopPolicy`]'s ways to wait have no effect; file operations are carried out by four threads, and one that has begun is not
+    /// cancelled: whoever opens FIFOs that nobody answers takes the threads from all others.
     ///
     /// # Examples
     ///

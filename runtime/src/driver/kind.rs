@@ -28,8 +28,8 @@ impl DriverKind {
 
     /// What the environment says, if anything.
     pub(super) fn of_environment() -> io::Result<Option<Self>> {
-        match std::env::var(VARIABLE) {
-            Ok(name) if !name.is_empty() => name.parse().map(Some),
+        match std::env::var_os(VARIABLE) {
+            Some(name) if !name.is_empty() => name.to_string_lossy().parse().map(Some),
             _ => Ok(None),
         }
     }

@@ -15,6 +15,7 @@ pub(crate) mod uring;
 
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use key::{GENERATION_MASK, Key, Kind};
 pub use kind::DriverKind;
@@ -149,7 +150,7 @@ impl Driver {
             match uring::Uring::new(settings) {
                 Ok(uring) => return Ok(Driver::Uring(uring)),
                 Err(error) if kind.is_some() || !uring::is_forbidden(&error) => return Err(error),
-                Err(_) => {}
+                Err(error) => say_once(&error),
             }
         }
         Ok(Driver::Epoll(Box::new(epoll::Epoll::new(settings)?)))
@@ -294,5 +295,13 @@ impl Driver {
             // It never had one.
             Driver::Epoll(_) => {}
         }
+    }
+}
+
+/// That a program stands on something else than it was made for should not be a riddle.
+fn say_once(error: &io::Error) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Ordering::Relaxed) {
+        eprintln!("annulet: {error}; loops stand on epoll instead, which is slower (said once)");
     }
 }

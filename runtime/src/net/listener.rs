@@ -14,6 +14,7 @@ use super::bind::unsteer;
 use super::descriptors::make_room;
 use super::share::{Counted, Placed, Share};
 use super::stream::borrow;
+use crate::driver::DriverKind;
 use crate::shard::{Shard, current};
 use crate::socket::ListenerId;
 use crate::task::{WaitsFor, waits};
@@ -62,15 +63,15 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// When the socket cannot be made blocking (the ring waits for it, so it must not say "try again").
+    /// When the socket cannot be given the mode that the driver needs: blocking for the ring, which waits for it, so that it must not
+    /// say "try again".
     ///
     /// # Panics
     ///
     /// Outside of a loop.
     #[track_caller]
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
-        listener.set_nonblocking(false)?;
-        Ok(TcpListener { acceptor: Acceptor::new(OwnedFd::from(listener)), share: None })
+        Ok(TcpListener { acceptor: Acceptor::new(OwnedFd::from(listener))?, share: None })
     }
 
     /// The next connection.
@@ -242,13 +243,17 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Takes over a listening descriptor, which must be blocking.
+    /// Takes over a listening descriptor.
     #[track_caller]
-    pub(super) fn new(fd: OwnedFd) -> Self {
+    pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
         let shard = current();
         make_room();
-        let id = shard.io.borrow_mut().listeners.insert(fd);
-        Acceptor { shard, id }
+        let mut io = shard.io.borrow_mut();
+        // The mode is that of all processes and loops that have the socket, which have the same driver.
+        rustix::io::ioctl_fionbio(&fd, io.driver.capabilities().driver() == DriverKind::Epoll)?;
+        let id = io.listeners.insert(fd);
+        drop(io);
+        Ok(Acceptor { shard, id })
     }
 
     pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<OwnedFd>> {

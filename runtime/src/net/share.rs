@@ -236,6 +236,15 @@ impl Group {
         }
     }
 
+    /// Closes what lies on the desks when no worker will come any more. Each of them holds on to the group, which holds the desks.
+    pub(crate) fn clear(&self) {
+        for seat in &self.seats {
+            let desks = std::mem::take(&mut *lock(&seat.desks));
+            // Without the lock: each connection counts itself off.
+            drop(desks);
+        }
+    }
+
     /// Counts a connection at a core, whether it is full or not.
     fn count(self: &Arc<Self>, core: usize) -> Box<Counted> {
         self.seats[core].live.fetch_add(1, Ordering::SeqCst);
@@ -460,11 +469,13 @@ impl Share {
             return Poll::Ready(left);
         }
         let new = cx.waker().clone();
+        let mut reopened = false;
         let (taken, old) = self.group.desk(self.core, self.address, |desk| {
             if desk.owner.is_none() {
                 // Who came after this one has left before it.
                 desk.owner = Some(self.number);
                 self.group.seats[self.core].open.fetch_or(bit_of(self.address), Ordering::SeqCst);
+                reopened = true;
             }
             if desk.owner != Some(self.number) {
                 return (None, Some(new));
@@ -476,6 +487,9 @@ impl Share {
         });
         // Without the lock: a waker may be anybody's.
         drop(old);
+        if reopened {
+            self.group.wake_waiting();
+        }
         match taken {
             Some((fd, counted)) => Poll::Ready((fd, self.served(counted))),
             None => Poll::Pending,
@@ -680,9 +694,25 @@ mod tests {
         // The new one dies at once.
         drop(Share::enter(&group, 1, 0));
         assert!(!group.is_open(1, 0));
+        // Somebody else waits for room meanwhile.
+        let room = Arc::new(Count::default());
+        group.waiting.lock().unwrap().push((u64::MAX, Waker::from(Arc::clone(&room))));
+        group.waiters.store(1, Ordering::SeqCst);
         assert_eq!(taken(&old, &woken), 0);
+        assert_eq!(room.0.load(Ordering::Relaxed), 1, "who waits for room is told that there is some again");
         hand_over(&group);
         assert_eq!((woken.0.load(Ordering::Relaxed), taken(&old, &woken)), (1, 1));
+    }
+
+    #[test]
+    fn what_waits_for_a_worker_that_never_comes_is_closed_with_the_supervisor() {
+        let group = Group::watched(2, AcceptPolicy::Balance, 100);
+        let share = Share::enter(&group, 1, 0);
+        hand_over(&group);
+        drop(share);
+        assert_eq!(group.live(1), 1);
+        group.clear();
+        assert_eq!((group.live(1), Arc::strong_count(&group)), (0, 1));
     }
 
     #[test]

@@ -254,7 +254,8 @@ impl Listeners {
             return;
         }
         match -event.result {
-            libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS => {
+            // EAGAIN: somebody has made the socket non-blocking meanwhile, a process with another driver for example.
+            libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EAGAIN => {
                 listener.accept = Accept::Pausing;
                 listener.timer = Some(cx.timers.insert_listener(cx.now + PAUSE_NS, id));
                 self.pauses += 1;
@@ -274,7 +275,6 @@ impl Listeners {
             // Errors of one connection (accept(2) lists them), not of the listener.
             libc::ECONNABORTED
             | libc::EINTR
-            | libc::EAGAIN
             | libc::EPROTO
             | libc::EPERM
             | libc::ETIMEDOUT

@@ -285,7 +285,10 @@ impl Builder {
         let (delay, limit) = (self.supervision.drain_delay, self.supervision.drain_limit);
         let plan = plan::Plan::new(slots, beside.is_some(), mode == Workers::Processes, delay, limit);
         let rows = Rows::new(board, self.settings.row);
-        Watch::new(plan, heard, start, rows, sockets, started, predecessor)?.run(on_ready)
+        let ended = Watch::new(plan, heard, start, rows, sockets, started, predecessor)
+            .and_then(|watch| watch.run(on_ready));
+        group.clear();
+        ended
     }
 
     /// Connections are handed from core to core within one process.

@@ -1,6 +1,5 @@
 //! What loops stand on: the ring, or epoll where there is none.
 
-use std::io::Read;
 use std::time::Duration;
 
 use annulet::net::{TcpListener, TcpStream};
@@ -81,33 +80,69 @@ fn where_rings_are_forbidden_loops_stand_on_epoll() {
 fn who_asks_for_a_ring_where_there_is_none_is_told_why() {
     let error = without_rings(|| Builder::new().driver(DriverKind::IoUring).run_local(async {}).unwrap_err());
     let error = error.to_string();
-    assert!(error.contains("seccomp") && error.contains("epoll"), "{error}");
+    assert!(error.contains("seccomp") && error.contains("io_uring_setup"), "{error}");
 }
 
 #[test]
-fn a_listener_in_non_blocking_mode_is_waited_for_on_either_driver() {
+fn a_listener_whose_mode_somebody_changes_is_waited_for_on_either_driver() {
     for driver in [DriverKind::IoUring, DriverKind::Epoll] {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let client = std::thread::spawn(move || {
-            // Not there at first: the accept has to wait.
-            std::thread::sleep(Duration::from_millis(20));
-            let mut stream = std::net::TcpStream::connect(address).unwrap();
-            let mut word = String::new();
-            stream.read_to_string(&mut word).unwrap();
-            word
+        // As another process that has the socket would.
+        let other = listener.try_clone().unwrap();
+        let served = Builder::new().driver(driver).run_local(async {
+            let listener = TcpListener::from_std(listener).unwrap();
+            for nonblocking in [true, false, true, false] {
+                other.set_nonblocking(nonblocking).unwrap();
+                let client = annulet::spawn(async move { TcpStream::connect(address).await.unwrap() });
+                drop((listener.accept().await.unwrap(), client.await.unwrap()));
+                // A loop that slept in accept(2) would not see the time limit either.
+                other.set_nonblocking(nonblocking).unwrap();
+                let nobody = annulet::time::timeout(Duration::from_millis(5), listener.accept()).await;
+                assert!(nobody.is_err());
+            }
+            "all of them"
         });
-        Builder::new()
-            .driver(driver)
-            .run_local(async {
-                let stream = TcpListener::from_std(listener).unwrap().accept().await.unwrap();
-                stream.write_all(b"hello").await.unwrap();
-                stream.flush().await.unwrap();
-            })
-            .unwrap();
-        assert_eq!(client.join().unwrap(), "hello", "{driver}");
+        assert_eq!(served.unwrap(), "all of them", "{driver}");
     }
+}
+
+/// A connection that has moved to another loop lives on; what it receives there is no event of this loop's.
+#[test]
+fn a_connect_is_not_done_because_a_file_that_had_its_number_is_readable() {
+    Builder::new()
+        .driver(DriverKind::Epoll)
+        .run_local(async {
+            let queue = annulet::net::TcpSocket::new_v4().unwrap();
+            queue.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let full = queue.local_addr().unwrap();
+            let _queue = queue.listen(0).unwrap();
+            let _first = std::net::TcpStream::connect(full).unwrap();
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (mut peer, _) = listener.accept().unwrap();
+            let number = std::os::fd::AsRawFd::as_raw_fd(&stream);
+            // Its receive waits, and is given up.
+            assert!(
+                annulet::time::timeout(Duration::from_millis(2), stream.read(&mut [0; 1])).await.is_err()
+            );
+            let departed = stream.depart().await.unwrap();
+            // A connect that goes on for long: to a queue that is full. It gets the number, as the lowest that is free.
+            let socket = annulet::net::TcpSocket::new_v4().unwrap();
+            if std::os::fd::AsRawFd::as_raw_fd(&socket) != number {
+                eprintln!("skipped: another thread has taken the number of the descriptor");
+                return;
+            }
+            let connect = annulet::spawn(async move {
+                annulet::time::timeout(Duration::from_millis(200), socket.connect(full)).await
+            });
+            annulet::time::sleep(Duration::from_millis(5)).await;
+            std::io::Write::write_all(&mut peer, b"x").unwrap();
+            let connected = connect.await.unwrap();
+            assert!(!matches!(connected, Ok(Ok(_))), "connected to nobody");
+            drop(departed);
+        })
+        .unwrap();
 }
 
 #[test]

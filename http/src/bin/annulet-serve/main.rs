@@ -44,14 +44,10 @@ fn main() -> ExitCode {
 }
 
 /// What the loops stand on, in a line.
-fn stands_on(capabilities: &Capabilities, options: &Options) -> String {
-    match (capabilities.driver(), options.driver) {
-        (DriverKind::IoUring, _) => format!("ring {capabilities}"),
-        (driver, Some(_)) => format!("driver {driver}"),
-        (driver, None) => format!(
-            "driver {driver}, the slower one: io_uring is forbidden here, most likely by a container's seccomp profile or by \
-             kernel.io_uring_disabled; --driver io_uring says more"
-        ),
+fn stands_on(capabilities: &Capabilities) -> String {
+    match capabilities.driver() {
+        DriverKind::IoUring => format!("ring {capabilities}"),
+        driver => format!("driver {driver}"),
     }
 }
 
@@ -112,7 +108,7 @@ fn run(options: &Options) -> io::Result<()> {
     // Until everything has ended: /readyz and /livez answer while it drains.
     let _admin = operations::start_admin(admin, loops.readiness())?;
     if let Some(capabilities) = loops.capabilities() {
-        println!("{}", stands_on(&capabilities, options));
+        println!("{}", stands_on(&capabilities));
     }
     let signal = termination.wait()?;
     eprintln!("annulet-serve: {signal}: finishing what is in flight");

@@ -71,7 +71,7 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
     let greet = |started: &Started| {
         options.operations.warn_of_admin();
         placed.tell();
-        greet(started, scheme, &descriptors, options);
+        greet(started, scheme, &descriptors);
         connections.clone_from(&started.connections);
     };
     builder.supervise(greet, make)?;
@@ -88,7 +88,7 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
 }
 
 /// Once, when every worker runs.
-fn greet(started: &Started, scheme: &str, descriptors: &str, options: &Options) {
+fn greet(started: &Started, scheme: &str, descriptors: &str) {
     let mut words = String::new();
     for address in &started.addresses {
         words += &format!("listening on {scheme}://{address}/\n");
@@ -99,7 +99,7 @@ fn greet(started: &Started, scheme: &str, descriptors: &str, options: &Options) 
         words += &format!("admin on http://{address}/\n");
     }
     if let Some(capabilities) = started.capabilities {
-        words += &format!("{}\n", stands_on(&capabilities, options));
+        words += &format!("{}\n", stands_on(&capabilities));
     }
     // Whoever has started the first of several successors may be gone, and with it the pipe.
     let _ = io::stdout().write_all(words.as_bytes());

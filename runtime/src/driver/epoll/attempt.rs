@@ -23,14 +23,9 @@ pub(super) enum Attempt {
     Blocks,
 }
 
-/// A listener that was put into non-blocking mode.
-const LISTENS: u32 = 1;
 /// A connect that is under way, of a socket that was in blocking or in non-blocking mode.
 const CONNECTING: u32 = 1;
 const CONNECTING_NONBLOCKING: u32 = 2;
-
-/// What a pipe takes at once if poll(2) says that it takes something: PIPE_BUF of pipe(7).
-const PIPE_BYTES: usize = 4096;
 
 /// Tries. `done` is 0 at first and belongs to this function: how many bytes were sent, or how far a connect is.
 ///
@@ -41,11 +36,9 @@ pub(super) unsafe fn attempt(op: &mut Op, done: &mut u32) -> Attempt {
     // "As above" below: pointers and lengths are the operation's, for which the caller vouches.
     match *op {
         Op::Accept { fd, .. } => {
-            if *done != LISTENS {
-                if let Err(error) = set_nonblocking(fd, true) {
-                    return Attempt::Done(-errno_of(&error));
-                }
-                *done = LISTENS;
+            // Each time: the mode is that of every process that has the socket, and one with a ring takes it away.
+            if let Err(error) = set_nonblocking(fd, true) {
+                return Attempt::Done(-errno_of(&error));
             }
             let none = std::ptr::null_mut();
             // SAFETY: as above; no address is asked for.
@@ -88,9 +81,8 @@ pub(super) unsafe fn attempt(op: &mut Op, done: &mut u32) -> Attempt {
             if !is_missing(result) {
                 return result;
             }
-            // A terminal, for example. There was something to read just now.
-            // SAFETY: as above.
-            outcome(unsafe { libc::read(fd, buffer.cast(), len as usize) })
+            // A terminal, for example. It is readable, but somebody else may take what there is.
+            Attempt::Blocks
         }
         Op::Write { fd, bytes, len, offset: CURRENT_POSITION } => {
             let part = libc::iovec { iov_base: bytes.cast_mut().cast(), iov_len: len as usize };
@@ -99,8 +91,7 @@ pub(super) unsafe fn attempt(op: &mut Op, done: &mut u32) -> Attempt {
             if !is_missing(result) {
                 return result;
             }
-            // SAFETY: as above.
-            outcome(unsafe { libc::write(fd, bytes.cast(), (len as usize).min(PIPE_BYTES)) })
+            Attempt::Blocks
         }
         Op::Read { fd, buffer, len, offset } => {
             let part = libc::iovec { iov_base: buffer.cast(), iov_len: len as usize };
@@ -246,6 +237,12 @@ unsafe fn send_all(fd: RawFd, bytes: *const u8, len: u32, done: &mut u32) -> Att
 /// As [`attempt`].
 unsafe fn connect(fd: RawFd, address: *const libc::sockaddr, len: u32, done: &mut u32) -> Attempt {
     if *done != 0 {
+        // Asked, because what was reported may be another file's that had this number.
+        let mut polled = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+        // SAFETY: one entry, on this stack.
+        if unsafe { libc::poll(&raw mut polled, 1, 0) } == 0 {
+            return Attempt::WouldBlock;
+        }
         if *done == CONNECTING {
             let _ = set_nonblocking(fd, false);
         }

@@ -7,7 +7,7 @@
 //!
 //! What it does not do: select buffers for who receives, so a stream waits for readiness and then receives; gather
 //! completions; show in shared memory that there is work, so a loop cannot spin for it. It needs about four system calls for
-//! a request where the ring needs a fraction of one.
+//! a request (epoll_ctl, epoll_pwait2, recv, send) where the ring needs a fraction of one.
 //!
 //! Architecture invariant: memory that an operation points to is touched until its event is queued, and never after.
 
@@ -33,11 +33,19 @@ const BELL: u64 = u64::MAX;
 const READY_MAX: usize = 512;
 /// Connections accepted at one listener before others have their turn.
 const ACCEPTS_MAX: usize = 64;
-/// How long until a connect to a Unix socket with a full backlog is tried again: no readiness tells when there is room.
+/// How long until what no readiness helps is tried again: a connect to a Unix socket with a full backlog, or what was reported
+/// ready and was not.
 const AGAIN_NS: u64 = 1_000_000;
 
 /// What the operations need beyond epoll that every supported kernel has.
-const FEATURES: [Feature; 3] = [Feature::SkipSuccess, Feature::AcceptMultishot, Feature::UdpSegment];
+const FEATURES: [Feature; 6] = [
+    Feature::SkipSuccess,
+    Feature::AcceptMultishot,
+    Feature::UdpSegment,
+    Feature::Ftruncate,
+    Feature::PathOps,
+    Feature::WaitId,
+];
 
 /// An epoll instance and what waits for it, used by the thread that created it.
 pub(crate) struct Epoll {
@@ -124,34 +132,49 @@ impl Epoll {
             }
             Op::Close { fd } => {
                 // Nobody should wait for it any more; who does would wait for ever.
-                for parked in self.parked.close(fd) {
+                for parked in self.parked.close(&self.epoll, fd) {
                     self.finish(parked.key, -libc::ECANCELED);
                 }
-                self.carry_on(Parked { key, op, done: 0 });
+                self.start(Parked { key, op, done: 0 });
             }
-            _ => self.carry_on(Parked { key, op, done: 0 }),
+            _ => self.start(Parked { key, op, done: 0 }),
         }
     }
 
-    /// Tries, and leaves the operation where it is looked after from now on.
-    fn carry_on(&mut self, mut parked: Parked) {
-        for _ in 0..ACCEPTS_MAX {
+    /// Tries, and leaves the operation where it is looked after from now on. Returns it if it has to wait for its descriptor, and
+    /// whether it came any further.
+    fn carry_on(&mut self, mut parked: Parked) -> Option<(Parked, bool)> {
+        let done = parked.done;
+        for attempts in 0..ACCEPTS_MAX {
             // SAFETY: `push` took the operation under its contract, and its event was not queued yet.
             match unsafe { attempt(&mut parked.op, &mut parked.done) } {
                 Attempt::Done(result) => {
                     let more = result >= 0 && matches!(parked.op, Op::Accept { multishot: true, .. });
                     self.ready.push_back(Event { key: parked.key, result, buffer: None, more });
                     if !more {
-                        return;
+                        return None;
                     }
                 }
-                Attempt::Silent => return,
-                Attempt::WouldBlock => break,
-                Attempt::Later => return self.again.push(parked),
-                Attempt::Blocks => return self.threads.push(parked.op, parked.key, &mut self.ready),
+                Attempt::Silent => return None,
+                Attempt::WouldBlock => return Some((parked, attempts > 0 || parked.done != done)),
+                Attempt::Later => {
+                    self.again.push(parked);
+                    return None;
+                }
+                Attempt::Blocks => {
+                    self.threads.push(parked.op, parked.key, &mut self.ready);
+                    return None;
+                }
             }
         }
-        self.park(parked);
+        Some((parked, true))
+    }
+
+    /// Tries, and waits if need be.
+    fn start(&mut self, parked: Parked) {
+        if let Some((parked, _)) = self.carry_on(parked) {
+            self.park(parked);
+        }
     }
 
     /// Waits for the descriptor of an operation.
@@ -191,27 +214,31 @@ impl Epoll {
         }
     }
 
-    /// See [`super::Driver::wait`].
+    /// See [`super::Driver::wait`]. Like the ring's it does not return for what brings no event, unless interrupted.
     pub(crate) fn wait(&mut self, wait: Wait) -> io::Result<()> {
-        for parked in std::mem::take(&mut self.again) {
-            self.carry_on(parked);
-        }
-        let timeout_ns = self.timeout(wait);
-        self.enters += 1;
-        let count = self.enter(timeout_ns)?;
-        for at in 0..count {
-            let libc::epoll_event { events, u64: data } = self.seen[at];
-            if data == BELL {
-                self.threads.take_done(&mut self.ready);
-            } else {
-                self.go_on(data as RawFd, events);
+        loop {
+            for parked in std::mem::take(&mut self.again) {
+                self.start(parked);
+            }
+            let timeout_ns = self.timeout(wait);
+            self.enters += 1;
+            let Some(count) = self.enter(timeout_ns)? else { return Ok(()) };
+            for at in 0..count {
+                let libc::epoll_event { events, u64: data } = self.seen[at];
+                if data == BELL {
+                    self.threads.take_done(&mut self.ready);
+                } else {
+                    self.go_on(data as RawFd, events);
+                }
+            }
+            if self.alarm.is_some_and(|alarm| alarm <= crate::sys::monotonic_ns()) {
+                self.alarm = None;
+                self.finish(Key::ALARM, -libc::ETIME);
+            }
+            if !self.ready.is_empty() || self.timeout(wait) == Some(0) {
+                return Ok(());
             }
         }
-        if self.alarm.is_some_and(|alarm| alarm <= crate::sys::monotonic_ns()) {
-            self.alarm = None;
-            self.finish(Key::ALARM, -libc::ETIME);
-        }
-        Ok(())
     }
 
     /// How long to sleep; `None` for as long as it takes.
@@ -226,16 +253,16 @@ impl Epoll {
         if self.again.is_empty() { left } else { Some(left.unwrap_or(AGAIN_NS).min(AGAIN_NS)) }
     }
 
-    /// The only place that waits. Returns how many descriptors are ready; an interrupted wait is none.
-    fn enter(&mut self, timeout_ns: Option<u64>) -> io::Result<usize> {
+    /// The only place that waits. Returns how many descriptors are ready; none if it was interrupted.
+    fn enter(&mut self, timeout_ns: Option<u64>) -> io::Result<Option<usize>> {
         loop {
             let count =
                 if self.precise { self.enter_precisely(timeout_ns) } else { self.enter_plainly(timeout_ns) };
             if count >= 0 {
-                return Ok(count as usize);
+                return Ok(Some(count as usize));
             }
             match io::Error::last_os_error() {
-                error if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
+                error if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
                 error if self.precise && matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
                     self.precise = false;
                 }
@@ -288,7 +315,12 @@ impl Epoll {
                         self.parked.go_on(parked);
                     }
                 }
-                _ => self.carry_on(parked),
+                _ => match self.carry_on(parked) {
+                    // Reported again at once, and again, if it were parked as it is.
+                    Some((parked, false)) => self.again.push(parked),
+                    Some((parked, true)) => self.park(parked),
+                    None => {}
+                },
             }
         }
         self.parked.give_back(waiting);

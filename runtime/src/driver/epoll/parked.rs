@@ -1,8 +1,9 @@
 //! Operations that wait for a descriptor, and what epoll was told of it.
 //!
 //! Interest is level-triggered and ends with one event (EPOLLONESHOT of epoll_ctl(2)), so that nothing is lost between the try of
-//! an operation and the wait, and a descriptor that nobody waits for is never reported again. Correctness does not rest on
-//! knowing what the kernel has registered: a number whose file was closed behind our back is registered anew.
+//! an operation and the wait, and a descriptor that nobody waits for is reported once more at the most. What the kernel has
+//! registered is not relied upon: a number whose file was closed behind our back is registered anew, and an event that is another
+//! file's makes an operation try in vain.
 
 #![allow(unsafe_code)]
 
@@ -89,10 +90,15 @@ impl ParkedOps {
     }
 
     /// A descriptor is about to be closed: takes all that waits for it.
-    pub(super) fn close(&mut self, fd: RawFd) -> Vec<Parked> {
+    pub(super) fn close(&mut self, epoll: &OwnedFd, fd: RawFd) -> Vec<Parked> {
         let Some(descriptor) = usize::try_from(fd).ok().and_then(|at| self.descriptors.get_mut(at)) else {
             return Vec::new();
         };
+        if descriptor.known {
+            // The kernel forgets a file when its last descriptor is closed, and there may be others: of a connection that moves to
+            // another core, for example. An event of it would be taken for one of the number's next file.
+            let _ = control(epoll, libc::EPOLL_CTL_DEL, fd, 0, 0);
+        }
         (descriptor.armed, descriptor.known) = (0, false);
         if descriptor.waiting.is_empty() {
             return Vec::new();

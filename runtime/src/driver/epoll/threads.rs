@@ -114,6 +114,8 @@ impl Shared {
 
     /// The life of a thread.
     fn work(&self) {
+        // It has inherited the one core of its loop.
+        crate::placement::unpin_current_thread();
         let mut queues = self.lock();
         loop {
             while let Some(Job { key, op }) = queues.waiting.pop_front() {

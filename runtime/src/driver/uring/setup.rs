@@ -131,7 +131,7 @@ pub(crate) fn explain(error: &io::Error) -> io::Error {
                  the cure is `sysctl kernel.io_uring_disabled=0`"
             ),
             None => "io_uring is forbidden here, most likely by a container's seccomp profile; allow io_uring_setup, \
-                     io_uring_enter and io_uring_register in it, or take the driver epoll"
+                     io_uring_enter and io_uring_register in it"
                 .to_owned(),
         },
         Some(libc::ENOSYS) => "this kernel has no io_uring (Linux 5.11 or newer is needed), or a sandbox hides it".to_owned(),

@@ -81,22 +81,22 @@ impl UnixListener {
         };
         let socket: Socket =
             bound().map_err(|error: io::Error| address::explain("listen on", address, &error))?;
-        Ok(UnixListener(Acceptor::new(OwnedFd::from(socket))))
+        Ok(UnixListener(Acceptor::new(OwnedFd::from(socket))?))
     }
 
     /// Takes over a listening socket.
     ///
     /// # Errors
     ///
-    /// When the socket cannot be made blocking (the ring waits for it, so it must not say "try again").
+    /// When the socket cannot be given the mode that the driver needs: blocking for the ring, which waits for it, so that it must not
+    /// say "try again".
     ///
     /// # Panics
     ///
     /// Outside of a loop.
     #[track_caller]
     pub fn from_std(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
-        listener.set_nonblocking(false)?;
-        Ok(UnixListener(Acceptor::new(OwnedFd::from(listener))))
+        Ok(UnixListener(Acceptor::new(OwnedFd::from(listener))?))
     }
 
     /// The next connection.
