@@ -196,6 +196,9 @@ impl Response {
     /// is closed. For other content nothing changes: its length is known.
     #[must_use]
     pub fn with_length(mut self, length: u64) -> Response {
+        if self.is_interim() {
+            return self.behind(move |answer| answer.with_length(length));
+        }
         if let Some(Special::Streamed(streamed)) = self.special_mut() {
             streamed.length = Some(length);
         }
@@ -206,6 +209,9 @@ impl Response {
     /// coding only. Fields about framing, routing and the form of the content are left out (RFC 9110 section 6.5.1).
     #[must_use]
     pub fn with_trailers(mut self, trailers: impl FnOnce() -> Trailers + 'static) -> Response {
+        if self.is_interim() {
+            return self.behind(move |answer| answer.with_trailers(trailers));
+        }
         if let Some(Special::Streamed(streamed)) = self.special_mut() {
             streamed.set_trailers(Box::new(trailers));
         }
@@ -221,7 +227,7 @@ impl Response {
     /// An answer before the answer, with the status 103 and these fields: a browser may fetch what they name (RFC 8297) while
     /// `answer` is being made. What is known only later, the answer says itself.
     ///
-    /// A client of HTTP/1.0 does not see it, nor does one behind [`Router::into_service`](crate::Router::into_service). What is called
+    /// A client of HTTP/1.0 does not see it, nor does one behind `Router::into_service`. What is called
     /// [after](crate::Router::after) handlers has the answer, and a [time limit](crate::Router::with_time_limit) counts for it anew.
     ///
     /// # Examples
@@ -248,7 +254,8 @@ impl Response {
     }
 
     /// As [`early_hints`](Response::early_hints), with another status of an interim answer (RFC 9110 section 15.2). `answer` may come to
-    /// one that is interim again.
+    /// one that is interim again. What is said of the response that this gives, by [`with_status`](Response::with_status) and its like
+    /// or as `(status, response)`, is said of the answer behind it.
     ///
     /// # Panics
     ///
@@ -294,6 +301,14 @@ impl Response {
         }
     }
 
+    /// What is changed of an interim answer is meant for the answer behind it. (A status of another class would end the exchange
+    /// there and then, with the answer behind it as the next one's.)
+    #[cold]
+    fn behind(mut self, change: impl FnOnce(Response) -> Response + 'static) -> Response {
+        self.map_interim(|call| Box::pin(async { change(call.await) }));
+        self
+    }
+
     fn special_mut(&mut self) -> Option<&mut Special> {
         self.extra.as_mut()?.special.as_mut()
     }
@@ -301,6 +316,9 @@ impl Response {
     /// With another status.
     #[must_use]
     pub fn with_status(mut self, status: StatusCode) -> Response {
+        if self.is_interim() {
+            return self.behind(move |answer| answer.with_status(status));
+        }
         self.status = status;
         self
     }
@@ -308,6 +326,9 @@ impl Response {
     /// With one more header field. A `Content-Type` replaces the one there is.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Response {
+        if self.is_interim() {
+            return self.behind(move |answer| answer.with_header(name, value));
+        }
         let headers = &mut self.extra.get_or_insert_default().headers;
         if name == header::CONTENT_TYPE {
             self.content_type = None;
@@ -332,6 +353,9 @@ impl Response {
     /// The connection is closed after this answer, and the answer says so.
     #[must_use]
     pub fn with_close(mut self) -> Response {
+        if self.is_interim() {
+            return self.behind(Response::with_close);
+        }
         self.closes = true;
         self
     }

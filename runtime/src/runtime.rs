@@ -35,7 +35,8 @@ use crate::task::JoinHandle;
 ///
 /// # Panics
 ///
-/// When no ring can be had (use [`Builder::run_local`] for an error instead), and inside of a loop.
+/// When neither a ring nor epoll can be had, for want of memory or descriptors (use [`Builder::run_local`] for an error instead), and
+/// inside of a loop.
 #[track_caller]
 pub fn run<F: Future>(future: F) -> F::Output {
     match Builder::new().run_local(future) {
@@ -303,7 +304,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When no ring can be had; the message names the likely cause and the cure.
+    /// When there is no memory or descriptor for a ring, or none can be had and [`driver`](Self::driver) asks for it; the message names
+    /// the likely cause and the cure.
     ///
     /// # Panics
     ///
@@ -330,6 +332,7 @@ impl Builder {
         F: Future<Output = ()>,
     {
         let location = Location::caller();
+        crate::net::make_room_first();
         let cores = self.chosen_cores()?;
         let mut listeners: Vec<Vec<std::net::TcpListener>> = cores.iter().map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();

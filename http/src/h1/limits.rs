@@ -42,7 +42,7 @@ pub struct Limits {
     /// Between the last answer (or the accept) and the first byte of a head. Beyond: the connection is closed without a word.
     pub keep_alive_timeout: Duration,
     /// How long answers may wait for a client that takes none of them. Beyond: the connection is reset. Any progress starts it
-    /// again; it shows in steps of 256 KiB, of files in steps of [`unsent_bytes`](Limits::unsent_bytes). While answers wait, neither
+    /// again; that of a file shows in steps of [`unsent_bytes`](Limits::unsent_bytes). While answers wait, neither
     /// `keep_alive_timeout` nor `linger` runs.
     pub write_timeout: Duration,
     /// What the kernel takes of answers for a client that is not ready for them, in bytes (TCP_NOTSENT_LOWAT of tcp(7)); beyond, they

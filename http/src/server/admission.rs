@@ -158,6 +158,11 @@ impl Seat {
         let held = &self.shared.admission.held;
         held.set(held.get() - before + bytes);
     }
+
+    /// The connection holds so much besides, which cannot be refused any more.
+    pub(super) fn hold_more(&self, bytes: usize) {
+        self.hold_anyway(self.held.get() + bytes);
+    }
 }
 
 impl Drop for Seat {

@@ -256,8 +256,9 @@ impl<S: Transport> Connection<S> {
             self.rest.replace(input.into_rest(used));
         }
         let held = self.rest.borrow().len();
-        // Behind a head that is out, or the last answer, there is no place for another.
-        if let Stop::Leave(_) | Stop::Close | Stop::Upgrade(_) = stop {
+        // Behind a head that is out, or the last answer, there is no place for another; and nothing more is received before the
+        // answers that fill the send buffer have left.
+        if let Stop::Leave(_) | Stop::Close | Stop::Upgrade(_) | Stop::Full = stop {
             self.shared.hold_anyway(held);
         } else if let Err(why) = self.shared.hold(held) {
             return Some(Turn::End(self.refuse(why, is_head_request(&self.rest.borrow()))));

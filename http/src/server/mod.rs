@@ -105,7 +105,7 @@ impl Server {
         self
     }
 
-    /// Says in the field `Server` of every answer who made it, where a handler says nothing else (RFC 9110 section 10.2.4). It is off
+    /// Says in the field `Server` of every answer but 101 who made it, where a handler says nothing else (RFC 9110 section 10.2.4). It is off
     /// unless it is asked for: it tells those who look for a version with a hole. It takes a slower way to write answers.
     ///
     /// # Panics

@@ -135,7 +135,7 @@ fn listed(fields: http::HeaderMap) -> Trailers {
         name = next.or(name.take());
         Some((name.clone()?, value))
     });
-    // As those that are received are refused: a handler is to see none of them, wherever they come from.
+    // A handler is to see none of them behind a body that another layer has made.
     let named = named.filter(|(name, _)| !is_forbidden(name));
     named.collect()
 }

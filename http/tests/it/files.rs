@@ -372,7 +372,7 @@ fn a_client_that_does_not_read_its_file_holds_no_memory() {
         Response::stream(futures_util::stream::pending::<Result<String, ()>>())
     });
     // Enough for one answer that is made while it leaves.
-    let limits = Limits { memory_bytes: 100_000, ..unhurried() };
+    let limits = Limits { memory_bytes: 60_000, ..unhurried() };
     run_beside(router, limits, async |_, address| {
         let (_slow, _) = begin_huge(&site, address).await;
         let ask = async || {

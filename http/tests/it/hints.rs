@@ -49,6 +49,18 @@ fn router() -> Router {
         .post("/body", async |mut request: Request| {
             Response::early_hints(style(), async move { request.bytes(100).await })
         })
+        .get("/created", async |_: Request| {
+            (StatusCode::CREATED, Response::early_hints(style(), async { "page" }))
+        })
+        .get("/field", async |_: Request| {
+            let field = [(header::ETAG, HeaderValue::from_static("\"1\""))];
+            (field, Response::early_hints(style(), async { "page" })).into_response()
+        })
+        .get("/close", async |_: Request| Response::early_hints(style(), async { "page" }).with_close())
+        .get("/both", async |_: Request| {
+            let last = async { Response::early_hints(style(), async { "page" }) };
+            Response::interim(StatusCode::PROCESSING, [], last).with_status(StatusCode::CREATED)
+        })
         .post("/unread", async |_: Request| Response::early_hints(style(), async { "page" }))
 }
 
@@ -98,6 +110,17 @@ fn hints_come_before_the_answer() {
     // RFC 9110 section 15.2: it knows none.
     check("GET /now HTTP/1.0\r\n\r\n", "200|content-length: 4|connection: close||page");
     check("GET /twice HTTP/1.0\r\n\r\n", "200|content-length: 4|connection: close||page");
+}
+
+#[test]
+fn what_is_said_of_hints_is_said_of_the_answer() {
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let next = "HTTP/1.1 200 OK|content-length: 5||plain";
+    let created = "201|content-length: 4||page";
+    check(&(get("/created") + GET), &format!("{HINT} {created}{next}"));
+    check(&(get("/both") + GET), &format!("102| {HINT} {created}{next}"));
+    check(&(get("/field") + GET), &format!("{HINT} 200|etag: \"1\"|content-length: 4||page{next}"));
+    check(&(get("/close") + GET), &format!("{HINT} 200|content-length: 4|connection: close||page"));
 }
 
 #[test]

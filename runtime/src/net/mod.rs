@@ -29,6 +29,7 @@ pub use address::ToSocketAddrs;
 pub use async_fd::{AsyncFd, Interest, ReadyGuard, TryIoError};
 pub use bind::{ListenOptions, bind_group, bind_one};
 pub(crate) use bind::{extend_group, steer, unsteer};
+pub(crate) use descriptors::make_room_first;
 pub use incoming::Incoming;
 pub use listener::TcpListener;
 pub use resolve::lookup_host;

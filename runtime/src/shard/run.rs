@@ -50,7 +50,7 @@ impl Shard {
     ///
     /// # Panics
     ///
-    /// When the kernel refuses to be entered, which no state of a program can bring about.
+    /// When the kernel refuses to be entered: it has lost completions for want of memory (EBADR), or somebody has closed the ring.
     pub(crate) fn block_on<F: Future>(&self, future: F, location: &'static Location<'static>) -> F::Output {
         self.executor.start_main(location);
         let mut future = pin!(future);

@@ -237,6 +237,7 @@ impl Builder {
         let makers = Makers { make, beside: self.supervision.beside.clone(), location: Location::caller() };
         let (activated, inherited, predecessor) = match Role::find()? {
             Role::Worker(worker) => {
+                crate::net::make_room_first();
                 worker::run_process(worker, &self.settings, &makers)?;
                 return Ok(Ended::Worker);
             }

@@ -354,11 +354,11 @@ impl Watch {
         }
     }
 
-    /// The first process of a container inherits children whose parents have ended, and must reap them. In threads mode the
-    /// children may be those of the program, which wants to know how they ended itself.
+    /// The first process of a container inherits children whose parents have ended, and must reap them. Any other one, and in threads
+    /// mode that one, too, has children that may be those of the program, which wants to know how they ended itself.
     fn reap_strangers(&mut self) {
-        let has_processes = self.started.connections.is_none();
-        if std::mem::take(&mut self.has_children_to_reap) && has_processes {
+        let inherits = std::process::id() == 1 && self.started.connections.is_none();
+        if std::mem::take(&mut self.has_children_to_reap) && inherits {
             // Those of its own have been looked at since the signal came: who has ended later sends another one.
             let workers = self.workers.values().filter_map(Worker::process);
             let own: Vec<u32> =

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 fn stands_on(capabilities: &Capabilities) -> String {
     match capabilities.driver() {
         DriverKind::IoUring => format!("ring {capabilities}"),
-        driver => format!("driver {driver}"),
+        driver => format!("ring none: {driver} instead"),
     }
 }
 

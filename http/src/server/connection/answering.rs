@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::content::Reading;
 use super::gather::Gather;
-use super::{Connection, End};
+use super::{ANSWER_BYTES_MAX, Connection, End};
 use crate::body::Body;
 use crate::h1::connection::{Exchange, Stage};
 use crate::h1::encode::CONTINUE;
@@ -36,6 +36,12 @@ impl<S: Transport> Connection<S> {
             let Written::Waits(mut call) = self.write_begin(&mut answer, facts) else {
                 unreachable!("behind an interim answer another is waited for")
             };
+            // Who does not take them is waited for no longer than who does not take an answer.
+            if self.stream.send_buffered() >= ANSWER_BYTES_MAX
+                && !self.wait_written(S::poll_write_ready).await
+            {
+                return None;
+            }
             answer = self.wait_for(&mut call).await?;
         }
         Some(answer)
@@ -157,8 +163,9 @@ impl<S: Transport> Connection<S> {
         while !is_reading && self.receives_ahead() {
             match ready!(self.stream.poll_recv(cx)) {
                 Ok(Some(lease)) => {
+                    // Besides what is held for a body, or for content that leaves.
+                    self.shared.hold_more(lease.len());
                     self.rest.borrow_mut().push(&lease);
-                    self.shared.hold_anyway(self.rest.borrow().len());
                 }
                 Ok(None) => return Poll::Pending,
                 // No deadline runs while an answer is made.

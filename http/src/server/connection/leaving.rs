@@ -33,7 +33,8 @@ impl<S: Transport> Connection<S> {
             }
         }
         // The head is out: this cannot be refused, but what others want can.
-        self.shared.hold_anyway(ANSWER_BYTES_MAX + PIECE_BYTES_MAX + leaving.source.held());
+        // What waits in the send buffer is counted there.
+        self.shared.hold_anyway(self.rest.borrow().len() + PIECE_BYTES_MAX + leaving.source.held());
         while !leaving.outgoing.is_broken() {
             let next = poll_fn(|cx| match leaving.poll_piece(cx) {
                 Poll::Ready(next) => Poll::Ready(Ok(next)),

@@ -63,6 +63,7 @@ impl<S: Transport> Connection<S> {
                 Header::Wrong => return Err(self.refuse(Refusal::ProxyHeader, false)),
                 Header::Whole(used, named) => {
                     self.rest.borrow_mut().advance(used);
+                    self.shared.hold_anyway(self.rest.borrow().len());
                     return Ok(named);
                 }
             }
