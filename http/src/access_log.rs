@@ -248,6 +248,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_line_is_bounded() {
+        let head = format!("GET /{} HTTP/1.1\r\nReferer: {}\r\n\r\n", "x".repeat(5000), "y".repeat(5000));
+        let entry = Entry::new(head.as_bytes(), None, Instant::now());
+        assert_eq!((entry.request.len(), entry.referer.len()), (TEXT_BYTES_MAX, TEXT_BYTES_MAX));
+    }
+
+    #[test]
+    fn lines_that_were_dropped_are_counted() {
+        annulet::run(async {
+            let log = Rc::new(AccessLog::new(Arc::new(tempfile::tempfile().unwrap()), LogFormat::Common));
+            // The disk takes nothing.
+            log.is_writing.set(true);
+            let now = annulet::time::now();
+            let entry = Entry::new("x".repeat(1000).as_bytes(), None, now);
+            while log.waiting.borrow().len() <= WAITING_BYTES_MAX {
+                assert_eq!(log.dropped(), 0, "so much may wait");
+                log.push(&entry, None, now);
+            }
+            let waiting = log.waiting.borrow().len();
+            for dropped in 1..=3 {
+                log.push(&entry, None, now);
+                assert_eq!((log.dropped(), log.waiting.borrow().len()), (dropped, waiting));
+            }
+        });
+    }
+
+    #[test]
     fn lines() {
         let head = b"GET /a\"b HTTP/1.1\r\nHost: a\r\nUSER-AGENT: c\\d\x01\r\n\r\nReferer: no\r\n";
         let begun = Instant::now();

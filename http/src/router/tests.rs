@@ -115,6 +115,7 @@ fn around_handlers() {
             .after(mark("1"))
             .after(mark("2"))
             .get("/b", async |_: Request| "b")
+            .get("/d", async |request: Request| format!("{:?}", request.state::<u32>()))
             .with_state(7u32)
             .get("/c", async |request: Request| format!("{:?}", request.state::<u32>()))
             .with_state(8u32)
@@ -125,6 +126,12 @@ fn around_handlers() {
     check_router(router(), "GET /a?y", "200 [stopped by y12]");
     check_router(router(), "GET /b?x", "200 [b]");
     check_router(router(), "GET /c", "200 [Some(8)]");
+    check_router(router(), "GET /d", "200 [Some(7)]");
+    let order = Router::new()
+        .get("/order", async |_: Request| "nobody stopped it")
+        .before(|_| Some("added first".into_response()))
+        .before(|_| Some("added last".into_response()));
+    check_router(order, "GET /order", "200 [added last]");
     check_router(router(), "POST /a", "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]");
 }
 

@@ -103,4 +103,6 @@ fn answers_before_the_answer_have_no_line() {
 fn long_answers_are_counted_whole() {
     let get = "GET /huge HTTP/1.1\r\nHost: a\r\n\r\n";
     check("long", &[get], &[r#""GET /huge HTTP/1.1" 200 16777216 "-" "-""#]);
+    let get = "GET /pieces HTTP/1.1\r\nHost: a\r\n\r\n";
+    check("pieces", &[get], &[r#""GET /pieces HTTP/1.1" 200 5 "-" "-""#]);
 }

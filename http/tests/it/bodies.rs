@@ -134,6 +134,47 @@ fn large_bodies_come_whole_and_the_next_request_behind_them() {
     }
 }
 
+/// A request that is kept beyond its answer sees nothing of the one after it.
+#[test]
+fn trailers_of_another_request() {
+    let kept: Rc<RefCell<Option<Request>>> = Rc::default();
+    let keeps = kept.clone();
+    let router = Router::new().post("/", move |mut request: Request| {
+        let kept = keeps.clone();
+        async move {
+            request.bytes(100).await?;
+            let (own, before) = (request.trailers().len(), kept.take().map(|before| before.trailers().len()));
+            // The second is not kept: its connection would stay with it.
+            kept.replace(before.is_none().then_some(request));
+            Ok::<_, Error>(format!("{own} {before:?}"))
+        }
+    });
+    with_router(router, async |_, address| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let one = post("/", "Transfer-Encoding: chunked\r\n", "1\r\na\r\n0\r\nX-Sum: 1\r\n\r\n");
+        send(&stream, one.repeat(2).as_bytes(), Delivery::Whole).await;
+        // May fail when the server was faster.
+        let _ = stream.shutdown(Shutdown::Write);
+        assert_eq!(summary(&read_all(&stream).await, false), "200 [1 None] 200 [1 Some(0)]");
+    });
+}
+
+/// What is collected has its limit to the byte.
+#[test]
+fn as_much_as_is_asked_for() {
+    for (length, expected) in [(50_000, "200 [50000 bytes]"), (50_001, "413 ")] {
+        with_server_and_limits(unhurried(), async |_, address| {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let request = post("/echo", &format!("Content-Length: {length}\r\n"), &"x".repeat(length));
+            send(&stream, request.as_bytes(), Delivery::Whole).await;
+            // May fail when the server was faster.
+            let _ = stream.shutdown(Shutdown::Write);
+            let answers = summary(&read_all(&stream).await, false);
+            assert!(answers.starts_with(expected), "{length}: {answers}");
+        });
+    }
+}
+
 #[test]
 fn refused() {
     let chunked = "Transfer-Encoding: chunked\r\n";

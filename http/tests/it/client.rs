@@ -77,6 +77,9 @@ pub(crate) fn router() -> Router {
             });
             "kept"
         })
+        .get("/pieces", async |_: Request| {
+            Response::stream(futures_util::stream::iter(["ab", "", "cde"].map(Ok::<_, std::io::Error>)))
+        })
         .get("/hint", async |_: Request| Response::early_hints([], async { "page" }))
         .post("/hint", async |_: Request| Response::early_hints([], async { "page" }))
         .post("/ignore", async |_: Request| StatusCode::ACCEPTED)

@@ -85,6 +85,9 @@ fn content() {
     check("POST /mirror/3", json, "{", "400 [<EOF while parsing an object at line 1 column 1>]");
     check("POST /form", form, "x=1&y=2", "200 [<1 2>]");
     check("POST /form", json, "x=1&y=2", "415 [<the content must be application/x-www-form-urlencoded>]");
+    // The suffix is JSON's alone.
+    let suffix = "Content-Type: a/b+json\r\n";
+    check("POST /form", suffix, "x=1", "415 [<the content must be application/x-www-form-urlencoded>]");
     check("POST /text", "", "h\u{e9}", "200 [<h\u{e9}>]");
 }
 
