@@ -546,6 +546,8 @@ mod tests {
         assert!(!port.is_in_use() && port.sides.borrow().places.is_empty());
         assert_eq!(port.insert_side(side()), 0);
         assert!(port.is_in_use());
+        // It has the port, and the port has it.
+        port.remove_side(0);
     }
 
     #[test]
