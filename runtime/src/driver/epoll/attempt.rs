@@ -95,9 +95,9 @@ pub(super) unsafe fn attempt(op: &mut Op, done: &mut u32) -> Attempt {
         }
         Op::Read { fd, buffer, len, offset } => {
             let part = libc::iovec { iov_base: buffer.cast(), iov_len: len as usize };
+            let offset = offset as libc::off64_t;
             // SAFETY: as above.
-            let read =
-                unsafe { libc::preadv2(fd, &raw const part, 1, offset as libc::off64_t, libc::RWF_NOWAIT) };
+            let read = unsafe { libc::preadv2(fd, &raw const part, 1, offset, libc::RWF_NOWAIT) };
             match outcome(read) {
                 // All of it was in the page cache. Less may be the end of the file, or of what was.
                 Attempt::Done(count) if count as u32 == len => Attempt::Done(count),
