@@ -1,7 +1,8 @@
 //! Files of a directory as answers: types, validators, conditions, ranges, compressed forms that lie beside them.
 //!
-//! Lookups go to the blocking pool, one for a short file; longer ones leave as the client takes them (`pieces`). What it does not do:
-//! compress by itself, list directories, keep a cache (the kernel has one).
+//! What the kernel has in memory is looked up, and if it is short read, on the loop (`open`); anything else on the blocking pool. Longer
+//! files leave as the client takes them (`pieces`). What it does not do: compress by itself, list directories, keep a cache (the kernel
+//! has one).
 mod conditions;
 mod open;
 mod pieces;
@@ -19,7 +20,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 
 use self::conditions::{Validators, Verdict};
-use self::open::{Codings, Found, Lookup};
+use self::open::{Codings, Found, Lookup, Way};
 use self::pieces::Part;
 pub(crate) use self::pieces::Pieces;
 use self::range::Asked;
@@ -48,6 +49,8 @@ use crate::response::{IntoResponse, Response};
 #[derive(Clone, Debug)]
 pub struct ServeDir {
     root: Arc<OwnedFd>,
+    /// Whether a lookup without waiting is worth a try.
+    is_local: bool,
     /// Without a slash at its end.
     prefix: Arc<str>,
 }
@@ -59,7 +62,8 @@ impl ServeDir {
     ///
     /// When it cannot be opened; `Unsupported` before Linux 5.6, which has no openat2(2).
     pub fn new(directory: impl AsRef<Path>) -> io::Result<ServeDir> {
-        Ok(ServeDir { root: Arc::new(open::open_root(directory.as_ref())?), prefix: "".into() })
+        let root = open::open_root(directory.as_ref())?;
+        Ok(ServeDir { is_local: open::is_local(&root), root: Arc::new(root), prefix: "".into() })
     }
 
     /// With this part of the path left out: `/static/a.css` is the file `a.css` then. Other paths are answered 404.
@@ -79,15 +83,43 @@ impl ServeDir {
             return StatusCode::NOT_FOUND.into_response();
         };
         let codings = codings(request.header("accept-encoding").unwrap_or_default());
-        let root = self.root.clone();
-        let looked = annulet::spawn_blocking(move || open::find(&root, &path, &codings)).await;
-        match looked {
-            Ok(Ok(Lookup::File(found))) => send(*found, &request),
-            Ok(Ok(Lookup::NeedsSlash)) => redirect_to_slash(&request),
-            Ok(Ok(Lookup::Nothing)) => StatusCode::NOT_FOUND.into_response(),
+        match self.look(path, codings).await {
+            Ok(Lookup::File(found)) => send(*found, &request),
+            Ok(Lookup::NeedsSlash) => redirect_to_slash(&request),
+            Ok(Lookup::Nothing) => StatusCode::NOT_FOUND.into_response(),
             // Descriptors or memory, most likely: the next try may do.
-            Ok(Err(_)) | Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         }
+    }
+
+    /// Opens what a request asks for, and reads it if it is short.
+    async fn look(&self, path: String, codings: Codings) -> io::Result<Lookup> {
+        let cached = match self.is_local {
+            true => open::find(&self.root, &path, &codings, Way::Cached),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        };
+        let looked = match cached {
+            Ok(Lookup::File(mut found)) => {
+                found.read_cached();
+                if !found.wants_content() {
+                    return Ok(Lookup::File(found));
+                }
+                annulet::spawn_blocking(move || found.read().map(|()| Lookup::File(found))).await
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let root = self.root.clone();
+                annulet::spawn_blocking(move || {
+                    let mut looked = open::find(&root, &path, &codings, Way::Waiting)?;
+                    if let Lookup::File(found) = &mut looked {
+                        found.read()?;
+                    }
+                    Ok(looked)
+                })
+                .await
+            }
+            known => return known,
+        };
+        looked.unwrap_or_else(|_panicked| Err(io::ErrorKind::Other.into()))
     }
 }
 

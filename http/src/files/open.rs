@@ -1,7 +1,8 @@
-//! From a request's path to an open file below a directory. Blocks: for the blocking pool.
+//! From a request's path to an open file below a directory: out of what the kernel has in memory, on the loop, or with a wait for the
+//! disk, on the blocking pool.
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{File, Metadata};
+use std::io::{self, IoSliceMut, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
@@ -9,13 +10,37 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use percent_encoding::percent_decode_str;
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstatfs, openat2};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::conditions::Validators;
 use super::shared::FileId;
 
-/// Files up to this length are read where they are opened: one trip to the pool for most. In bytes.
+/// Files up to this length are read before the answer is made. In bytes.
 const READ_AT_ONCE_BYTES_MAX: u64 = 64 * 1024;
+
+/// File systems that answer out of memory what they have there: the numbers of statfs(2) for ext2 to ext4, XFS, Btrfs, F2FS, ZFS, tmpfs,
+/// overlayfs, SquashFS and EROFS. Others may ask a server about each name.
+const LOCAL: [u64; 9] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0xf2f5_2010,
+    0x2fc1_2fc1,
+    0x0102_1994,
+    0x794c_7630,
+    0x7371_7368,
+    0xe0f5_e1e2,
+];
+
+/// How a lookup may go about it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Out of what the kernel has in memory, or `WouldBlock`: for the loop.
+    Cached,
+    /// It may wait for a disk: for the blocking pool.
+    Waiting,
+}
 
 /// A file that was found.
 pub(super) struct Found {
@@ -25,7 +50,7 @@ pub(super) struct Found {
     pub(super) validators: Validators,
     /// `gzip` or `br`, if it is a compressed form of what was asked for.
     pub(super) coding: Option<&'static str>,
-    /// All of it, if it is short.
+    /// All of it, once it is read, if it is short.
     pub(super) content: Option<Vec<u8>>,
     /// The name to guess a type from.
     pub(super) name: OsString,
@@ -55,11 +80,16 @@ pub(super) fn open_root(path: &Path) -> io::Result<OwnedFd> {
         ResolveFlags::BENEATH,
     ) {
         Ok(_) => Ok(root),
-        Err(rustix::io::Errno::NOSYS) => {
+        Err(Errno::NOSYS) => {
             Err(io::Error::new(io::ErrorKind::Unsupported, "serving files needs openat2(2), Linux 5.6"))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether lookups below it are worth a try without waiting.
+pub(super) fn is_local(root: &impl AsFd) -> bool {
+    fstatfs(root).is_ok_and(|file_system| LOCAL.contains(&(file_system.f_type as u64)))
 }
 
 /// The relative path that a request's path stands for; `None` for what is never served: `..`, hidden names, an encoded slash or NUL.
@@ -85,8 +115,13 @@ pub(super) fn relative(path: &str) -> Option<OsString> {
     Some(OsString::from_vec(relative))
 }
 
-/// Opens what a request asks for.
-pub(super) fn find(root: &impl AsFd, path: &str, codings: &Codings) -> io::Result<Lookup> {
+/// Opens what a request asks for; its content is not read yet.
+///
+/// # Errors
+///
+/// What open(2) says, but for what means that there is nothing to be seen. Of [`Way::Cached`] `WouldBlock` too, when that is not known
+/// without a wait.
+pub(super) fn find(root: &impl AsFd, path: &str, codings: &Codings, way: Way) -> io::Result<Lookup> {
     let Some(mut name) = relative(path) else { return Ok(Lookup::Nothing) };
     if path.ends_with('/') {
         if !name.is_empty() {
@@ -97,32 +132,40 @@ pub(super) fn find(root: &impl AsFd, path: &str, codings: &Codings) -> io::Resul
     for (coding, suffix) in codings.iter().flatten() {
         let mut compressed = name.clone();
         compressed.push(suffix);
-        if let Some(file) = open(root, &compressed)?
-            && file.metadata()?.is_file()
-        {
-            return found(file, name, Some(coding)).map(|found| Lookup::File(Box::new(found)));
+        if let Some(file) = open(root, &compressed, way)? {
+            let metadata = file.metadata()?;
+            if metadata.is_file() {
+                return Ok(Lookup::File(Box::new(Found::new(file, &metadata, name, Some(coding)))));
+            }
         }
     }
-    let Some(file) = open(root, &name)? else { return Ok(Lookup::Nothing) };
-    let kind = file.metadata()?.file_type();
-    if kind.is_file() {
-        found(file, name, None).map(|found| Lookup::File(Box::new(found)))
-    } else if kind.is_dir() {
-        Ok(Lookup::NeedsSlash)
+    let Some(file) = open(root, &name, way)? else { return Ok(Lookup::Nothing) };
+    let metadata = file.metadata()?;
+    Ok(if metadata.is_file() {
+        Lookup::File(Box::new(Found::new(file, &metadata, name, None)))
+    } else if metadata.is_dir() {
+        Lookup::NeedsSlash
     } else {
-        Ok(Lookup::Nothing)
-    }
+        Lookup::Nothing
+    })
 }
 
 /// `None` for what is not there or must not be seen.
-fn open(root: &impl AsFd, name: &OsString) -> io::Result<Option<File>> {
+fn open(root: &impl AsFd, name: &OsString, way: Way) -> io::Result<Option<File>> {
     // NONBLOCK: opening a FIFO must not wait for its writer. Symbolic links may lead anywhere inside, never out.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    use rustix::io::Errno;
+    let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    if way == Way::Cached {
+        // What is mounted below may be another kind of file system.
+        resolve |= ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
+    }
     loop {
         return match openat2(root, name, flags, Mode::empty(), resolve) {
             Ok(file) => Ok(Some(file.into())),
+            // Not known by now, or another file system; INVAL: before Linux 5.12.
+            Err(Errno::AGAIN | Errno::XDEV | Errno::INVAL) if way == Way::Cached => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
             // A name was moved while it was looked up: see openat2(2).
             Err(Errno::AGAIN | Errno::INTR) => continue,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP | Errno::ACCESS | Errno::PERM) => {
@@ -134,37 +177,134 @@ fn open(root: &impl AsFd, name: &OsString) -> io::Result<Option<File>> {
     }
 }
 
-fn found(file: File, name: OsString, coding: Option<&'static str>) -> io::Result<Found> {
-    let metadata = file.metadata()?;
-    let len = metadata.len();
-    let seconds = u64::try_from(metadata.mtime()).unwrap_or(0);
-    // A date in the future would make every answer seem old (RFC 9110 section 8.8.2.1).
-    let modified = (UNIX_EPOCH + Duration::from_secs(seconds)).min(SystemTime::now());
-    let since_epoch = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let modified = UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs());
-    // The inode too: a file that was moved into place may be as old and as long as the one before.
-    let etag = format!("\"{:x}-{:x}-{:x}{:x}\"", metadata.ino(), len, seconds, metadata.mtime_nsec());
-    let id = FileId {
-        dev: metadata.dev(),
-        ino: metadata.ino(),
-        len,
-        modified: (metadata.mtime(), metadata.mtime_nsec()),
-    };
-    let validators = Validators { etag, modified };
-    let mut found = Found { file, id, len, validators, coding, content: None, name };
-    if len <= READ_AT_ONCE_BYTES_MAX {
-        let mut content = Vec::with_capacity(len as usize);
-        (&found.file).take(READ_AT_ONCE_BYTES_MAX + 1).read_to_end(&mut content)?;
-        // It may have changed since: then it is what was read.
-        found.len = content.len() as u64;
-        found.content = Some(content);
+impl Found {
+    fn new(file: File, metadata: &Metadata, name: OsString, coding: Option<&'static str>) -> Found {
+        let len = metadata.len();
+        let seconds = u64::try_from(metadata.mtime()).unwrap_or(0);
+        // A date in the future would make every answer seem old (RFC 9110 section 8.8.2.1).
+        let modified = (UNIX_EPOCH + Duration::from_secs(seconds)).min(SystemTime::now());
+        let since_epoch = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let modified = UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs());
+        // The inode too: a file that was moved into place may be as old and as long as the one before.
+        let etag = format!("\"{:x}-{:x}-{:x}{:x}\"", metadata.ino(), len, seconds, metadata.mtime_nsec());
+        let id = FileId {
+            dev: metadata.dev(),
+            ino: metadata.ino(),
+            len,
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        };
+        Found { file, id, len, validators: Validators { etag, modified }, coding, content: None, name }
     }
-    Ok(found)
+
+    /// Whether its content has to be read before the answer can be made.
+    pub(super) fn wants_content(&self) -> bool {
+        self.len <= READ_AT_ONCE_BYTES_MAX && self.content.is_none()
+    }
+
+    /// Reads the content of a short file, with a wait if need be.
+    pub(super) fn read(&mut self) -> io::Result<()> {
+        if self.wants_content() {
+            let mut content = Vec::with_capacity(self.len as usize);
+            (&self.file).take(READ_AT_ONCE_BYTES_MAX + 1).read_to_end(&mut content)?;
+            self.keep(content);
+        }
+        Ok(())
+    }
+
+    /// As `read`, if the page cache has all of it; otherwise nothing happens.
+    pub(super) fn read_cached(&mut self) {
+        if !self.wants_content() {
+            return;
+        }
+        // One more than there was: it may have become longer.
+        let mut content = vec![0; self.len as usize + 1];
+        // Linux 4.14; refused by file systems that cannot tell. Who gets less than it asked for may have met a page that is not there.
+        let read = preadv2(&self.file, &mut [IoSliceMut::new(&mut content)], 0, ReadWriteFlags::NOWAIT);
+        if read == Ok(self.len as usize) {
+            content.truncate(self.len as usize);
+            self.keep(content);
+        }
+    }
+
+    fn keep(&mut self, content: Vec<u8>) {
+        // It may have changed since it was looked at: then it is what was read.
+        self.len = content.len() as u64;
+        self.content = Some(content);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn find_cached(root: &OwnedFd, path: &str) -> io::Result<Lookup> {
+        find(root, path, &Codings::default(), Way::Cached)
+    }
+
+    /// Stands for what the memory does not know: nobody has ever asked for this name.
+    #[test]
+    fn a_name_that_was_never_looked_up_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = open_root(directory.path()).unwrap();
+        let error = find_cached(&root, "/new").err().expect("it is not known");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let found = find(&root, "/new", &Codings::default(), Way::Waiting).unwrap();
+        assert!(matches!(found, Lookup::Nothing));
+    }
+
+    #[test]
+    fn another_file_system_is_not_looked_into_at_once() {
+        let root = open_root(Path::new("/")).unwrap();
+        // Known in any case.
+        File::open("/proc/version").unwrap();
+        let error = find_cached(&root, "/proc/version").err().expect("it is another file system");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn what_is_in_memory_is_found_and_read_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = open_root(directory.path()).unwrap();
+        for len in [0, 1, 4096, READ_AT_ONCE_BYTES_MAX] {
+            std::fs::write(directory.path().join("a"), vec![b'x'; len as usize]).unwrap();
+            let found = match find_cached(&root, "/a") {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    println!("skipped: this kernel, or this file system, does not look up without waiting");
+                    return;
+                }
+                found => found.unwrap(),
+            };
+            let Lookup::File(mut found) = found else { panic!("the file is there") };
+            assert!(found.wants_content());
+            found.read_cached();
+            if found.wants_content() {
+                // As overlayfs may.
+                println!("skipped: this file system does not read without waiting");
+                return;
+            }
+            assert_eq!(found.content.as_ref().map(Vec::len), Some(len as usize));
+            assert_eq!(found.len, len);
+        }
+    }
+
+    /// What has changed since it was looked at is left to `read`, which takes it as it is then.
+    #[test]
+    fn a_file_that_became_longer_or_shorter_is_read_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = open_root(directory.path()).unwrap();
+        let path = directory.path().join("a");
+        for (before, after) in [(5, 0), (5, 3), (5, 9)] {
+            std::fs::write(&path, vec![b'x'; before]).unwrap();
+            let found = find(&root, "/a", &Codings::default(), Way::Waiting).unwrap();
+            let Lookup::File(mut found) = found else { panic!("the file is there") };
+            std::fs::write(&path, vec![b'y'; after]).unwrap();
+            found.read_cached();
+            assert!(found.wants_content(), "{before} became {after}");
+            found.read().unwrap();
+            assert_eq!(found.content, Some(vec![b'y'; after]));
+            assert_eq!(found.len, after as u64);
+        }
+    }
 
     #[test]
     fn paths() {
