@@ -1,5 +1,5 @@
 """What scripts/axum and scripts/tls share: a few servers loaded in turn by annulet-bench, round after round, and what each
-unit of work costs them in CPU.
+unit of work costs them in CPU, how much they do by the clock, and which side had no more to give.
 
 One core for the servers, another for the load; all servers are up, one at a time is loaded, and the order turns around
 every round, as in scripts/peers. Which servers and which loads is the caller's to say.
@@ -8,6 +8,7 @@ every round, as in scripts/peers. Which servers and which loads is the caller's 
 import argparse
 import json
 import os
+import resource
 import shlex
 import shutil
 import socket
@@ -16,12 +17,33 @@ import statistics
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import measuring
 from measuring import ROOT, Failure, progress
 
 PEERS = ROOT / "bench" / "peers"
+
+
+@dataclass
+class Case:
+    """One load: arguments of annulet-bench, the path that it asks for, and what one of its requests is called."""
+
+    words: list
+    path: str = "/"
+    unit: str = "request"
+
+
+@dataclass
+class Samples:
+    """What the rounds of a case say of one server."""
+
+    cost_us: list = field(default_factory=list)
+    rate: list = field(default_factory=list)
+    # How much of a core each side took.
+    server_busy: list = field(default_factory=list)
+    load_busy: list = field(default_factory=list)
 
 
 def arguments(description):
@@ -117,13 +139,13 @@ class Server:
         return sum(time.clock_gettime((~int(pid) << 3) | 2) for pid in [self.child.pid, *children])
 
 
-def load(server, options, words):
-    """One load: (the report of annulet-bench, CPU seconds of the server)."""
+def load(server, options, case, samples):
+    """One load of a server."""
     scheme = "https" if server.is_tls else "http"
-    command = [str(measuring.target_directory() / "annulet-bench"), "load", f"{scheme}://127.0.0.1:{server.port}/",
-               "-t", "1", "-d", f"{int(options.seconds * 1000)}ms", "--cores", str(options.load_core), "--json", "-",
-               *words]
-    before = server.cpu_seconds()
+    command = [str(measuring.target_directory() / "annulet-bench"), "load",
+               f"{scheme}://127.0.0.1:{server.port}{case.path}", "-t", "1", "-d", f"{int(options.seconds * 1000)}ms",
+               "--cores", str(options.load_core), "--json", "-", *case.words]
+    server_before, load_before = server.cpu_seconds(), ended_cpu_seconds()
     child = measuring.spawn(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         text, said = child.communicate(timeout=options.seconds + 20)
@@ -131,39 +153,54 @@ def load(server, options, words):
         raise Failure(f"the load on {server.name} did not end") from error
     finally:
         measuring.end(child)
-    cpu = server.cpu_seconds() - before
+    server_cpu, load_cpu = server.cpu_seconds() - server_before, ended_cpu_seconds() - load_before
     try:
         report = json.loads(text)
     except ValueError as error:
         raise Failure(f"the load on {server.name} reports nothing: {said.strip() or error}") from error
     if report["errors"]:
         progress(f"FAULT: {server.name}: {report['error_counts']}")
-    return report, cpu
+    requests, seconds = max(report["requests"], 1), max(report["duration_s"], 1e-3)
+    samples.cost_us.append(server_cpu / requests * 1e6)
+    samples.rate.append(requests / seconds)
+    samples.server_busy.append(server_cpu / seconds)
+    samples.load_busy.append(load_cpu / seconds)
+
+
+def ended_cpu_seconds():
+    """CPU time of all children that were waited for: the servers still run, so it is that of the loads."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def contest(servers, options, cases):
-    """Loads all in turn. cases: name -> (arguments, unit, count of units in a report). Prints a table for each case."""
-    for name, (words, unit, count) in cases.items():
-        rounds = []
+    """Loads all in turn. cases: name -> Case. Prints a table for each."""
+    for name, case in cases.items():
+        all_samples = {server.name: Samples() for server in servers}
         for number in range(options.rounds):
-            samples = {}
             for server in servers if number % 2 == 0 else servers[::-1]:
-                report, cpu = load(server, options, words)
-                units = max(count(report), 1)
-                samples[server.name] = (cpu / units * 1e6, units / max(report["duration_s"], 1e-3))
-            rounds.append(samples)
-        first = servers[0].name
+                load(server, options, case, all_samples[server.name])
         print(f"\n{name}\n")
-        print(f"| server | CPU µs a {unit} | {unit}s per CPU second | of {first} | {unit}s/s |")
-        print("|---|---:|---:|---:|---:|")
+        print(f"| server | CPU µs a {case.unit} | {case.unit}s per CPU second | CPU of {servers[0].name}'s | "
+              f"{case.unit}s/s | rate of {servers[0].name}'s | its core busy | the load's |")
+        print("|---|---:|---:|---:|---:|---:|---:|---:|")
+        first = all_samples[servers[0].name]
         for server in servers:
-            costs = [samples[server.name][0] for samples in rounds]
-            ratios = [samples[server.name][0] / samples[first][0] for samples in rounds]
-            rates = [samples[server.name][1] for samples in rounds]
-            cost = statistics.median(costs)
-            print(f"| {server.name} | {cost:.2f} ({min(costs):.2f}–{max(costs):.2f}) | {1e6 / cost:.0f} | "
-                  f"{statistics.median(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f}) | "
-                  f"{statistics.median(rates):.0f} |", flush=True)
+            own = all_samples[server.name]
+            cost = statistics.median(own.cost_us)
+            print(f"| {server.name} | {median_and_range(own.cost_us, 2)} | {1e6 / cost:.0f} | "
+                  f"{ratios(own.cost_us, first.cost_us)} | {statistics.median(own.rate):.0f} | "
+                  f"{ratios(own.rate, first.rate)} | {statistics.median(own.server_busy):.0%} | "
+                  f"{statistics.median(own.load_busy):.0%} |", flush=True)
+
+
+def median_and_range(values, digits):
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+
+
+def ratios(own, first):
+    """Round by round."""
+    return median_and_range([one / other for one, other in zip(own, first)], 3)
 
 
 def run(main):
