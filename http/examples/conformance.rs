@@ -1,7 +1,7 @@
 //! A server to point test suites at.
 //!
-//! - Any method and path: reads the whole body and answers 200 with it; a request without a body gets `OK`.
-//! - `/echo`: the header fields of the request, one a line, names as they were sent.
+//! - Any method and path: reads the whole body and answers 200 with it; a GET without a body gets `OK`.
+//! - `/echo`: the header fields of the request, one a line, names and values as they were sent.
 //! - `/cookie`: each cookie as `name=value`, one a line.
 //!
 //! ```text
@@ -12,26 +12,23 @@
 use std::io;
 
 use annulet::net::TcpListener;
-use annulet_http::{Error, Request, Response, Router, Server};
+use annulet_http::{Error, IntoResponse, Method, Request, Response, Router, Server};
 
 /// What a body may have, in bytes: more than the server's own limit, which answers first.
 const BODY_BYTES_MAX: usize = usize::MAX;
 
 async fn body(mut request: Request) -> Result<Response, Error> {
     let body = request.bytes(BODY_BYTES_MAX).await?;
-    Ok(match String::from_utf8(body.into()) {
-        Ok(text) if text.is_empty() => Response::text("OK"),
-        Ok(text) => Response::text(text),
-        Err(error) => annulet_http::IntoResponse::into_response(error.into_bytes()),
-    })
+    // HEAD is told of what GET would get (RFC 9110 section 9.3.2).
+    let is_asking = matches!(*request.method(), Method::GET | Method::HEAD);
+    Ok(if body.is_empty() && is_asking { Response::text("OK") } else { answer(body.into()) })
 }
 
 async fn echo(mut request: Request) -> Result<Response, Error> {
     // A body that is not wanted is read all the same, so that whoever sends a long one gets an answer.
     request.bytes(BODY_BYTES_MAX).await?;
-    let fields = request.headers();
-    let lines = fields.map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value)));
-    Ok(Response::text(lines.collect::<String>()))
+    let lines = request.headers().map(|(name, value)| [name.as_bytes(), b": ", value, b"\n"].concat());
+    Ok(answer(lines.flatten().collect()))
 }
 
 async fn cookie(mut request: Request) -> Result<Response, Error> {
@@ -39,9 +36,16 @@ async fn cookie(mut request: Request) -> Result<Response, Error> {
     let cookies = request.headers().filter(|(name, _)| name.eq_ignore_ascii_case("cookie"));
     // RFC 6265 section 4.2.1.
     let pairs = cookies.flat_map(|(_, value)| value.split(|b| *b == b';')).map(<[u8]>::trim_ascii);
-    let lines =
-        pairs.filter(|pair| !pair.is_empty()).map(|pair| format!("{}\n", String::from_utf8_lossy(pair)));
-    Ok(Response::text(lines.collect::<String>()))
+    let lines = pairs.filter(|pair| !pair.is_empty()).map(|pair| [pair, b"\n"].concat());
+    Ok(answer(lines.flatten().collect()))
+}
+
+/// As text, if it is some.
+fn answer(bytes: Vec<u8>) -> Response {
+    match String::from_utf8(bytes) {
+        Ok(text) => Response::text(text),
+        Err(error) => error.into_bytes().into_response(),
+    }
 }
 
 fn router() -> Router {
@@ -74,9 +78,17 @@ mod tests {
     #[test]
     fn what_is_answered() {
         check("GET /any HTTP/1.1\r\nHost: a\r\n", "", "OK");
+        check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n", "", "");
+        check("HEAD / HTTP/1.1\r\nHost: a\r\n", "", "");
+        check("OPTIONS / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n", "hi", "hi");
         check("BREW /x/y?z HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n", "hi", "hi");
         check("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n", "2\r\nhi\r\n0\r\n\r\n", "hi");
         check("GET /echo HTTP/1.1\r\nHost: a\r\nX-y:  z\r\n", "", "Host: a\nX-y: z\nConnection: close\n");
+        check(
+            "GET /echo HTTP/1.1\r\nHost: a\r\nx: y\r\nX: y\r\nz:\r\n",
+            "",
+            "Host: a\nx: y\nX: y\nz: \nConnection: close\n",
+        );
         check(
             "GET /cookie HTTP/1.1\r\nHost: a\r\nCookie: a=b; c=\"d\"\r\nCookie: e=f\r\n",
             "",

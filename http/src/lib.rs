@@ -67,7 +67,7 @@ pub use upgrade::Upgraded;
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
-/// The programs in the guide compile and run; they need both packages, which is why this stands here.
-#[cfg(doctest)]
+/// The programs in the guide compile and run; they need all three packages, which is why this stands here.
+#[cfg(all(doctest, feature = "tls"))]
 #[doc = include_str!("../../docs/asyncio.md")]
 mod guide {}
