@@ -50,6 +50,7 @@ def arguments(description):
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, help="[5]")
     parser.add_argument("--seconds", type=float, help="length of one load [1]")
+    parser.add_argument("--only", metavar="TEXT", default="", help="cases whose name contains it")
     parser.add_argument("--no-build", action="store_true", help="take the binaries that are there")
     parser.add_argument("--short", action="store_true", help="does it run at all: 1 round, a fifth of a second")
     parser.add_argument("--server-core", type=int, help="[the first core this process may use]")
@@ -175,7 +176,10 @@ def ended_cpu_seconds():
 
 def contest(servers, options, cases):
     """Loads all in turn. cases: name -> Case. Prints a table for each."""
-    for name, case in cases.items():
+    chosen = {name: case for name, case in cases.items() if options.only in name}
+    if not chosen:
+        raise Failure(f"there is no case with {options.only!r} in its name; there are: {'; '.join(cases)}")
+    for name, case in chosen.items():
         all_samples = {server.name: Samples() for server in servers}
         for number in range(options.rounds):
             for server in servers if number % 2 == 0 else servers[::-1]:
