@@ -46,7 +46,8 @@ class Samples:
     load_busy: list = field(default_factory=list)
 
 
-def arguments(description):
+def arguments(description, switches=()):
+    """Of the command line; switches are those of one script alone, told in its description."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, help="[5]")
     parser.add_argument("--seconds", type=float, help="length of one load [1]")
@@ -55,6 +56,8 @@ def arguments(description):
     parser.add_argument("--short", action="store_true", help="does it run at all: 1 round, a fifth of a second")
     parser.add_argument("--server-core", type=int, help="[the first core this process may use]")
     parser.add_argument("--load-core", type=int, help="[the last core this process may use]")
+    for switch in switches:
+        parser.add_argument(switch, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     options.server_core = cores[0] if options.server_core is None else options.server_core
