@@ -11,6 +11,9 @@ mod mutator;
 #[allow(dead_code)]
 #[path = "../../src/files/open.rs"]
 mod open;
+#[allow(dead_code)]
+#[path = "../../src/files/shared.rs"]
+mod shared;
 
 use std::fs;
 use std::os::fd::OwnedFd;
