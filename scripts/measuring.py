@@ -19,6 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS_MAX = 10
+# A free port is looked for, let go and given to a server: so often, if another takes it meanwhile.
+PORT_TRIES = 5
 STOP_SECONDS_MAX = 5
 
 # Each load is the wrk arguments of one generator and whether it runs on the server's own core.
@@ -35,6 +37,10 @@ children = []
 
 class Failure(Exception):
     """Something the user should read as one line."""
+
+
+class PortTaken(Failure):
+    """A server that could not listen where it was told to."""
 
 
 def progress(text):
@@ -182,6 +188,8 @@ class Server:
     child: subprocess.Popen
     port: int
     answer_bytes: int = 0
+    # Where it is asked for its counters, if its command has {admin}.
+    admin: int | None = None
 
     @property
     def pid(self):
@@ -211,32 +219,49 @@ def free_port():
 
 
 def start(name, command, core):
-    """Starts a server pinned to a core, on a port that is free, and waits until it answers."""
+    """Starts a server pinned to a core, on ports that are free, and waits until it answers."""
+    for _ in range(PORT_TRIES - 1):
+        try:
+            return start_once(name, command, core)
+        except PortTaken:
+            # Somebody else was given it between our asking and the server's listening.
+            pass
+    return start_once(name, command, core)
+
+
+def start_once(name, command, core):
     port = free_port()
     listen = f"127.0.0.1:{port}"
     if "{listen}" in command or "{port}" in command:
         command = command.replace("{listen}", listen).replace("{port}", str(port))
     else:
         command += f" --listen {listen}"
+    admin = free_port() if "{admin}" in command else None
+    command = command.replace("{admin}", f"127.0.0.1:{admin}")
     errors = tempfile.TemporaryFile()
     try:
         child = spawn(shlex.split(command), stdout=subprocess.DEVNULL, stderr=errors, stdin=subprocess.DEVNULL,
                       preexec_fn=lambda: os.sched_setaffinity(0, {core}))
     except OSError as error:
         raise Failure(f"{name}: {command}: {error}") from error
-    server = Server(name, child, port)
+    server = Server(name, child, port, admin=admin)
     deadline = time.monotonic() + READY_SECONDS_MAX
     while True:
         try:
             server.answer_bytes = ask_once(port)
-            return server
-        except OSError as error:
-            if child.poll() is not None or time.monotonic() > deadline:
-                server.stop()
-                errors.seek(0)
-                said = errors.read().decode(errors="replace").strip() or error
-                raise Failure(f"{name} does not serve: {command}: {said}") from error
-            time.sleep(0.01)
+            # Another server may have answered, and ours be gone.
+            if child.poll() is None:
+                return server
+            error = None
+        except OSError as failed:
+            error = failed
+        if child.poll() is not None or time.monotonic() > deadline:
+            server.stop()
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").strip() or error
+            failure = PortTaken if "in use" in str(said) else Failure
+            raise failure(f"{name} does not serve: {command}: {said}") from error
+        time.sleep(0.01)
 
 
 def ask_once(port):
