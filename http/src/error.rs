@@ -1,4 +1,4 @@
-//! The one error type of this crate.
+//! What can go wrong while a request is read. (What a client meets is in `client::Error`.)
 use std::{fmt, io};
 
 use http::StatusCode;

@@ -15,7 +15,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use crate::body::Chunk;
 use crate::transport::{Received, Transport};
 
-/// A connected stream with or without TLS. Methods are those of [`TcpStream`], and take `&self`; it has the traits of
+/// A connected stream with or without TLS. Methods are those of [`TcpStream`], and take `&self`, but for [`shutdown`](Self::shutdown), which is awaited; it has the traits of
 /// `futures-io` too.
 ///
 /// # Cancel safety

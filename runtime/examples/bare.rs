@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo run --release -p annulet --example bare -- 127.0.0.1:8000 0
-//! cargo run --release -p annulet --example bare -- 127.0.0.1:8000 0 gather 60 64    # microseconds, completions
+//! cargo run --release -p annulet --example bare -- 127.0.0.1:8000 0 batch 60 64    # microseconds, completions
 //! cargo run --release -p annulet --example bare -- 127.0.0.1:8000 0 spin
 //! ```
 
@@ -17,15 +17,15 @@ fn main() -> std::io::Result<()> {
     let mut policy = annulet::LoopPolicy::default();
     match arguments.next().as_deref() {
         Some("spin") => policy.spin = std::time::Duration::from_micros(100),
-        Some("gather") => {
-            let mut gather = annulet::Gather::default();
+        Some("batch") => {
+            let mut batch = annulet::Batch::default();
             if let Some(micros) = arguments.next() {
-                gather.wait = std::time::Duration::from_micros(micros.parse().expect("microseconds"));
+                batch.wait = std::time::Duration::from_micros(micros.parse().expect("microseconds"));
             }
             if let Some(count) = arguments.next() {
-                gather.count = count.parse().expect("a count");
+                batch.count = count.parse().expect("a count");
             }
-            policy.gather = Some(gather);
+            policy.batch = Some(batch);
         }
         _ => {}
     }

@@ -66,7 +66,7 @@ pub use metrics::{Metrics, metrics};
 pub use op::Lease;
 pub use readiness::{Readiness, ReadinessState};
 pub use runtime::{Builder, Core, Loops, capabilities, run, spawn};
-pub use shard::{Gather, LoopPolicy};
+pub use shard::{Batch, LoopPolicy};
 pub use stop::Stopped;
 pub use supervisor::{Beside, Ended, Started, Workers};
 pub use task::{JoinError, JoinHandle};

@@ -1,5 +1,7 @@
 //! The name of an operation in flight: what kind of table it belongs to, its slot there, and the slot's generation.
 
+#![deny(unsafe_code)]
+
 /// Which table a completion belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -1,5 +1,7 @@
 //! Which kernel interface a loop stands on, and how that is chosen.
 
+#![deny(unsafe_code)]
+
 use std::fmt;
 use std::io;
 

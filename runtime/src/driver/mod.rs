@@ -1,10 +1,12 @@
 //! The seam to a kernel: submit, wait, complete.
 //!
-//! Above this module nobody knows which kernel interface does the work. The shard hands owned [`Op`]s in, each under a
+//! Above this module hardly anybody knows which kernel interface does the work: what the kernel can do
+//! (`Feature`) is asked by who has a fallback of its own, and who adopts a listening socket asks whether it has to be non-blocking. The shard hands owned [`Op`]s in, each under a
 //! [`Key`], enters the kernel once a turn with [`Driver::wait`], and takes [`Event`]s out with [`Driver::next_event`].
 //! The driver is an enum, so that the readiness driver stands beside the ring without a generic parameter in any public type.
 //!
-//! What it does not do: own memory that the kernel may touch (the tables above do), wake tasks, read a clock.
+//! What it does not do: own memory that the kernel may touch (the tables above do), wake tasks, read a clock but to turn a deadline into a duration where
+//! the kernel takes nothing else.
 
 #![allow(unsafe_code)]
 

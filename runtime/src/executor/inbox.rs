@@ -17,6 +17,8 @@
 //! }
 //! ```
 
+#![deny(unsafe_code)]
+
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::Hash;

@@ -1,5 +1,7 @@
 //! What is told of tasks: which one runs, which ones live, and how they are. Nothing here changes a task.
 
+#![deny(unsafe_code)]
+
 use std::panic::Location;
 use std::rc::Rc;
 

@@ -2,6 +2,8 @@
 //!
 //! A loop on the machine's clock makes no use of it.
 
+#![deny(unsafe_code)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

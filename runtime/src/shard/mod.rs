@@ -1,8 +1,6 @@
 //! One core: driver, tables, executor, wheel and inbox, and the only run loop.
 //!
-//! A turn of the loop (`run`): poll ready tasks, take the inbox, hand gathered bytes over, enter the kernel once, take
-//! completions into the tables, expire timers, wake. No task is polled from inside completion handling, and nothing
-//! below this module reads a clock.
+//! `run` is a turn of the loop. No task is polled from inside completion handling, and what is below this module is told the time.
 //!
 //! `current` knows the shard of the calling thread, `registry` those of other threads, `shutdown` is the way out.
 
@@ -26,9 +24,9 @@ use std::task::{Context, Poll};
 pub(crate) use current::{Entered, assert_no_loop, current, no_loop, with_current};
 pub(crate) use hold::{TimeHold, hold_virtual_time};
 pub(crate) use io::Io;
-pub use policy::{Gather, LoopPolicy};
+pub use policy::{Batch, LoopPolicy};
 pub(crate) use registry::{Message, Remote, send_to_all};
-pub(crate) use shutdown::Runtime;
+pub(crate) use shutdown::LoopGuard;
 pub(crate) use signals::{ListenerId, Signals};
 
 use crate::driver::{BufferGroup, Driver, Settings};

@@ -1,5 +1,7 @@
 //! What other threads know of a shard: its inbox and its doorbell.
 
+#![deny(unsafe_code)]
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

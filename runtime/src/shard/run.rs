@@ -11,6 +11,8 @@
 //!        '-- take the inbox, look at the mesh           (other threads, other cores)
 //! ```
 
+#![deny(unsafe_code)]
+
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
@@ -18,7 +20,7 @@ use std::panic::Location;
 use std::pin::pin;
 use std::task::Poll;
 
-use super::{Gather, Io, Shard};
+use super::{Batch, Io, Shard};
 use crate::driver::Wait;
 use crate::executor::{MAIN, POLLS_PER_TURN_MIN, POLLS_PER_TURN_MIN_OF_MESH};
 use crate::metrics::{Counter, Distribution};
@@ -159,9 +161,9 @@ impl Shard {
             return io.driver.wait(Wait::Until(grace));
         }
         let deadline = io.deadline_of_wait(self.clock.now());
-        let wait = match self.policy.gather {
-            Some(gather) if busy.completions_per_turn() >= gather.threshold => {
-                Self::gather(gather, io.timers.next_deadline(), deadline)
+        let wait = match self.policy.batch {
+            Some(batch) if busy.completions_per_turn() >= batch.threshold => {
+                Self::in_batches(batch, io.timers.next_deadline(), deadline)
             }
             _ => Wait::Until(deadline),
         };
@@ -169,13 +171,13 @@ impl Shard {
     }
 
     /// Gathering, but never past the next deadline, which an alarm may stand for in `deadline`.
-    fn gather(gather: Gather, next: Option<u64>, deadline: Option<u64>) -> Wait {
+    fn in_batches(batch: Batch, next: Option<u64>, deadline: Option<u64>) -> Wait {
         let left = next.map_or(u64::MAX, |next| next.saturating_sub(monotonic_ns()));
-        let gather_us = nanos(gather.wait).min(left) / 1000;
+        let gather_us = nanos(batch.wait).min(left) / 1000;
         if gather_us == 0 {
             return Wait::Until(deadline);
         }
-        Wait::Gather { deadline, gather_us: gather_us as u32, count: gather.count.max(1) }
+        Wait::Gather { deadline, gather_us: gather_us as u32, count: batch.count.max(1) }
     }
 
     /// Looks for work in shared memory for a while, if the policy has it. True if there is some, and it was fetched.

@@ -3,6 +3,8 @@
 //! Architecture invariant: a ring is dropped only when nothing is in flight. If the kernel does not answer in time, ring
 //! and tables are leaked, never freed: a leak is a loss, a buffer that is written to after its reuse is a catastrophe.
 
+#![deny(unsafe_code)]
+
 use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -29,11 +31,11 @@ const CANCEL_PASSES_MAX: usize = 1000;
 
 /// Ends the loop of the thread when it is dropped: after its main future is done, or while a panic unwinds.
 #[derive(Debug)]
-pub(crate) struct Runtime(Entered);
+pub(crate) struct LoopGuard(Entered);
 
-impl Runtime {
+impl LoopGuard {
     pub(crate) fn new(shard: Rc<Shard>) -> Self {
-        Runtime(Entered::new(shard))
+        LoopGuard(Entered::new(shard))
     }
 
     pub(crate) fn shard(&self) -> &Rc<Shard> {
@@ -41,7 +43,7 @@ impl Runtime {
     }
 }
 
-impl Drop for Runtime {
+impl Drop for LoopGuard {
     fn drop(&mut self) {
         // Whatever happens on the way, panics of wakers and drops included: without the kernel's last word the shard and
         // its memory stay.

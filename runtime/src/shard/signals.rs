@@ -1,5 +1,7 @@
 //! Who listens for signals on this loop. Marks are set by signal handlers, on any thread, which then ring the doorbell.
 
+#![deny(unsafe_code)]
+
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::task::Waker;

@@ -33,7 +33,7 @@ impl Order {
     pub(super) fn byte(self) -> u8 {
         match self {
             Order::AllServe => b'a',
-            Order::TurnRed => b'r',
+            Order::Drain => b'r',
             Order::Stop => b's',
             Order::Replaced => b'x',
         }

@@ -170,7 +170,7 @@ impl Builder {
     ///
     /// | signal | what happens |
     /// |---|---|
-    /// | SIGTERM, SIGINT | readiness turns red; after the drain delay [`Core::stopped`] is done, and workers end. A second one: at once |
+    /// | SIGTERM, SIGINT | readiness says draining; after the drain delay [`Core::stopped`] is done, and workers end. A second one: at once |
     /// | SIGHUP | each worker is replaced: a new one is started on the same socket, and the old one ends once it is ready |
     /// | SIGUSR2 | the program is executed anew (looked up by the name it was started by) with the same sockets; once it is ready, this one ends |
     /// | SIGUSR1 | handed on to worker processes that are ready, where it does nothing unless they listen for it |

@@ -34,7 +34,7 @@ const LOOKS: [Duration; 4] =
 /// What a worker's loop hears.
 #[derive(Clone, Debug)]
 struct Told {
-    red: Stop,
+    draining: Stop,
     stop: Stop,
     readiness: Readiness,
 }
@@ -43,12 +43,12 @@ impl Told {
     fn obey(&self, order: Order) {
         match order {
             Order::AllServe => return self.readiness.move_to(ReadinessState::Ready),
-            Order::TurnRed | Order::Stop => self.readiness.move_to(ReadinessState::Draining),
+            Order::Drain | Order::Stop => self.readiness.move_to(ReadinessState::Draining),
             // Who is replaced goes without a word: the others are ready.
             Order::Replaced => {}
         }
-        self.red.stop();
-        if order != Order::TurnRed {
+        self.draining.stop();
+        if order != Order::Drain {
             self.stop.stop();
         }
     }
@@ -66,11 +66,11 @@ impl Part {
     fn told(&self) -> Told {
         match self {
             Part::Core(core) => {
-                let (red, stop) = core.told();
-                Told { red, stop, readiness: core.readiness().clone() }
+                let (draining, stop) = core.told();
+                Told { draining, stop, readiness: core.readiness().clone() }
             }
             Part::Beside(Beside { readiness, stop, .. }) => {
-                Told { red: Stop::new(), stop: stop.clone(), readiness: readiness.clone() }
+                Told { draining: Stop::new(), stop: stop.clone(), readiness: readiness.clone() }
             }
         }
     }

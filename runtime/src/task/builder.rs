@@ -48,7 +48,7 @@ impl<'a> Builder<'a> {
     ///
     /// # Panics
     ///
-    /// Outside of a loop, and with 16 777 214 live tasks.
+    /// Outside of a loop, and with 16 777 215 live tasks.
     #[track_caller]
     pub fn spawn<F: Future + 'static>(self, future: F) -> JoinHandle<F::Output> {
         let location = Location::caller();

@@ -38,6 +38,11 @@ impl JoinError {
         matches!(self.kind.as_deref(), Some(Kind::Panicked(_)))
     }
 
+    /// Whether the task never began: its blocking pool found no thread, or the loop that it was sent to has ended.
+    pub fn is_not_started(&self) -> bool {
+        matches!(self.kind.as_deref(), Some(Kind::NotStarted(_)))
+    }
+
     /// The value that the task panicked with, for [`std::panic::resume_unwind`].
     ///
     /// # Panics

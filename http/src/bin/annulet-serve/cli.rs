@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use annulet::net::AcceptPolicy;
 use annulet::placement::Policy;
-use annulet::{Builder, DriverKind, Gather, LoopPolicy, Workers};
+use annulet::{Batch, Builder, DriverKind, LoopPolicy, Workers};
 use annulet_http::LogFormat;
 use clap::Parser;
 
@@ -118,7 +118,7 @@ const EXAMPLES: &str = "Examples:
 impl Options {
     /// How the loops are to wait.
     pub(crate) fn policy(&self) -> LoopPolicy {
-        LoopPolicy { spin: self.spin, gather: self.batch.then(Gather::default) }
+        LoopPolicy { spin: self.spin, batch: self.batch.then(Batch::default) }
     }
 
     /// The loops, without what belongs to addresses and cores.
@@ -306,7 +306,7 @@ mod tests {
             (options.workers, options.drain_delay),
             (Some(Workers::Processes), Duration::from_secs(3))
         );
-        let policy = LoopPolicy { spin: Duration::from_micros(50), gather: Some(Gather::default()) };
+        let policy = LoopPolicy { spin: Duration::from_micros(50), batch: Some(Batch::default()) };
         assert_eq!(options.policy(), policy);
     }
 

@@ -107,9 +107,7 @@ fn run(options: &Options) -> io::Result<()> {
     println!("{descriptors}");
     // Until everything has ended: /readyz and /livez answer while it drains.
     let _admin = operations::start_admin(admin, loops.readiness())?;
-    if let Some(capabilities) = loops.capabilities() {
-        println!("{}", stands_on(&capabilities));
-    }
+    println!("{}", stands_on(&loops.capabilities()));
     let signal = termination.wait()?;
     eprintln!("annulet-serve: {signal}: finishing what is in flight");
     let connections = loops.connections();

@@ -1,5 +1,7 @@
 //! What the ring of this kernel can do, and the mask that takes features away so that every fallback can be tested.
 
+#![deny(unsafe_code)]
+
 use std::fmt;
 use std::io;
 

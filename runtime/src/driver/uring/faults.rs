@@ -2,6 +2,8 @@
 //!
 //! For the ring of this thread, from [`inject`] on until its guard is dropped. Seeded, so that a failure can be had again.
 
+#![allow(unsafe_code)]
+
 use std::cell::RefCell;
 
 thread_local! {

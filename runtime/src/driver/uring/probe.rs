@@ -1,5 +1,7 @@
 //! Asking the kernel what it can do, by its feature bits, its list of opcodes, and by trying.
 
+#![allow(unsafe_code)]
+
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;

@@ -4,6 +4,8 @@
 //! submissions stay in the queue. The loop comes again, and where nothing has come meanwhile it rests before, longer each
 //! time, instead of spinning until there is memory.
 
+#![deny(unsafe_code)]
+
 /// The longest rest, in milliseconds. Arbitrary: sixty attempts a second cost nothing, and nobody notices so late an answer of a
 /// machine without memory.
 const REST_MS_MAX: u32 = 16;

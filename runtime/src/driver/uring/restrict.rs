@@ -5,6 +5,8 @@
 //! may be asked of it, and then enabled; the list cannot be changed any more (io_uring_register(2),
 //! IORING_REGISTER_RESTRICTIONS). What is not on it is answered with EACCES.
 
+#![allow(unsafe_code)]
+
 use std::io;
 
 use io_uring::register::Restriction;

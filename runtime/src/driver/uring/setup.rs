@@ -4,6 +4,8 @@
 //! the newest first, until the kernel takes the set. ENOMEM halves the completion queue: without CAP_IPC_LOCK a ring
 //! counts against the memlock limit.
 
+#![deny(unsafe_code)]
+
 use std::io;
 
 use io_uring::IoUring;

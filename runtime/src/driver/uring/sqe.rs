@@ -1,5 +1,7 @@
 //! From an [`Op`] to a submission entry.
 
+#![deny(unsafe_code)]
+
 use io_uring::types::{Fd, FsyncFlags, TimeoutFlags, Timespec};
 use io_uring::{opcode, squeue};
 

@@ -12,7 +12,7 @@ pub(in crate::supervisor) enum Order {
     /// All serve: who is beside them may say so.
     AllServe,
     /// The end is near: say so to who asks, and go on.
-    TurnRed,
+    Drain,
     /// Accept no more, finish.
     Stop,
     /// The same, and another has taken the place.
@@ -21,7 +21,7 @@ pub(in crate::supervisor) enum Order {
 
 impl Order {
     pub(in crate::supervisor) const ALL: [Order; 4] =
-        [Order::AllServe, Order::TurnRed, Order::Stop, Order::Replaced];
+        [Order::AllServe, Order::Drain, Order::Stop, Order::Replaced];
 }
 
 /// What is to be done.

@@ -65,7 +65,7 @@ enum Phase {
     Starting,
     Running,
     /// Accepting still goes on until then.
-    Red {
+    Draining {
         until: Instant,
     },
     Ending,
@@ -150,7 +150,7 @@ impl Plan {
         match self.phase {
             Phase::Starting | Phase::Running => {}
             // It has not heard of the end.
-            Phase::Red { .. } => actions.push(Action::Tell(worker, Order::TurnRed)),
+            Phase::Draining { .. } => actions.push(Action::Tell(worker, Order::Drain)),
             Phase::Ending if slot == self.beside => self.send_last_away(now, &mut actions),
             Phase::Ending => self.send_away(worker, Order::Stop, now, &mut actions),
         }
@@ -272,13 +272,13 @@ impl Plan {
         }
         match self.phase {
             Phase::Starting | Phase::Running if !self.drain_delay.is_zero() => {
-                self.phase = Phase::Red { until: now + self.drain_delay };
+                self.phase = Phase::Draining { until: now + self.drain_delay };
                 let serving = self.serving();
-                actions.extend(serving.into_iter().map(|worker| Action::Tell(worker, Order::TurnRed)));
+                actions.extend(serving.into_iter().map(|worker| Action::Tell(worker, Order::Drain)));
             }
             Phase::Starting | Phase::Running => self.stop_all(Order::Stop, now, &mut actions),
             // It ends already, for another reason.
-            Phase::Red { .. } | Phase::Ending => {}
+            Phase::Draining { .. } | Phase::Ending => {}
         }
         actions
     }
@@ -311,7 +311,7 @@ impl Plan {
     /// Time has passed.
     pub(super) fn tick(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
-        if let Phase::Red { until } = self.phase
+        if let Phase::Draining { until } = self.phase
             && until <= now
         {
             self.stop_all(Order::Stop, now, &mut actions);
@@ -359,8 +359,8 @@ impl Plan {
 
     /// When `tick` has something to do.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let red = match self.phase {
-            Phase::Red { until } => Some(until),
+        let draining = match self.phase {
+            Phase::Draining { until } => Some(until),
             _ => None,
         };
         let starts = self.slots.iter().filter_map(|slot| slot.start_at);
@@ -368,7 +368,7 @@ impl Plan {
             State::Starting { late_at } | State::Leaving { late_at } => Some(*late_at),
             State::Serving { .. } | State::LeftAlone | State::Killed { .. } => None,
         });
-        red.into_iter().chain(starts).chain(late).min()
+        draining.into_iter().chain(starts).chain(late).min()
     }
 
     /// Nobody is left, and nobody will come.
@@ -378,7 +378,7 @@ impl Plan {
 
     /// Whether it is about to end.
     pub(super) fn is_ending(&self) -> bool {
-        matches!(self.phase, Phase::Ending | Phase::Red { .. })
+        matches!(self.phase, Phase::Ending | Phase::Draining { .. })
     }
 
     /// Whether a signal has asked for the end.
@@ -461,7 +461,7 @@ impl Plan {
         self.slots.iter_mut().for_each(|slot| slot.start_at = None);
         for (worker, slot) in self.staying() {
             if slot == self.beside && order == Order::Stop {
-                actions.push(Action::Tell(worker, Order::TurnRed));
+                actions.push(Action::Tell(worker, Order::Drain));
             } else {
                 self.send_away(worker, order, now, actions);
             }

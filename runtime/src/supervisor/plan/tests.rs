@@ -327,7 +327,7 @@ fn the_end_in_good_order_and_at_once() {
 fn accepting_goes_on_for_the_delay() {
     let mut played = Played::new(1, Duration::from_secs(5));
     played.check("ready 0", "start 0 in 0, all ready");
-    played.check("end", "TurnRed 0");
+    played.check("end", "Drain 0");
     assert_eq!(played.plan.next_deadline(), Some(played.now + Duration::from_secs(5)));
     played.check("after 4", "");
     played.check("after 1", "Stop 0");
@@ -342,8 +342,8 @@ fn accepting_goes_on_for_the_delay() {
 fn one_that_starts_hears_of_the_end() {
     let mut played = Played::new(2, Duration::from_secs(5));
     played.check("ready 0", "start 0 in 0, start 1 in 1");
-    played.check("end", "TurnRed 0");
-    played.check("ready 1", "TurnRed 1");
+    played.check("end", "Drain 0");
+    played.check("ready 1", "Drain 1");
     played.check("after 5", "Stop 0, Stop 1");
     // And one that nobody waits for any more is not restarted.
     played.check("ended 1", "");
@@ -408,7 +408,7 @@ fn the_end_in_the_middle_of_a_roll() {
 fn a_second_signal_during_the_delay_ends_at_once() {
     let mut played = Played::new(1, Duration::from_secs(5));
     played.check("ready 0", "start 0 in 0, all ready");
-    played.check("end", "TurnRed 0");
+    played.check("end", "Drain 0");
     assert!(!played.plan.is_restarted(WorkerId(0)) && played.plan.may_end(WorkerId(0)));
     played.check("end", "kill 0 AtOnce");
     played.check("ended 0", "");
@@ -419,7 +419,7 @@ fn a_second_signal_during_the_delay_ends_at_once() {
 fn one_that_dies_during_the_delay_is_not_replaced() {
     let mut played = Played::new(1, Duration::from_secs(5));
     played.check("ready 0", "start 0 in 0, all ready");
-    played.check("end", "TurnRed 0");
+    played.check("end", "Drain 0");
     played.check("ended 0", "");
     assert!(!played.plan.is_over(), "others may wait in the socket's queue");
     played.check("after 5", "");
@@ -472,7 +472,7 @@ fn the_first_signal_after_a_hand_over_is_the_first() {
 fn sockets_are_needed_until_the_delay_is_over() {
     let mut played = Played::new(1, Duration::from_secs(5));
     played.check("ready 0", "start 0 in 0, all ready");
-    played.check("end", "TurnRed 0");
+    played.check("end", "Drain 0");
     assert!(!played.plan.has_stopped_accepting());
     played.check("after 5", "Stop 0");
     assert!(played.plan.has_stopped_accepting());
@@ -536,16 +536,16 @@ fn with_one_beside(drain_delay: Duration) -> Played {
 #[test]
 fn who_is_beside_goes_last() {
     let mut played = with_one_beside(Duration::ZERO);
-    played.check("end", "Stop 0, TurnRed 1");
+    played.check("end", "Stop 0, Drain 1");
     played.check("ended 0", "Stop 1");
     assert!(!played.plan.is_over());
     played.check("ended 1", "");
     assert!(played.plan.is_over());
     // After a delay, and also when all others have died in it.
     let mut played = with_one_beside(Duration::from_secs(5));
-    played.check("end", "TurnRed 0, TurnRed 1");
+    played.check("end", "Drain 0, Drain 1");
     played.check("ended 0", "");
-    played.check("after 5", "TurnRed 1, Stop 1");
+    played.check("after 5", "Drain 1, Stop 1");
     played.check("ended 1", "");
     assert!(played.plan.is_over());
 }
@@ -578,7 +578,7 @@ fn who_is_beside_is_not_waited_for() {
     // It may be late to start, too.
     let mut played = with_one_beside(Duration::ZERO);
     played.check("ended 1", "start 2 in 1");
-    played.check("end", "Stop 0, TurnRed 2");
+    played.check("end", "Stop 0, Drain 2");
     played.check("ready 2", "");
     played.check("ended 0", "Stop 2");
     played.check("end", "kill 2 AtOnce");
