@@ -51,32 +51,35 @@ pub fn decide<'a>(
 
 /// `None` without the field; else whether all its lines together (RFC 9110 section 5.3) are exactly `chunked`.
 fn decide_coding<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Result<(), Refusal>> {
-    let mut is_present = false;
     let mut is_chunked = false;
     let mut is_foreign = false;
-    for member in lines.inspect(|_| is_present = true).flat_map(syntax::list_members) {
-        // RFC 9112 section 7.1: chunked only once, and last.
-        if is_chunked {
-            return Some(Err(Refusal::CodingMalformed));
+    for line in lines {
+        let mut has_member = false;
+        for member in syntax::list_members(line) {
+            has_member = true;
+            // RFC 9112 section 7.1: chunked only once, and last.
+            if is_chunked {
+                return Some(Err(Refusal::CodingMalformed));
+            }
+            if member.eq_ignore_ascii_case(b"chunked") {
+                is_chunked = true;
+            } else if is_coding(member) {
+                is_foreign = true;
+            } else {
+                return Some(Err(Refusal::CodingMalformed));
+            }
         }
-        if member.eq_ignore_ascii_case(b"chunked") {
-            is_chunked = true;
-        } else if is_coding(member) {
-            is_foreign = true;
-        } else {
+        // Beside a line that says chunked, one party reads both, another the last alone, and hears no coding.
+        if !has_member {
             return Some(Err(Refusal::CodingMalformed));
         }
     }
-    if !is_present {
-        return None;
+    match (is_chunked, is_foreign) {
+        (false, false) => None,
+        (true, false) => Some(Ok(())),
+        // RFC 9112 section 6.3, rule 4.3: without chunked the length cannot be determined, whatever the coding is.
+        (_, true) => Some(Err(Refusal::CodingUnknown)),
     }
-    Some(match (is_chunked, is_foreign) {
-        (true, false) => Ok(()),
-        (true, true) => Err(Refusal::CodingUnknown),
-        // RFC 9112 section 6.3, rule 4.3: the length cannot be determined, whatever the coding is.
-        (false, true) => Err(Refusal::CodingUnknown),
-        (false, false) => Err(Refusal::CodingMalformed),
-    })
 }
 
 /// A coding name we could have known: a token, perhaps with parameters. Anything else is no coding but an attack:
@@ -151,6 +154,9 @@ mod tests {
         check(new, &[], &["chun ked"], Err(CodingMalformed));
         check(new, &[], &[""], Err(CodingMalformed));
         check(new, &[], &[","], Err(CodingMalformed));
+        check(new, &[], &["chunked", ""], Err(CodingMalformed));
+        check(new, &[], &["", "chunked"], Err(CodingMalformed));
+        check(new, &[], &["chunked", ", "], Err(CodingMalformed));
         check(old, &[], &["chunked"], Err(CodingInOldVersion));
         check(old, &["5"], &["chunked"], Err(CodingInOldVersion));
         check(new, &["5"], &["chunked"], Err(LengthAndCoding));
