@@ -107,20 +107,26 @@ fn is_token(b: &u8) -> bool {
 fn is_extension(mut rest: &[u8]) -> bool {
     let mut is_first = true;
     while !rest.is_empty() {
-        let begun = if is_first { rest } else { rest.trim_ascii_start() };
+        let begun = if is_first { rest } else { after_blanks(rest) };
         is_first = false;
         let Some(after) = begun.strip_prefix(b";") else { return false };
-        let Some(after) = token(after.trim_ascii_start()) else { return false };
+        let Some(after) = token(after_blanks(after)) else { return false };
         rest = after;
-        if let Some(value) = after.trim_ascii_start().strip_prefix(b"=") {
-            let value = value.trim_ascii_start();
-            let Some(after) = (if value.starts_with(b"\"") { quoted(&value[1..]) } else { token(value) }) else {
+        if let Some(value) = after_blanks(after).strip_prefix(b"=") {
+            let value = after_blanks(value);
+            let Some(after) = (if value.starts_with(b"\"") { quoted(&value[1..]) } else { token(value) })
+            else {
                 return false;
             };
             rest = after;
         }
     }
     true
+}
+
+/// What is behind bad white space: of ASCII's, only these two are (RFC 9110 section 5.6.3).
+fn after_blanks(input: &[u8]) -> &[u8] {
+    &input[input.iter().position(|b| !b" \t".contains(b)).unwrap_or(input.len())..]
 }
 
 /// What is behind a token.

@@ -73,6 +73,8 @@ fn difference(ours: &[Event], theirs: &[Event]) -> Option<String> {
         // Both refuse: why is a matter of taste.
         (Event::Refused(_), Event::Refused(_)) => None,
         (Event::Request(..), Event::Request(..)) => Some("another request is heard by hyper".into()),
+        // What it makes of that is its own matter: there is nobody here to hear another request in it.
+        (Event::Closed, _) => Some("annulet has closed, hyper hears on".into()),
         _ => Some(format!("annulet {}, hyper {}", ours.class(), theirs.class())),
     }
 }
