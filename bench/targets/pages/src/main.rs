@@ -39,6 +39,10 @@ struct Options {
     #[arg(long, default_value_t = 30_000)]
     body_timeout_ms: u64,
 
+    /// How long an upload may be slower than 240 bytes a second, in milliseconds. Beyond: 408.
+    #[arg(long, default_value_t = 5_000)]
+    body_grace_ms: u64,
+
     /// CPU time that every request burns, in nanoseconds.
     #[arg(long, default_value_t = 0)]
     burn: u64,
@@ -60,6 +64,7 @@ fn run(options: &Options) -> std::io::Result<()> {
     let limits = Limits {
         body_bytes: options.body_bytes,
         body_timeout: Duration::from_millis(options.body_timeout_ms),
+        body_rate_grace: Duration::from_millis(options.body_grace_ms),
         ..Limits::default()
     };
     let loops = Builder::new()
