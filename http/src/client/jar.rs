@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use super::url::Url;
 
-/// Cookies of a client. Beyond, the oldest goes.
+/// Cookies of a client. Beyond, the oldest goes, secure ones last.
 const COOKIES_MAX: usize = 3000;
-/// Cookies of one domain. Beyond, its oldest goes.
+/// Cookies of one domain. Beyond, its oldest goes, secure ones last.
 const COOKIES_PER_DOMAIN_MAX: usize = 50;
 /// Name and value of one, in bytes. A longer one is not kept. (RFC 6265 section 6.1 for all three.)
 const COOKIE_BYTES_MAX: usize = 4096;
@@ -34,33 +34,41 @@ impl Jar {
     /// Takes the value of a Set-Cookie field of an answer from `url`. What a server may not set is left out.
     pub(super) fn store(&mut self, field: &[u8], url: &Url, now: SystemTime) {
         let Some(cookie) = parse(field, url, now) else { return };
+        self.0.retain(|kept| kept.is_alive(now));
+        // Whoever can write into an open line must not change what came over a safe one (6265bis, section 5.7, step 16).
+        if !url.is_secure && self.0.iter().any(|kept| kept.is_secure && cookie.lies_over(kept)) {
+            return;
+        }
         let is_same = |kept: &Kept| {
             kept.name == cookie.name && kept.domain == cookie.domain && kept.path == cookie.path
         };
-        let is_over = cookie.until.is_some_and(|until| until <= now);
         // One that replaces another keeps its age (section 5.3, step 11.3).
         match self.0.iter().position(is_same) {
-            Some(at) if is_over => drop(self.0.remove(at)),
+            Some(at) if !cookie.is_alive(now) => drop(self.0.remove(at)),
             Some(at) => self.0[at] = cookie,
-            None if is_over => {}
-            None => {
-                let mut of_domain = (0..self.0.len()).filter(|&at| self.0[at].domain == cookie.domain);
-                let oldest = of_domain.next();
-                if of_domain.count() + 1 >= COOKIES_PER_DOMAIN_MAX
-                    && let Some(oldest) = oldest
-                {
-                    self.0.remove(oldest);
-                } else if self.0.len() >= COOKIES_MAX {
-                    self.0.remove(0);
-                }
-                self.0.push(cookie);
-            }
+            None if !cookie.is_alive(now) => {}
+            None if self.make_room(&cookie.domain, url.is_secure) => self.0.push(cookie),
+            None => {}
         }
+    }
+
+    /// Makes room for one more cookie of this domain: the oldest goes, and those that are secure last (6265bis, section 5.7). An
+    /// open line ends none of these; then there is no room.
+    fn make_room(&mut self, domain: &str, from_secure: bool) -> bool {
+        let of_domain = |kept: &Kept| kept.domain == domain;
+        let is_crowded = self.0.iter().filter(|kept| of_domain(kept)).count() >= COOKIES_PER_DOMAIN_MAX;
+        if !is_crowded && self.0.len() < COOKIES_MAX {
+            return true;
+        }
+        let may_go = |kept: &Kept| !is_crowded || of_domain(kept);
+        let open = self.0.iter().position(|kept| may_go(kept) && !kept.is_secure);
+        let goes = open.or_else(|| self.0.iter().position(|kept| may_go(kept) && from_secure));
+        goes.map(|at| self.0.remove(at)).is_some()
     }
 
     /// What goes into the Cookie field of a request to `url`: longer paths first, then older ones (section 5.4).
     pub(super) fn field(&mut self, url: &Url, now: SystemTime) -> Option<String> {
-        self.0.retain(|kept| kept.until.is_none_or(|until| until > now));
+        self.0.retain(|kept| kept.is_alive(now));
         let mut sent: Vec<&Kept> = self.0.iter().filter(|kept| kept.is_for(url)).collect();
         sent.sort_by_key(|kept| std::cmp::Reverse(kept.path.len())); // stable
         let pairs: Vec<String> = sent.iter().map(|kept| format!("{}={}", kept.name, kept.value)).collect();
@@ -68,9 +76,8 @@ impl Jar {
     }
 
     pub(super) fn value(&self, url: &Url, name: &str, now: SystemTime) -> Option<&str> {
-        let is_alive = |kept: &&Kept| kept.until.is_none_or(|until| until > now);
-        let found = self.0.iter().filter(is_alive).filter(|kept| kept.name == name && kept.is_for(url));
-        found.max_by_key(|kept| kept.path.len()).map(|kept| kept.value.as_str())
+        let is_it = |kept: &&Kept| kept.is_alive(now) && kept.name == name && kept.is_for(url);
+        self.0.iter().filter(is_it).max_by_key(|kept| kept.path.len()).map(|kept| kept.value.as_str())
     }
 
     pub(super) fn clear(&mut self) {
@@ -79,6 +86,16 @@ impl Jar {
 }
 
 impl Kept {
+    fn is_alive(&self, now: SystemTime) -> bool {
+        self.until.is_none_or(|until| until > now)
+    }
+
+    /// Whether some request that has `kept` would have this one of the same name beside it or instead.
+    fn lies_over(&self, kept: &Kept) -> bool {
+        let is_near = is_within(&self.domain, &kept.domain) || is_within(&kept.domain, &self.domain);
+        self.name == kept.name && is_near && is_below(&self.path, &kept.path)
+    }
+
     fn is_for(&self, url: &Url) -> bool {
         let is_host =
             if self.is_host_only { url.host == self.domain } else { is_within(&url.host, &self.domain) };
@@ -125,7 +142,8 @@ fn parse(field: &[u8], url: &Url, now: SystemTime) -> Option<Kept> {
         }
     }
     if !cookie.is_host_only && cookie.domain != url.host {
-        let is_registry = !cookie.domain.contains('.');
+        // A dot at an end makes no name of one label two.
+        let is_registry = !cookie.domain.trim_matches('.').contains('.');
         if is_registry || !is_within(&url.host, &cookie.domain) {
             return None;
         }
@@ -145,8 +163,13 @@ fn parse(field: &[u8], url: &Url, now: SystemTime) -> Option<Kept> {
 
 /// Section 5.1.3: the same, or a name below it; never an address below another.
 fn is_within(host: &str, domain: &str) -> bool {
-    let is_address = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
-    host == domain || !is_address && host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
+    host == domain || !is_address(host) && host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
+}
+
+/// No name ends in a number, but what getaddrinfo(3) takes for an address does: `127.1`, `127.0.0.0x1`, `127.0.0.1.`.
+fn is_address(host: &str) -> bool {
+    let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    host.starts_with('[') || last.starts_with("0x") || last.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Section 5.1.4.
@@ -215,6 +238,97 @@ mod tests {
         check("http://a.b/", &["x=1; Domain=b"], "http://a.b/", "");
         check("http://localhost/", &["x=1; Domain=localhost"], "http://localhost/", "x=1");
         check("http://127.0.0.1/", &["x=1; Domain=0.0.1"], "http://127.0.0.1/", "");
+    }
+
+    #[test]
+    fn dots_do_not_make_a_name_of_a_registry() {
+        check("http://evil.com./", &["x=1; Domain=com."], "http://bank.com./", "");
+        check("http://evil..com/", &["x=1; Domain=..com"], "http://bank..com/", "");
+        check("http://evil.com../", &["x=1; Domain=com.."], "http://bank.com../", "");
+        check("http://c.a.b./", &["x=1; Domain=a.b."], "http://d.a.b./", "x=1");
+        check("http://com./", &["x=1; Domain=com."], "http://com./", "x=1");
+        // As getaddrinfo(3) reads them these are addresses.
+        check("http://127.0.0.1./", &["x=1; Domain=0.0.1."], "http://10.0.0.1./", "");
+        check("http://127.0.1/", &["x=1; Domain=0.1"], "http://10.0.1/", "");
+        check("http://127.0x1.0x2/", &["x=1; Domain=0x1.0x2"], "http://10.0x1.0x2/", "");
+    }
+
+    /// What is sent to `to` after each of them has set its cookie.
+    fn check_in_turn(sets: &[(&str, &str)], to: &str, expected: &str) {
+        let mut jar = Jar::default();
+        for (from, field) in sets {
+            jar.store(field.as_bytes(), &url(from), at(0));
+        }
+        assert_eq!(jar.field(&url(to), at(0)).unwrap_or_default(), expected, "{sets:?} to {to}");
+    }
+
+    #[test]
+    fn an_open_line_leaves_secure_cookies_alone() {
+        let check = check_in_turn;
+        let kept = ("https://a.b/", "x=1; Secure");
+        check(&[kept, ("http://a.b/", "x=2")], "https://a.b/", "x=1");
+        check(&[kept, ("http://a.b/", "x=; Max-Age=0")], "https://a.b/", "x=1");
+        check(&[kept, ("http://a.b/", "x=2; Path=/c")], "https://a.b/c", "x=1");
+        check(&[kept, ("http://a.b/", "y=2")], "https://a.b/", "x=1; y=2");
+        check(&[kept, ("http://c.b/", "x=2; Domain=c.b")], "https://a.b/", "x=1");
+        check(&[kept, ("https://a.b/", "x=2")], "http://a.b/", "x=2");
+        check(&[kept, ("https://a.b/", "x=; Max-Age=0"), ("http://a.b/", "x=2")], "https://a.b/", "x=2");
+        check(&[("http://a.b/", "x=1"), ("http://a.b/", "x=2")], "https://a.b/", "x=2");
+        // Above and below its domain.
+        check(
+            &[("https://c.a.b/", "x=1; Secure"), ("http://d.a.b/", "x=2; Domain=a.b")],
+            "https://c.a.b/",
+            "x=1",
+        );
+        check(
+            &[("https://c.a.b/", "x=1; Secure; Domain=a.b"), ("http://c.a.b/", "x=2")],
+            "https://c.a.b/",
+            "x=1",
+        );
+        check(&[("https://c.a.b/", "x=1; Secure"), ("http://d.a.b/", "x=2")], "http://d.a.b/", "x=2");
+        // A path above its own is another matter.
+        check(
+            &[("https://a.b/", "x=1; Secure; Path=/c"), ("http://a.b/", "x=2; Path=/")],
+            "https://a.b/c",
+            "x=1; x=2",
+        );
+    }
+
+    #[test]
+    fn secure_cookies_are_the_last_to_go() {
+        let names = |jar: &Jar| jar.0.iter().map(|kept| kept.name.clone()).collect::<Vec<_>>();
+        let (open, secure) = (url("http://a/"), url("https://a/"));
+        let mut jar = Jar::default();
+        jar.store(b"s=1; Secure", &secure, at(0));
+        for n in 0..60 {
+            jar.store(format!("c{n}=1").as_bytes(), &open, at(0));
+        }
+        let kept = names(&jar);
+        assert_eq!(
+            (kept.len(), kept[0].as_str(), kept[1].as_str(), kept[49].as_str()),
+            (50, "s", "c11", "c59")
+        );
+        // Where all are secure, an open line brings nothing more, and a secure one ends the oldest.
+        for n in 0..49 {
+            jar.store(format!("s{n}=1; Secure").as_bytes(), &secure, at(0));
+        }
+        jar.store(b"late=1", &open, at(0));
+        assert!(!names(&jar).contains(&"late".to_owned()) && names(&jar)[0] == "s", "{:?}", names(&jar));
+        jar.store(b"late=1", &secure, at(0));
+        assert_eq!(
+            (names(&jar).len(), names(&jar)[0].as_str(), names(&jar)[49].as_str()),
+            (50, "s0", "late")
+        );
+        // What is over goes first of all.
+        jar.store(b"over=1; Max-Age=5", &secure, at(0));
+        jar.store(b"new=1; Secure", &secure, at(10));
+        assert_eq!((names(&jar).len(), names(&jar)[0].as_str(), names(&jar)[49].as_str()), (50, "s0", "new"));
+        let mut jar = Jar::default();
+        jar.store(b"s=1; Secure", &secure, at(0));
+        for n in 0..COOKIES_MAX {
+            jar.store(b"c=1", &url(&format!("http://h{n}.b/")), at(0));
+        }
+        assert_eq!((jar.0.len(), jar.value(&secure, "s", at(0))), (COOKIES_MAX, Some("1")));
     }
 
     #[test]
