@@ -83,6 +83,11 @@ impl Body {
     /// changes. Fields about framing, routing and the form of the content are left out (section 6.5.1). To name them before, set the
     /// header field `Trailer`.
     ///
+    /// They are sent without asking: the field `TE: trailers`, by which a client says that it takes them, has no counterpart for
+    /// servers. A server, or anybody between, may drop them unread or keep them apart (section 6.5.1), and one of HTTP/1.0 does not
+    /// understand the coding that they come with. So nothing that a request means should hang on them, unless the server is known to
+    /// read them.
+    ///
     /// # Examples
     ///
     /// ```

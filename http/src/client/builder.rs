@@ -170,7 +170,7 @@ impl ClientBuilder {
     }
 
     /// Uses this connector for `https`, with a client's certificate for example, in place of what the other methods say. It should
-    /// offer `http/1.1` by ALPN, or nothing.
+    /// offer `http/1.1` by ALPN, or nothing: where another protocol is agreed upon, a request fails.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, connector: annulet_tls::TlsConnector) -> ClientBuilder {
         self.0.trust = Trust::of(connector);

@@ -55,7 +55,7 @@ impl Connection {
         times: Times,
     ) -> Result<(Head, HeaderMap), NoHead> {
         let mut gathered = Vec::new();
-        let mut interim = 0;
+        let (mut interim, mut keep_alive) = (0, true);
         let mut broken = None;
         self.restart(times);
         loop {
@@ -68,9 +68,14 @@ impl Connection {
                     }
                     Some((head, _)) if head.is_interim() => {
                         interim += 1;
+                        keep_alive &= head.keep_alive;
                         continue;
                     }
-                    Some(answer) => return Ok(answer),
+                    Some((mut head, headers)) => {
+                        // An interim answer that speaks of content may have been the final one to somebody else.
+                        head.keep_alive &= keep_alive;
+                        return Ok((head, headers));
+                    }
                 }
             }
             let received = poll_fn(|cx| {

@@ -32,7 +32,7 @@ pub(super) enum Kind {
     Redirect,
     /// The answer broke a rule of the protocol or a limit.
     Refused(Refusal),
-    /// What the answer is not allowed to be: 101 unasked, interim answers without an end.
+    /// What the answer is not allowed to be: 101 unasked or to another protocol, interim answers without an end.
     Unexpected,
     /// The connection ended before the head of an answer.
     Closed,

@@ -18,6 +18,7 @@ mod pool;
 mod request;
 mod response;
 mod secure;
+mod upgrade;
 mod url;
 
 use std::cell::RefCell;
@@ -242,8 +243,9 @@ impl Client {
         upload: Upload,
         total: Option<Instant>,
     ) -> Result<Response, Error> {
-        if head.status == 101 && request.upgrade.is_none() {
-            return Err(Error::new(Kind::Unexpected).because("101 without having been asked for"));
+        if head.status == 101 {
+            upgrade::check(request.upgrade.as_ref(), &headers)
+                .map_err(|why| Error::new(Kind::Unexpected).because(why))?;
         }
         if let Some(jar) = &self.0.jar {
             let (mut jar, now) = (jar.borrow_mut(), SystemTime::now());

@@ -136,7 +136,12 @@ impl RequestBuilder {
     ///
     /// Outside of a loop.
     pub async fn send(self) -> Result<Response, Error> {
-        self.client.execute(self.request?).await
+        let request = self.request?;
+        if request.method == Method::TRACE && !request.body.is_empty() {
+            // RFC 9110 section 9.3.8.
+            return Err(Error::request("TRACE has no content: send it without a body"));
+        }
+        self.client.execute(request).await
     }
 
     fn change(mut self, change: impl FnOnce(&mut Request) -> Result<(), Error>) -> RequestBuilder {
@@ -242,5 +247,53 @@ impl Request {
         }
         self.url = to;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    /// What the head says of the content.
+    fn framing(method: &Method, body: &Body) -> String {
+        let url = Url::parse("http://a/b").unwrap();
+        let (headers, upgrade) = (HeaderMap::new(), None);
+        let request = Request { method: method.clone(), url, headers, body: Body::empty(), upgrade };
+        let mut head = Vec::new();
+        request.write_head(&HeaderValue::from_static("us"), None, body, &mut head);
+        let head = String::from_utf8(head).unwrap();
+        let start = format!("{method} /b HTTP/1.1\r\nhost: a\r\nuser-agent: us\r\naccept: */*\r\n");
+        let rest = head.strip_prefix(&start).unwrap_or_else(|| panic!("{head}"));
+        rest.strip_suffix("\r\n").unwrap().trim_end().to_owned()
+    }
+
+    /// RFC 9112 section 6: content without one of these would be taken for the next request.
+    #[test]
+    fn content_of_every_kind_is_framed_whatever_the_method() {
+        let pieces = || stream::iter([Ok::<_, std::io::Error>("hello")]);
+        let bodies: [(&str, Body, &str); 8] = [
+            ("text", "hello".into(), "content-length: 5"),
+            ("empty text", "".into(), "content-length: 0"),
+            ("sized", Body::sized(5, pieces()), "content-length: 5"),
+            ("sized, nothing", Body::sized(0, pieces()), "content-length: 0"),
+            ("sized with trailers", Body::sized(5, pieces()).with_trailers(Vec::new), "content-length: 5"),
+            ("text with trailers", Body::from("hello").with_trailers(Vec::new), "content-length: 5"),
+            ("stream", Body::stream(pieces()), "transfer-encoding: chunked"),
+            (
+                "stream with trailers",
+                Body::stream(pieces()).with_trailers(Vec::new),
+                "transfer-encoding: chunked",
+            ),
+        ];
+        for name in ["GET", "HEAD", "OPTIONS", "DELETE", "POST", "PUT", "PATCH", "PURGE", "get"] {
+            let method = Method::from_bytes(name.as_bytes()).unwrap();
+            for (kind, body, expected) in &bodies {
+                assert_eq!(framing(&method, body), *expected, "{name}, {kind}");
+            }
+            let expected = if matches!(name, "POST" | "PUT" | "PATCH") { "content-length: 0" } else { "" };
+            assert_eq!(framing(&method, &Body::empty()), expected, "{name} without content");
+        }
     }
 }

@@ -78,7 +78,12 @@ mod with {
         pub(in crate::client) async fn shake(&self, stream: TcpStream, name: &str) -> Result<Socket, Error> {
             let failed = |error| Error::new(Kind::Tls).because(error);
             let connector = self.connector().await.map_err(failed)?;
-            Ok(connector.connect(name, stream).await.map_err(failed)?.into())
+            let stream = connector.connect(name, stream).await.map_err(failed)?;
+            // A connector of the program's own may offer more.
+            match stream.alpn() {
+                Some(protocol) if protocol != ALPN.as_bytes() => Err(failed(other_protocol(protocol))),
+                _ => Ok(stream.into()),
+            }
         }
 
         async fn connector(&self) -> std::io::Result<&TlsConnector> {
@@ -96,6 +101,14 @@ mod with {
             // Two first requests may both have made one.
             Ok(self.connector.get_or_init(|| made))
         }
+    }
+
+    fn other_protocol(protocol: &[u8]) -> std::io::Error {
+        let protocol = protocol.escape_ascii();
+        std::io::Error::other(format!(
+            "the connector and the server have agreed on `{protocol}`, and this client speaks HTTP/1.1 only: build the \
+             connector with .alpn([\"{ALPN}\"])"
+        ))
     }
 
     /// Whether a request can be sent there.

@@ -137,11 +137,27 @@ fn answers_and_what_becomes_of_their_connections() {
     check("HTTP/1.1 200 OK\r\n\r\nto the end!", "200 to the end", false);
     check("HTTP/1.1 204 No\r\n\r\n", "204 ", true);
     check("HTTP/1.1 304 No\r\ncontent-length: 9\r\n\r\n", "304 ", true);
+    check("HTTP/1.1 304 No\r\ntransfer-encoding: chunked\r\n\r\n", "304 ", true);
+    check("HTTP/1.1 205 No\r\ncontent-length: 0\r\n\r\n", "205 ", true);
     check("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok", "200 ok", false);
     check("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", "200 ok", false);
     check(&format!("HTTP/1.1 103 Hints\r\nlink: a\r\n\r\nHTTP/1.1 100 Go\r\n\r\n{OK}"), "200 ok", true);
     check(&format!("{}{OK}", "HTTP/1.1 100 Go\r\n\r\n".repeat(17)), "protocol", false);
     check("HTTP/1.1 101 Up\r\nupgrade: x\r\n\r\n", "protocol", false);
+}
+
+/// A length or a coding where RFC 9112 section 6 forbids one: where the next answer begins is a guess.
+#[test]
+fn an_answer_that_contradicts_itself_is_the_last_of_its_connection() {
+    check("HTTP/1.1 204 No\r\ncontent-length: 5\r\n\r\n", "204 ", false);
+    check("HTTP/1.1 204 No\r\ntransfer-encoding: chunked\r\n\r\n", "204 ", false);
+    check("HTTP/1.1 204 No\r\ncontent-length: 0\r\n\r\n", "204 ", true);
+    let after = |fields: &str| format!("HTTP/1.1 103 Hints\r\n{fields}\r\n{OK}");
+    check(&after("content-length: 5\r\n"), "200 ok", false);
+    check(&after("transfer-encoding: chunked\r\n"), "200 ok", false);
+    check(&after("content-length: 5\r\ncontent-length: 5\r\n"), "protocol LengthRepeated", false);
+    check(&after("content-length: 0\r\n"), "200 ok", true);
+    check(&format!("HTTP/1.1 100 Go\r\ncontent-length: 5\r\n\r\n{}", after("link: a\r\n")), "200 ok", false);
 }
 
 #[test]
@@ -637,6 +653,7 @@ fn what_is_wrong_is_said_before_anything_is_sent() {
         check(client.get("http://a/").header("a b", "c"), "no name").await;
         check(client.get("http://a/").header("a", "b\r\nc: d"), "control characters").await;
         check(client.request(Method::CONNECT, "http://a/"), "proxies").await;
+        check(client.request(Method::TRACE, "http://a/").body("x"), "TRACE").await;
         assert_eq!(client.stats().opened, 0);
     });
 }
@@ -660,6 +677,57 @@ fn an_upgrade_that_was_asked_for() {
             client.get(&site).upgrade("x").send().await.unwrap().upgraded().unwrap_err().status(),
             200
         );
+    });
+}
+
+#[test]
+fn another_protocol_than_was_asked_for_is_none() {
+    let check = |asked: &'static str, fields: &str, expected: Result<(), &str>| {
+        run(async {
+            let (site, _) = serve(&[&[&format!("HTTP/1.1 101 Up\r\nconnection: upgrade\r\n{fields}\r\n")]]);
+            let client = Client::new();
+            let answer = client.get(&site).upgrade(asked).send().await;
+            let outcome =
+                answer.map(|answer| drop(answer.upgraded().unwrap())).map_err(|error| describe(&error));
+            assert_eq!(outcome, expected.map_err(str::to_owned), "{asked}: {fields:?}");
+            assert_eq!(client.stats().open, 0);
+        });
+    };
+    check("websocket", "upgrade: WebSocket\r\n", Ok(()));
+    check("a/1, b", "upgrade: b\r\n", Ok(()));
+    check("a/1, b", "upgrade: b\r\nupgrade: A/1\r\n", Ok(()));
+    check("websocket", "upgrade: h2c\r\n", Err("protocol"));
+    check("websocket", "upgrade: websocket, h2c\r\n", Err("protocol"));
+    check("websocket", "upgrade: websocket\r\nupgrade: h2c\r\n", Err("protocol"));
+    check("websocket", "upgrade: \r\n", Err("protocol"));
+    check("websocket", "", Err("protocol"));
+}
+
+/// RUSTSEC-2020-0008: hyper sent the content of some GET requests without a word about its length, so that a server took it for the
+/// next request.
+#[test]
+fn content_is_framed_whatever_the_method() {
+    const INNER: &str = "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
+    let router = annulet_http::Router::new().fallback(async |mut request: annulet_http::Request| {
+        let content = request.bytes(1000).await?;
+        let said = format!("{} {}|{}", request.method(), request.path(), String::from_utf8_lossy(&content));
+        Ok::<_, annulet_http::Error>(annulet_http::Response::text(said))
+    });
+    crate::client::with_router(router, async |_, address| {
+        let client = Client::new();
+        let pieces = || futures_util::stream::iter([Ok::<_, std::io::Error>(INNER)]);
+        for method in [Method::GET, Method::DELETE, Method::OPTIONS, Method::HEAD, Method::POST, Method::PUT]
+        {
+            for body in [Body::from(INNER), Body::sized(INNER.len() as u64, pieces()), Body::stream(pieces())]
+            {
+                let request = client.request(method.clone(), format!("http://{address}/x")).body(body);
+                let answer = request.send().await.unwrap().text().await.unwrap();
+                let expected =
+                    if method == Method::HEAD { String::new() } else { format!("{method} /x|{INNER}") };
+                assert_eq!(answer, expected);
+            }
+        }
+        assert_eq!(counts(&client), (1, 17, 1, 1), "one answer to each request, on one connection");
     });
 }
 

@@ -146,6 +146,31 @@ fn another_protocol_is_not_served() {
     );
 }
 
+/// A connector of the program's own may offer what this client does not speak.
+#[test]
+fn a_client_that_has_agreed_on_another_protocol_says_so() {
+    for (offered, is_ours) in [(&["h2", "http/1.1"][..], false), (&["http/1.1"], true), (&[], true)] {
+        with_acceptor(
+            router(),
+            unhurried(),
+            |_, acceptor| acceptor.alpn(["h2", "http/1.1"]),
+            async |secure| {
+                let root = secure.authority.root.as_bytes();
+                let connector = TlsConnector::builder().root_pem(root).alpn(offered).build().unwrap();
+                let client = Client::builder().tls(connector).build();
+                match client.get(secure.url("/")).send().await {
+                    Ok(answer) => assert!(is_ours && answer.status() == StatusCode::OK, "{offered:?}"),
+                    Err(error) => {
+                        assert!(!is_ours && error.is_tls(), "{offered:?}: {error:?}");
+                        let text = std::io::Error::from(error).to_string();
+                        assert!(text.contains("h2") && text.contains(".alpn([\"http/1.1\"])"), "{text}");
+                    }
+                }
+            },
+        );
+    }
+}
+
 #[test]
 fn a_client_that_says_nothing_has_the_time_of_a_head() {
     with_tls(router(), limits(), async |secure| {
