@@ -175,6 +175,13 @@ impl Request {
         self.headers().find(|(sent, _)| sent.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
+    /// The values of all fields of that name, in any case of letters.
+    pub(crate) fn values(&self, name: &'static str) -> impl Iterator<Item = &[u8]> + Clone {
+        let block = self.block();
+        let of_name = move |field: &&Field| field.name(&block.bytes).eq_ignore_ascii_case(name.as_bytes());
+        block.fields.iter().filter(of_name).map(|field| field.value(&block.bytes))
+    }
+
     /// All fields in their order, names as they were sent.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let block = self.block();

@@ -23,11 +23,18 @@ pub(super) enum Verdict {
     Failed,
 }
 
-/// Judges the conditions of a GET or HEAD request, whose fields `field` gives by name.
-pub(super) fn judge<'r>(field: impl Fn(&str) -> Option<&'r [u8]>, content: &Validators) -> Verdict {
+/// Judges the conditions of a GET or HEAD request, whose fields `lines` gives by name: a list may stand on several (RFC 9110
+/// section 5.3).
+pub(super) fn judge<'r, L>(lines: impl Fn(&'static str) -> L, content: &Validators) -> Verdict
+where
+    L: Iterator<Item = &'r [u8]>,
+{
+    let field = |name| lines(name).next();
     let date = |name| httpdate::parse_http_date(str::from_utf8(field(name)?).ok()?).ok();
+    // A tag does not go on in the next line, so each may be looked at by itself.
+    let list = |name, comparison| lines(name).any(|tags| lists(tags, &content.etag, comparison));
     match field("if-match") {
-        Some(tags) if !lists(tags, &content.etag, Comparison::Strong) => return Verdict::Failed,
+        Some(_) if !list("if-match", Comparison::Strong) => return Verdict::Failed,
         Some(_) => {}
         None if date("if-unmodified-since").is_some_and(|since| content.modified > since) => {
             return Verdict::Failed;
@@ -35,7 +42,7 @@ pub(super) fn judge<'r>(field: impl Fn(&str) -> Option<&'r [u8]>, content: &Vali
         None => {}
     }
     match field("if-none-match") {
-        Some(tags) if lists(tags, &content.etag, Comparison::Weak) => return Verdict::NotModified,
+        Some(_) if list("if-none-match", Comparison::Weak) => return Verdict::NotModified,
         Some(_) => {}
         None if date("if-modified-since").is_some_and(|since| content.modified <= since) => {
             return Verdict::NotModified;
@@ -91,10 +98,10 @@ mod tests {
         let content =
             Validators { etag: "\"a,b\"".into(), modified: UNIX_EPOCH + Duration::from_secs(784_111_777) };
         let check = |fields: &[(&str, &str)], expected| {
-            let field = |name: &str| {
-                fields.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes())
+            let lines = |name: &'static str| {
+                fields.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_bytes())
             };
-            assert_eq!(judge(field, &content), expected, "{fields:?}");
+            assert_eq!(judge(lines, &content), expected, "{fields:?}");
         };
         check(&[], Send);
         check(&[("if-match", "\"a,b\"")], Send);
@@ -125,5 +132,12 @@ mod tests {
         check(&[("if-range", THEN)], Send);
         check(&[("if-range", AFTER)], SendWhole);
         check(&[("if-none-match", "\"a,b\""), ("if-range", "\"x\"")], NotModified);
+        // One list on several lines (RFC 9110 section 5.3).
+        check(&[("if-none-match", "\"x\""), ("if-none-match", "\"a,b\"")], NotModified);
+        check(&[("if-none-match", "\"x\""), ("if-none-match", "\"y\"")], Send);
+        check(&[("if-none-match", "\"x"), ("if-none-match", "\"a,b\"")], NotModified);
+        check(&[("if-match", "\"x\""), ("if-match", "\"y\", \"a,b\"")], Send);
+        check(&[("if-match", "\"x\""), ("if-match", "\"y\"")], Failed);
+        check(&[("if-none-match", "\"x\""), ("if-none-match", "\"y\""), ("if-modified-since", AFTER)], Send);
     }
 }

@@ -24,9 +24,11 @@ use self::open::{Codings, Found, Lookup, Way};
 use self::pieces::Part;
 pub(crate) use self::pieces::Pieces;
 use self::range::Asked;
+use crate::h1::Refusal;
 use crate::handler::Handler;
 use crate::request::Request;
 use crate::response::{IntoResponse, Response};
+use crate::router::is_common;
 
 /// Serves the files of a directory, as a [handler](Handler) for any path below a prefix.
 ///
@@ -75,14 +77,12 @@ impl ServeDir {
 
     async fn answer(self, request: Request) -> Response {
         if *request.method() != Method::GET && *request.method() != Method::HEAD {
-            return StatusCode::METHOD_NOT_ALLOWED
-                .into_response()
-                .with_header(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return refuse_method(request.method());
         }
         let Some(path) = request.path().strip_prefix(&*self.prefix).map(str::to_owned) else {
             return StatusCode::NOT_FOUND.into_response();
         };
-        let codings = codings(request.header("accept-encoding").unwrap_or_default());
+        let codings = codings(&request.values("accept-encoding"));
         match self.look(path, codings).await {
             Ok(Lookup::File(found)) => send(*found, &request),
             Ok(Lookup::NeedsSlash) => redirect_to_slash(&request),
@@ -132,6 +132,18 @@ impl Handler for ServeDir {
     }
 }
 
+/// As a route of GET answers other methods.
+fn refuse_method(method: &Method) -> Response {
+    let status = match *method {
+        // RFC 9110 section 9.3.7.
+        Method::OPTIONS => StatusCode::NO_CONTENT,
+        _ if is_common(method) => StatusCode::METHOD_NOT_ALLOWED,
+        // RFC 9110 section 15.6.2.
+        _ => return Refusal::MethodUnknown.status().into_response(),
+    };
+    status.into_response().with_header(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"))
+}
+
 fn redirect_to_slash(request: &Request) -> Response {
     let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
     // More than one slash at the beginning would name a host.
@@ -140,10 +152,10 @@ fn redirect_to_slash(request: &Request) -> Response {
 }
 
 /// The compressed forms that a client takes, best first (RFC 9110 section 12.5.3). None where it would rather have the plain one.
-fn codings(accepted: &[u8]) -> Codings {
-    let accepted = str::from_utf8(accepted).unwrap_or_default();
+fn codings<'r>(accepted: &(impl Iterator<Item = &'r [u8]> + Clone)) -> Codings {
     let weight = |coding: &str| {
-        accepted.split(',').find_map(|member| {
+        let lines = accepted.clone().map(|line| str::from_utf8(line).unwrap_or_default());
+        lines.flat_map(|line| line.split(',')).find_map(|member| {
             let mut parts = member.split(';').map(str::trim);
             parts.next().filter(|name| name.eq_ignore_ascii_case(coding))?;
             let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
@@ -160,7 +172,7 @@ fn codings(accepted: &[u8]) -> Codings {
 
 /// The answer for a file that is there.
 fn send(found: Found, request: &Request) -> Response {
-    let verdict = conditions::judge(|name| request.header(name), &found.validators);
+    let verdict = conditions::judge(|name| request.values(name), &found.validators);
     let asked = match (verdict, request.header("range")) {
         (Verdict::Failed, _) => return dress(StatusCode::PRECONDITION_FAILED.into_response(), &found),
         (Verdict::NotModified, _) => return dress(Response::new(StatusCode::NOT_MODIFIED), &found),
@@ -259,7 +271,8 @@ mod tests {
     #[test]
     fn accepted_codings() {
         let check = |accepted: &str, expected: &str| {
-            let names: Vec<_> = codings(accepted.as_bytes()).iter().flatten().map(|form| form.0).collect();
+            let names: Vec<_> =
+                codings(&[accepted.as_bytes()].into_iter()).iter().flatten().map(|form| form.0).collect();
             assert_eq!(names.join(" "), expected, "{accepted:?}");
         };
         check("", "");

@@ -17,7 +17,8 @@ use crate::request::Request;
 use crate::response::Response;
 
 pub(crate) use find::{Miss, Target};
-use route::{Route, is_common};
+use route::Route;
+pub(crate) use route::is_common;
 
 /// Comparing this many paths costs no more than the walk through the tree: most differ in length.
 const LANE_PATHS_MAX: usize = 8;

@@ -91,7 +91,7 @@ impl Route {
 }
 
 /// Methods that a server is expected to know, handled or not (RFC 9110 section 9, RFC 5789).
-pub(super) fn is_common(method: &Method) -> bool {
+pub(crate) fn is_common(method: &Method) -> bool {
     [
         Method::GET,
         Method::HEAD,

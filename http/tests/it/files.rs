@@ -111,7 +111,13 @@ fn what_is_there() {
             ("GET /inside", "", &[OK], "0123456789"),
             ("GET /static/ten.txt", "", &[OK], "0123456789"),
             ("GET /static/", "", &[OK], "<h1>Index</h1>"),
-            ("POST /ten.txt", "", &["HTTP/1.1 405 ", "allow: GET, HEAD\r\n"], "Method Not Allowed"),
+            ("POST /ten.txt", "", &["HTTP/1.1 405 ", "allow: GET, HEAD, OPTIONS\r\n"], "Method Not Allowed"),
+            // RFC 9110 section 9.3.7, as a route answers it.
+            ("OPTIONS /ten.txt", "", &["HTTP/1.1 204 ", "allow: GET, HEAD, OPTIONS\r\n"], ""),
+            ("OPTIONS /hello", "", &["HTTP/1.1 204 ", "allow: GET, HEAD, OPTIONS\r\n"], ""),
+            ("BREW /ten.txt", "", &["HTTP/1.1 501 "], "Not Implemented"),
+            ("BREW /hello", "", &["HTTP/1.1 501 "], "Not Implemented"),
+            ("OPTIONS /static/none", "", &["HTTP/1.1 204 "], ""),
         ],
     );
 }
@@ -167,6 +173,13 @@ fn compressed_forms() {
             ),
             ("GET /app.js", "Accept-Encoding: gzip\r\n", &["content-encoding: gzip\r\n"], "gzipped"),
             ("GET /app.js", "Accept-Encoding: br;q=0\r\n", &[OK], "plain"),
+            (
+                "GET /app.js",
+                "Accept-Encoding: br;q=0\r\nAccept-Encoding: gzip\r\n",
+                &["content-encoding: gzip\r\n"],
+                "gzipped",
+            ),
+            ("GET /app.js", "Accept-Encoding: *\r\nAccept-Encoding: br;q=0, gzip;q=0\r\n", &[OK], "plain"),
             ("GET /ten.txt", "Accept-Encoding: gzip, br\r\n", &[OK, vary], "0123456789"),
             (
                 "GET /app.js",
@@ -230,6 +243,9 @@ fn conditions() {
             (format!("If-None-Match: {etag}\r\n"), "304", ""),
             (format!("If-None-Match: W/{etag}, \"x\"\r\n"), "304", ""),
             ("If-None-Match: \"x\"\r\n".to_owned(), "200", "0123456789"),
+            (format!("If-None-Match: \"x\"\r\nIf-None-Match: {etag}\r\n"), "304", ""),
+            (format!("If-Match: \"x\"\r\nIf-Match: \"y\", {etag}\r\n"), "200", "0123456789"),
+            ("If-Match: \"x\"\r\nIf-Match: \"y\"\r\n".to_owned(), "412", "Precondition Failed"),
             (format!("If-Modified-Since: {modified}\r\n"), "304", ""),
             ("If-Match: \"x\"\r\n".to_owned(), "412", "Precondition Failed"),
             (format!("If-Match: {etag}\r\n"), "200", "0123456789"),
