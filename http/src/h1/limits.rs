@@ -55,8 +55,8 @@ pub struct Limits {
     pub requests_per_connection: u32,
     /// Connections of one core. Beyond: 503, and closed at once.
     pub connections: usize,
-    /// Connections of one core from one client address. Beyond: 429, and closed at once. `u32::MAX`: no such limit, and addresses are
-    /// not asked for.
+    /// Connections of one core from one client address; of IPv6 from one network of 64 bits, for a client has no less. Beyond: 429, and
+    /// closed at once. `u32::MAX`: no such limit, and addresses are not asked for.
     pub connections_per_address: u32,
     /// What all connections of a core may hold in memory together, in bytes: unfinished heads, bytes received ahead, collected
     /// bodies, answers that wait for slow clients (and with them whatever else waits in send buffers of this core). Beyond: 503 to

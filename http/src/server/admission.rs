@@ -1,7 +1,7 @@
 //! Who is let in, and how much all of them may hold: counts of one core.
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Deref;
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ const REFUSED_MAX: usize = 64;
 /// The counts of a core.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
-    /// Only addresses that have a connection.
+    /// Only [clients](one_client) that have a connection.
     per_address: RefCell<HashMap<IpAddr, u32>>,
     refused: Cell<usize>,
     /// What connections hold in memory, in bytes.
@@ -62,7 +62,7 @@ impl Place {
         if connections_per_address == u32::MAX || is_trusted {
             return Ok(None);
         }
-        let address = address.to_canonical();
+        let address = one_client(address.to_canonical());
         let mut per_address = shared.admission.per_address.borrow_mut();
         let count = per_address.entry(address).or_default();
         if *count >= connections_per_address {
@@ -70,6 +70,15 @@ impl Place {
         }
         *count += 1;
         Ok(Some(Box::new(Place { shared: shared.clone(), address })))
+    }
+}
+
+/// What one client has: an address of IPv4, but a network of 64 bits of IPv6 (RFC 4291 section 2.5.1, RFC 6177), in which it could
+/// take another address for each connection.
+fn one_client(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & u128::MAX << 64).into(),
     }
 }
 

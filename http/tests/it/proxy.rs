@@ -208,6 +208,10 @@ fn connections_are_counted_for_the_address_that_the_header_names() {
     // The same address, written otherwise.
     let mapped = "PROXY TCP6 ::ffff:192.0.2.1 ::1 5 80\r\n";
     check(&behind_proxy, &[one, mapped], &["200", "429"]);
+    // A client has a network of IPv6, and no lack of addresses in it (RFC 6177).
+    let of = |address: &str| format!("PROXY TCP6 {address} 2001:db8::80 5 80\r\n");
+    let networks_of = [of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"), of("2001:db8:1:3::1")];
+    check(&behind_proxy, &networks_of.each_ref().map(String::as_str), &["200", "429", "200"]);
     // Where nobody is named it is the proxy's own.
     check(&behind_proxy, &["PROXY UNKNOWN\r\n", one, "PROXY UNKNOWN\r\n"], &["200", "200", "429"]);
     // A trusted proxy has many clients.

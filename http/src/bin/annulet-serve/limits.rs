@@ -82,7 +82,7 @@ pub(crate) struct LimitOptions {
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections)]
     connections: usize,
 
-    /// Connections of each core from one client address. Beyond: 429. 0: no such limit.
+    /// Connections of each core from one client address, or one /64 of IPv6. Beyond: 429. 0: no such limit.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     connections_per_address: u32,
 
