@@ -199,6 +199,33 @@ fn events() {
     );
 }
 
+/// What the documentation of `Response::events` promises.
+#[annulet::test(start_paused = true)]
+async fn a_silent_stream_says_a_comment_every_15_seconds() {
+    let router = Router::new().get("/", async |_: Request| {
+        let (mut event, mut later) =
+            (Some(Event::data("a")), Box::pin(annulet::time::sleep(Duration::from_secs(40))));
+        Response::events(futures_util::stream::poll_fn(move |cx| match event.take() {
+            Some(event) => Poll::Ready(Some(event)),
+            None => later.as_mut().poll(cx).map(|()| None),
+        }))
+    });
+    let listener = annulet::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    drop(annulet::spawn(async move { annulet_http::Server::new(router).serve(listener).await }));
+    let begun = annulet::time::now();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    let (mut said, mut times) = (String::new(), Vec::new());
+    while let Some(lease) = stream.recv().await.unwrap() {
+        said.push_str(std::str::from_utf8(&lease).unwrap());
+        times.extend([(annulet::time::now() - begun).as_secs(); 1]);
+    }
+    times.dedup();
+    let (_, chunks) = said.split_once("\r\n\r\n").unwrap();
+    assert_eq!(chunks, "9\r\ndata: a\n\n\r\n4\r\n: \n\n\r\n4\r\n: \n\n\r\n0\r\n\r\n");
+    assert_eq!(times, [0, 15, 30, 40]);
+}
+
 #[test]
 fn trailers_of_a_request_leave_behind_the_answer() {
     let router = Router::new().post("/echo", async |request: Request| {

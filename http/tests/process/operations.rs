@@ -195,3 +195,38 @@ fn flags_of_proxies() {
     refused(&["--proxy-protocol", "10.0.0.1/8"], "bits beyond its prefix");
     refused(&["--forwarded"], "--trusted-proxies");
 }
+
+/// Sends this and reads to the end of the connection.
+fn converse(served: &Served, request: &str) -> String {
+    let mut stream = TcpStream::connect(served.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answers = Vec::new();
+    match stream.read_to_end(&mut answers) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+    String::from_utf8(answers).unwrap()
+}
+
+/// Those that other tests do not set. The server would go on with its defaults otherwise, and nobody would notice.
+#[test]
+fn limits_are_what_their_flags_say() {
+    let core = first_core();
+    let start = |flags: &[&str]| Served::start(&[&["--cores", &core], flags].concat());
+    let served = start(&["--connections", "1", "--target-bytes", "20"]);
+    let mut only = TcpStream::connect(served.address).unwrap();
+    ask(&mut only, "/hello/1234567890123");
+    assert_eq!(answer(&mut only).0, "HTTP/1.1 200 OK");
+    assert!(converse(&served, "").starts_with("HTTP/1.1 503 "), "one connection is enough");
+    ask(&mut only, "/hello/12345678901234");
+    assert_eq!(answer(&mut only).0, "HTTP/1.1 414 URI Too Long");
+    for flag in ["--body-timeout", "--body-total-timeout"] {
+        let served = start(&[flag, "100ms", "--body-rate", "0"]);
+        let begun = Instant::now();
+        let half = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello";
+        let answers = converse(&served, half);
+        assert!(answers.starts_with("HTTP/1.1 405 "), "{flag}: {answers}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{flag}: {:?}", begun.elapsed());
+    }
+}

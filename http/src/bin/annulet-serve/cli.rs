@@ -269,6 +269,17 @@ mod tests {
             },
         );
         check(
+            "--target-bytes 7 --body-bytes 8 --body-timeout 9s --body-total-timeout 10s --connections 11",
+            annulet_http::Limits {
+                target_bytes: 7,
+                body_bytes: 8,
+                body_timeout: Duration::from_secs(9),
+                body_total_timeout: Duration::from_secs(10),
+                connections: 11,
+                ..all()
+            },
+        );
+        check(
             "--keep-alive 1s --head-timeout 2s --write-timeout 3ms --unsent-bytes 4",
             annulet_http::Limits {
                 keep_alive_timeout: Duration::from_secs(1),
