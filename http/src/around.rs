@@ -1,6 +1,7 @@
 //! What stands around handlers: what is called before and after them, and the state that they share.
 //!
-//! A handler that is ready at once costs no allocation here either; one that waits costs a box for what is to come after it.
+//! A handler that is ready at once costs no allocation here either; one that waits costs a box for what is to come after it. A field
+//! that is added to an answer costs what it costs in any: two allocations for the first (`tests/allocations.rs`).
 use std::any::{Any, TypeId};
 use std::rc::Rc;
 use std::task::Context;

@@ -1,13 +1,21 @@
 //! Requests through a router without a connection: for tests of handlers and for measurements of the hot path.
 //!
-//! Runs the server's own code from bytes to bytes. Does not wait: a handler that is not ready at once and a request with a body
-//! need a connection.
-use std::task::{Context, Waker};
+//! [`Offline`] runs the hot path alone, from bytes to bytes. It does not wait: a handler that is not ready at once and a request
+//! with a body need a connection. [`converse`] gives them one in memory.
+mod memory;
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use crate::h1::Limits;
 use crate::router::Router;
+use crate::server::Server;
 use crate::service::{Service, Sink, Stop};
+use memory::{Memory, Wire};
+
+/// How often [`converse`] polls a connection to which nothing new has come.
+const IDLE_POLLS_MAX: usize = 100;
 
 /// A server without a connection.
 ///
@@ -62,6 +70,44 @@ impl Offline {
             }
         }
     }
+}
+
+/// A whole connection through the server's own pump, bodies and handlers that wait included, and no socket: a client sends these
+/// pieces, each of which arrives by itself, and then its end. Gives all that it gets until the server has closed.
+///
+/// No time passes. `None` when the server waits for something that is not the client: a timer, a file, another connection.
+///
+/// # Examples
+///
+/// ```
+/// use annulet_http::offline::converse;
+/// use annulet_http::{Error, Request, Router, Server};
+///
+/// annulet::run(async {
+///     let router = Router::new().post("/echo", async |mut request: Request| request.bytes(100).await);
+///     let head = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n";
+///     let answers = converse(&Server::new(router), &[head, b"h", b"i"]).unwrap();
+///     assert!(answers.starts_with(b"HTTP/1.1 200 OK\r\n") && answers.ends_with(b"\r\n\r\nhi"));
+/// });
+/// ```
+///
+/// # Panics
+///
+/// Outside of a loop; when a handler upgrades the connection, for there is none to pass on.
+#[must_use]
+pub fn converse(server: &Server, pieces: &[&[u8]]) -> Option<Vec<u8>> {
+    let wire = Wire::new(pieces);
+    let mut serving = pin!(server.serve_transport(Memory(wire.clone())));
+    let mut cx = Context::from_waker(Waker::noop());
+    let (mut received, mut idle) = (0, 0);
+    while idle < IDLE_POLLS_MAX {
+        if let Poll::Ready(()) = serving.as_mut().poll(&mut cx) {
+            return Some(wire.take_sent());
+        }
+        idle = if wire.received() > received { 0 } else { idle + 1 };
+        received = wire.received();
+    }
+    None
 }
 
 /// Takes everything.

@@ -24,7 +24,8 @@ use crate::h1::{Limits, Refusal};
 use crate::proxy::{ForwardingField, Network, Proxies};
 use crate::router::Router;
 use crate::service::Service;
-use admission::{Admission, Place, Telling};
+use crate::transport::Transport;
+use admission::{Admission, Place, Seat, Telling};
 use connection::Connection;
 pub use drain::Drain;
 use drain::{Member, Registry};
@@ -249,6 +250,11 @@ impl Server {
             }
             Err(why) => self.refuse(stream, why),
         }
+    }
+
+    /// Serves what is no socket, from the first request to the end. It is not counted.
+    pub(crate) async fn serve_transport(&self, stream: impl Transport) {
+        Connection::new(stream, Seat::new(self.shared.clone(), None)).serve_all().await;
     }
 
     /// As [`serve`](Server::serve), over TLS. The same server may serve without TLS elsewhere.

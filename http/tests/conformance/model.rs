@@ -21,6 +21,8 @@ pub(crate) struct Heard {
     pub(crate) host: String,
     /// It says where its body ends, be it at once.
     pub(crate) is_framed: bool,
+    /// It asks whether its body is wanted.
+    pub(crate) expects_continue: bool,
     pub(crate) body: Vec<u8>,
 }
 
@@ -130,6 +132,7 @@ impl Listening {
             target,
             host: text(&bytes[head.host.range()]),
             is_framed: head.framing != Framing::None,
+            expects_continue: head.expect_continue,
             body: Vec::new(),
         });
         if let Err(why) = self.exchange.begin(&self.head, &self.limits) {
