@@ -122,7 +122,7 @@ impl<S: Transport> Connection<S> {
         let limits = &self.shared.limits;
         exchange.finish_answer(exchange.persists(limits), limits);
         // Once for all of it.
-        self.wait_at_most(limits.body_timeout);
+        self.wait_at_most(limits.body_timeout.min(limits.body_total_timeout));
         while exchange.stage() == Stage::Draining {
             let mut rest = self.rest.take();
             if rest.is_empty() {
