@@ -116,6 +116,11 @@ impl Body {
         matches!(self.0, Content::Empty)
     }
 
+    /// Whether there is, or may be, a byte of it.
+    pub(super) fn says_something(&self) -> bool {
+        self.length() != Some(0)
+    }
+
     /// The same once more, if it is in memory.
     pub(super) fn again(&self) -> Option<Body> {
         match &self.0 {
@@ -164,6 +169,8 @@ pub(super) struct Upload {
     /// Of an announced length.
     left: Option<u64>,
     is_done: bool,
+    /// Nothing leaves before the server says that it wants it: see [`wait_for_continue`](Upload::wait_for_continue).
+    is_held: bool,
     /// Bytes handed over; whoever watches sees that it goes on.
     pub(super) sent: u64,
 }
@@ -176,7 +183,25 @@ impl Upload {
             Content::Stream { .. } => false,
         };
         let left = body.length();
-        Upload { body, piece: None, left, is_done, sent: 0 }
+        Upload { body, piece: None, left, is_done, is_held: false, sent: 0 }
+    }
+
+    /// Keeps all of it back until it is [released](Upload::release).
+    pub(super) fn wait_for_continue(&mut self) {
+        self.is_held = true;
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    pub(super) fn release(&mut self) {
+        self.is_held = false;
+    }
+
+    /// The content, if all of it was kept back: it can go to somebody else, even a stream.
+    pub(super) fn take_held(&mut self) -> Option<Body> {
+        self.is_held.then(|| std::mem::replace(&mut self.body, Body::empty()))
     }
 
     pub(super) fn body(&self) -> &Body {
@@ -189,6 +214,7 @@ impl Upload {
 
     /// Hands content over until the socket has enough of it. After an error it is not to be polled again.
     pub(super) fn poll(&mut self, stream: &Socket, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+        debug_assert!(!self.is_held, "nobody has asked for it");
         while !self.is_done {
             ready!(stream.poll_write_ready(cx)).map_err(UploadError::Io)?;
             match self.piece.take() {

@@ -36,6 +36,7 @@ pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) connect: Duration,
     pub(super) head: Duration,
+    pub(super) to_continue: Duration,
     pub(super) total: Option<Duration>,
     pub(super) redirects: usize,
     pub(super) cookies: bool,
@@ -63,6 +64,7 @@ impl Default for ClientBuilder {
             limits: Limits { body_bytes: 64 * 1024 * 1024, ..Limits::default() },
             connect: Duration::from_secs(10),
             head: Duration::from_secs(30),
+            to_continue: Duration::from_secs(1),
             total: Some(Duration::from_secs(300)),
             redirects: 10,
             cookies: false,
@@ -109,6 +111,13 @@ impl ClientBuilder {
     /// A server that takes nothing more of the request is given as long.
     pub fn head_timeout(mut self, time: Duration) -> ClientBuilder {
         self.0.head = time;
+        self
+    }
+
+    /// How long a request that [asks first](super::RequestBuilder::expect_continue) waits for a word of the server before its content
+    /// leaves anyway; 1 s by default, as with curl and Go. RFC 9110 section 10.1.1: it must not wait for ever.
+    pub fn continue_timeout(mut self, time: Duration) -> ClientBuilder {
+        self.0.to_continue = time;
         self
     }
 

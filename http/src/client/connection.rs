@@ -30,6 +30,8 @@ pub(super) struct Connection {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     pub(super) head: Duration,
+    /// For who asks before it sends content.
+    pub(super) to_continue: Duration,
     pub(super) total: Option<Instant>,
 }
 
@@ -46,7 +48,8 @@ impl Connection {
         Connection { stream, rest: None }
     }
 
-    /// Sends `upload` and waits for the head of the final answer. Content that has not all left by then stays in `upload`.
+    /// Sends `upload` and waits for the head of the final answer. Content that has not all left by then stays in `upload`. What is
+    /// held there leaves after an interim answer 100, or when the time for that is up.
     pub(super) async fn head(
         &mut self,
         upload: &mut Upload,
@@ -57,7 +60,10 @@ impl Connection {
         let mut gathered = Vec::new();
         let (mut interim, mut keep_alive) = (0, true);
         let mut broken = None;
-        self.restart(times);
+        match upload.is_held() {
+            true => self.wait_at_most(times.to_continue, times),
+            false => self.restart(times),
+        }
         loop {
             if let Some(lease) = self.rest.take() {
                 match self.parse(lease, &mut gathered, parser, to_head)? {
@@ -69,6 +75,10 @@ impl Connection {
                     Some((head, _)) if head.is_interim() => {
                         interim += 1;
                         keep_alive &= head.keep_alive;
+                        if head.status == 100 && upload.is_held() {
+                            upload.release();
+                            self.restart(times);
+                        }
                         continue;
                     }
                     Some((mut head, headers)) => {
@@ -79,7 +89,7 @@ impl Connection {
                 }
             }
             let received = poll_fn(|cx| {
-                if !upload.is_done() && broken.is_none() {
+                if !upload.is_done() && !upload.is_held() && broken.is_none() {
                     let before = upload.sent;
                     let polled = upload.poll(&self.stream, cx);
                     if upload.sent > before {
@@ -100,6 +110,15 @@ impl Connection {
             let is_nothing = gathered.is_empty() && interim == 0;
             match received.await? {
                 Ok(Some(lease)) => self.rest = Some(lease),
+                // RFC 9110 section 10.1.1: a server that says nothing may not know of the expectation.
+                Err(error)
+                    if error.kind() == io::ErrorKind::TimedOut
+                        && upload.is_held()
+                        && !is_past(times.total) =>
+                {
+                    upload.release();
+                    self.restart(times);
+                }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     return Err(NoHead::Error(time_is_up(times.total)));
                 }
@@ -113,10 +132,15 @@ impl Connection {
 
     /// The request is on its way, or went on: from here the server has its time.
     fn restart(&self, times: Times) {
-        let head = annulet::time::now().checked_add(times.head);
-        let first = match (head, times.total) {
-            (Some(head), Some(total)) => Some(head.min(total)),
-            (head, total) => head.or(total),
+        self.wait_at_most(times.head, times);
+    }
+
+    /// So long, and no longer than there is time for all.
+    fn wait_at_most(&self, time: Duration, times: Times) {
+        let until = annulet::time::now().checked_add(time);
+        let first = match (until, times.total) {
+            (Some(until), Some(total)) => Some(until.min(total)),
+            (until, total) => until.or(total),
         };
         self.stream.set_recv_deadline(first);
     }
@@ -166,8 +190,11 @@ impl Connection {
 
 /// A deadline of the socket has passed: whose was it?
 pub(super) fn time_is_up(total: Option<Instant>) -> Error {
-    let is_total = total.is_some_and(|total| total <= annulet::time::now());
-    Error::new(Kind::Timeout(if is_total { Phase::Total } else { Phase::Head }))
+    Error::new(Kind::Timeout(if is_past(total) { Phase::Total } else { Phase::Head }))
+}
+
+fn is_past(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| until <= annulet::time::now())
 }
 
 impl Reuse for Connection {

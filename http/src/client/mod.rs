@@ -5,7 +5,7 @@
 //! places is refused, and a connection on which anything was wrong is never used again.
 //!
 //! What it does not do: proxies, HTTP/2, content codings (`gzip`), names beyond ASCII, several addresses of a host at a time
-//! (they are tried one after the other), `Expect: 100-continue`.
+//! (they are tried one after the other).
 //!
 //! Where to start: `mod.rs` has the way of a request through the others; `pool` and `jar` and `url` know no I/O, `connection` is one
 //! request on one connection, `secure` what TLS adds to it.
@@ -27,7 +27,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Instant, SystemTime};
 
 use annulet::net::TcpStream;
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 
 pub use body::Body;
 pub use builder::ClientBuilder;
@@ -47,6 +47,9 @@ use request::Request;
 use response::Incoming;
 use secure::Secure;
 use url::Url;
+
+/// 417.
+const EXPECTATION_FAILED: u16 = StatusCode::EXPECTATION_FAILED.as_u16();
 
 /// Sends requests, and keeps their connections for the next ones.
 ///
@@ -169,7 +172,8 @@ impl Client {
         let mut followed = 0;
         loop {
             let again = request.body.again();
-            let answer = self.exchange(&mut request, total).await.map_err(|error| error.at(&request.url))?;
+            let mut answer =
+                self.exchange(&mut request, total).await.map_err(|error| error.at(&request.url))?;
             let status = answer.status().as_u16();
             let is_redirection = matches!(status, 301 | 302 | 303 | 307 | 308) && settings.redirects > 0;
             let Some(location) = answer.headers().get(header::LOCATION).filter(|_| is_redirection) else {
@@ -182,6 +186,7 @@ impl Client {
             followed += 1;
             let location = String::from_utf8_lossy(location.as_bytes());
             let to = request.url.join(&location).map_err(&refused)?;
+            let again = again.or_else(|| answer.take_held());
             drop(answer);
             let why = request.follow(status, to, again);
             why.map_err(|why| Error::new(Kind::Redirect).because(why).at(&request.url))?;
@@ -199,8 +204,10 @@ impl Client {
         if place.connection.as_mut().is_some_and(|connection| !connection.is_usable()) {
             place.connection = None;
         }
-        let times = Times { head: settings.head, total };
+        let times = Times { head: settings.head, to_continue: settings.to_continue, total };
         let to_head = request.method == Method::HEAD;
+        // RFC 9110 section 10.1.1: not without content.
+        let mut expects_continue = request.expects_continue && request.body.says_something();
         loop {
             let is_reused = place.connection.is_some();
             if !is_reused {
@@ -208,18 +215,38 @@ impl Client {
                 self.start_sweeper();
             }
             let Some(connection) = &mut place.connection else { unreachable!("it was made just now") };
-            let repeat = if is_reused && request.is_idempotent() { request.body.again() } else { None };
+            let again = request.body.again();
             let mut upload = Upload::new(std::mem::replace(&mut request.body, Body::empty()));
+            if expects_continue {
+                upload.wait_for_continue();
+            }
             let cookies = self.cookies_for(&request.url);
             // The body says how long it is; it is in `upload` by now.
             connection.stream.with_send_buffer(|buffer| {
-                request.write_head(&settings.agent, cookies.as_deref(), upload.body(), buffer);
+                request.write_head(
+                    &settings.agent,
+                    cookies.as_deref(),
+                    upload.body(),
+                    expects_continue,
+                    buffer,
+                );
             });
             match connection.head(&mut upload, &self.0.parser, to_head, times).await {
+                Ok((head, headers)) if head.status == EXPECTATION_FAILED && expects_continue => {
+                    // RFC 9110 section 10.1.1: somebody on the way does not know of it.
+                    expects_continue = false;
+                    let Some(body) = upload.take_held().or(again) else {
+                        return self.answer(request, place, head, headers, upload, total);
+                    };
+                    request.body = body;
+                    // It was told of content that does not come there.
+                    place.connection = None;
+                }
                 Ok((head, headers)) => return self.answer(request, place, head, headers, upload, total),
                 Err(NoHead::Error(error)) => return Err(error),
                 Err(NoHead::Nothing(cause)) => {
-                    let Some(body) = repeat else {
+                    let body = upload.take_held().or(again).filter(|_| is_reused && request.is_idempotent());
+                    let Some(body) = body else {
                         let error = Error::new(Kind::Closed);
                         return Err(match cause {
                             Some(cause) => error.because(cause),
@@ -246,6 +273,10 @@ impl Client {
         if head.status == 101 {
             upgrade::check(request.upgrade.as_ref(), &headers)
                 .map_err(|why| Error::new(Kind::Unexpected).because(why))?;
+        }
+        // RFC 9110 section 7.8: the other protocol begins behind the whole request.
+        if head.status == 101 && !upload.is_done() {
+            return Err(Error::new(Kind::Unexpected).because("101 before the request was there"));
         }
         if let Some(jar) = &self.0.jar {
             let (mut jar, now) = (jar.borrow_mut(), SystemTime::now());

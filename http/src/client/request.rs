@@ -11,8 +11,14 @@ use super::response::Response;
 use super::url::Url;
 
 /// Fields that the client writes itself: they frame the message or belong to the connection.
-const RESERVED: [HeaderName; 5] =
-    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::TE, header::UPGRADE];
+const RESERVED: [HeaderName; 6] = [
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::TE,
+    header::UPGRADE,
+    header::EXPECT,
+];
 
 /// A request before it is sent. What is wrong with it, [`send`](RequestBuilder::send) tells.
 #[derive(Debug)]
@@ -29,6 +35,8 @@ pub(super) struct Request {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: Body,
+    /// Whether the server is asked before content is sent.
+    pub(super) expects_continue: bool,
     /// The protocol that a 101 may lead to.
     pub(super) upgrade: Option<HeaderValue>,
 }
@@ -42,7 +50,7 @@ impl RequestBuilder {
             }
             Ok(url) => {
                 let (headers, body) = (HeaderMap::new(), Body::empty());
-                Ok(Request { method, url, headers, body, upgrade: None })
+                Ok(Request { method, url, headers, body, expects_continue: false, upgrade: None })
             }
         };
         RequestBuilder { client, request }
@@ -57,7 +65,8 @@ impl RequestBuilder {
         self.change(|request| {
             let name = name.try_into().map_err(|_| Error::request("no name of a header field"))?;
             if RESERVED.contains(&name) {
-                let why = format!("the client sets {name} itself: use body, sized or upgrade");
+                let why =
+                    format!("the client sets {name} itself: use body, sized, expect_continue or upgrade");
                 return Err(Error::request(why));
             }
             let Ok(value) = value.try_into() else {
@@ -105,6 +114,41 @@ impl RequestBuilder {
         self.change(|request| {
             let text = serde_urlencoded::to_string(pairs).map_err(Error::request)?;
             request.content(text.into_bytes(), "application/x-www-form-urlencoded");
+            Ok(())
+        })
+    }
+
+    /// Asks the server whether it wants the content before any of it is sent (`Expect: 100-continue`, RFC 9110 section 10.1.1). Worth
+    /// it for content that is large or can be given away only once: whoever needs a login first says so, or sends us elsewhere, and
+    /// has cost a round trip and not the upload. A request without content asks nothing.
+    ///
+    /// The content leaves when the server says 100, or when it has said nothing for as long as
+    /// [`continue_timeout`](super::ClientBuilder::continue_timeout): it may not know of expectations. A final answer that comes first
+    /// is the answer: the content stays here, and the connection is closed behind it, since the server might wait for the content on it.
+    /// Content that stayed here goes where a redirection leads, even that of a [stream](Body::stream). After 417 (Expectation Failed)
+    /// the request is sent once more, without asking, unless its content is a stream that has begun to leave.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet::net::TcpListener;
+    /// use annulet_http::{Client, Request, Router, Server, StatusCode};
+    ///
+    /// annulet::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    ///     let url = format!("http://{}/", listener.local_addr().unwrap());
+    ///     // It answers without looking at the content, so nobody asks for that.
+    ///     let router = Router::new().put("/", async |_: Request| StatusCode::UNAUTHORIZED);
+    ///     drop(annulet::spawn(async move { Server::new(router).serve(listener).await }));
+    ///
+    ///     let request = Client::new().request("PUT".parse().unwrap(), url);
+    ///     let answer = request.body(vec![0; 10_000_000]).expect_continue().send().await.unwrap();
+    ///     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    /// });
+    /// ```
+    pub fn expect_continue(self) -> RequestBuilder {
+        self.change(|request| {
+            request.expects_continue = true;
             Ok(())
         })
     }
@@ -172,6 +216,7 @@ impl Request {
         agent: &HeaderValue,
         cookies: Option<&str>,
         body: &Body,
+        expects_continue: bool,
         to: &mut Vec<u8>,
     ) {
         let mut line = String::with_capacity(64 + self.url.target.len());
@@ -203,6 +248,9 @@ impl Request {
         if let Some(protocol) = &self.upgrade {
             field("connection", b"upgrade");
             field("upgrade", protocol.as_bytes());
+        }
+        if expects_continue {
+            field("expect", b"100-continue");
         }
         // RFC 9110 section 8.6: a method that says something says how much, even if it is nothing.
         let expects_content = [Method::POST, Method::PUT, Method::PATCH].contains(&self.method);
@@ -260,9 +308,11 @@ mod tests {
     fn framing(method: &Method, body: &Body) -> String {
         let url = Url::parse("http://a/b").unwrap();
         let (headers, upgrade) = (HeaderMap::new(), None);
-        let request = Request { method: method.clone(), url, headers, body: Body::empty(), upgrade };
+        let own = Body::empty();
+        let request =
+            Request { method: method.clone(), url, headers, body: own, expects_continue: false, upgrade };
         let mut head = Vec::new();
-        request.write_head(&HeaderValue::from_static("us"), None, body, &mut head);
+        request.write_head(&HeaderValue::from_static("us"), None, body, false, &mut head);
         let head = String::from_utf8(head).unwrap();
         let start = format!("{method} /b HTTP/1.1\r\nhost: a\r\nuser-agent: us\r\naccept: */*\r\n");
         let rest = head.strip_prefix(&start).unwrap_or_else(|| panic!("{head}"));

@@ -11,7 +11,7 @@ use futures_core::Stream;
 use http::{HeaderMap, StatusCode, Version};
 use serde::de::DeserializeOwned;
 
-use super::body::{Upload, UploadError};
+use super::body::{Body, Upload, UploadError};
 use super::connection::{Connection, time_is_up};
 use super::error::{Error, Kind};
 use super::pool::Place;
@@ -46,7 +46,8 @@ pub(super) struct Incoming {
     decoder: Decoder,
     /// Content of the request that is still leaving.
     upload: Upload,
-    /// Whether it goes on leaving: not when the server has answered with an error or a redirection before it had all.
+    /// Whether it goes on leaving: not when the server has answered with an error or a redirection before it had all, or has been
+    /// asked whether it wants it and has answered without a word about it.
     is_sending: bool,
     keep_alive: bool,
     is_over: bool,
@@ -67,7 +68,7 @@ impl Incoming {
         let limit = usize::try_from(limits.body_bytes).unwrap_or(usize::MAX);
         let keep_alive = head.keep_alive;
         let place = Some(place);
-        let is_sending = !upload.is_done() && head.status < 300;
+        let is_sending = !upload.is_done() && !upload.is_held() && head.status < 300;
         let mut content =
             Incoming { place, decoder, upload, is_sending, keep_alive, is_over: false, total, limit };
         if head.status != 101 {
@@ -206,6 +207,11 @@ impl Response {
     ) -> Result<Response, Error> {
         let status = StatusCode::from_u16(head.status).map_err(|_| Error::refused(Refusal::StatusLine))?;
         Ok(Response { status, version: head.version, headers, url, content })
+    }
+
+    /// The content of the request, if the server has answered before it asked for it.
+    pub(super) fn take_held(&mut self) -> Option<Body> {
+        self.content.upload.take_held()
     }
 
     /// The status code.

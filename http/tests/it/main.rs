@@ -8,6 +8,7 @@ mod authority;
 mod bodies;
 mod client;
 mod endings;
+mod expect;
 mod extract;
 mod files;
 mod hints;
