@@ -28,7 +28,8 @@ use crate::upgrade::Upgrade;
 /// Longer content is not copied into the send buffer at once but in pieces of this length, as the client takes them. In bytes.
 pub(crate) const PIECE_BYTES_MAX: usize = 64 * 1024;
 
-/// An answer of at most so many bytes is made whatever memory there is: what tells a client that there is none is no shorter. In bytes.
+/// An answer of at most so many bytes is made whatever memory there is: what tells a client that there is none is no shorter. As much
+/// of a request that has not come whole is kept. In bytes.
 pub(crate) const SMALL_BYTES_MAX: usize = 4 * 1024;
 
 /// What one core serves: its routes, its limits, the date.

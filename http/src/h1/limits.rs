@@ -60,7 +60,8 @@ pub struct Limits {
     pub connections_per_address: u32,
     /// What all connections of a core may hold in memory together, in bytes: unfinished heads, bytes received ahead, collected
     /// bodies, answers that wait for slow clients (and with them whatever else waits in send buffers of this core). Beyond: 503 to
-    /// whoever needs more. Answers of up to 4 KiB are made in any case, one at a time; files pass by, except over TLS.
+    /// whoever needs more. In any case 4 KiB of an unfinished head are kept, and answers of up to 4 KiB made, one at a time; files pass
+    /// by, except over TLS.
     pub memory_bytes: usize,
 }
 

@@ -38,7 +38,7 @@ use crate::h1::Refusal;
 use crate::h1::head::{is_empty_lines, is_head_request};
 use crate::handler::PendingCall;
 use crate::proxy::Peer;
-use crate::service::{Facts, Leaving, Stop, WithBody};
+use crate::service::{Facts, Leaving, SMALL_BYTES_MAX, Stop, WithBody};
 use crate::transport::Transport;
 use crate::upgrade::Upgrade;
 
@@ -257,8 +257,10 @@ impl<S: Transport> Connection<S> {
         }
         let held = self.rest.borrow().len();
         // Behind a head that is out, or the last answer, there is no place for another; and nothing more is received before the
-        // answers that fill the send buffer have left.
-        if let Stop::Leave(_) | Stop::Close | Stop::Upgrade(_) | Stop::Full = stop {
+        // answers that fill the send buffer have left. A little is kept in any case: a request is answered alike in one piece and
+        // in two, and small answers are made in any case.
+        let cannot_be_refused = matches!(stop, Stop::Leave(_) | Stop::Close | Stop::Upgrade(_) | Stop::Full);
+        if cannot_be_refused || held <= SMALL_BYTES_MAX {
             self.shared.hold_anyway(held);
         } else if let Err(why) = self.shared.hold(held) {
             return Some(Turn::End(self.refuse(why, is_head_request(&self.rest.borrow()))));

@@ -119,14 +119,18 @@ fn the_rate_of_a_body() {
 
 #[test]
 fn memory_for_heads() {
-    let limits = Limits { memory_bytes: 1500, ..unhurried() };
+    let limits = Limits { memory_bytes: 9000, head_bytes: 8192, ..unhurried() };
     with_server_and_limits(limits, async |_, address| {
-        let half = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(800));
+        let half = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(5000));
         let one = send(address, &half).await;
         annulet::time::sleep(HALF_ARRIVES).await;
         assert_eq!(answers(&send(address, &half).await).await, "503 close [Service Unavailable]");
-        // Who needs no more than a receive buffer is served.
+        // Who needs no more than a receive buffer is served, in one piece and in two.
         assert_eq!(answer(&send(address, GET).await).await, INDEX);
+        let small = send(address, "GET / HTTP/1.1\r\nHost: a\r\n").await;
+        annulet::time::sleep(HALF_ARRIVES).await;
+        small.write_all(b"\r\n").await.unwrap();
+        assert_eq!(answer(&small).await, INDEX);
         one.write_all(b"\r\n\r\n").await.unwrap();
         assert_eq!(answer(&one).await, INDEX);
         let two = send(address, &half).await;
@@ -179,7 +183,7 @@ fn memory_for_answers_that_wait() {
         let page = page.clone();
         async { page }
     });
-    let limits = Limits { memory_bytes: 300_000, ..unhurried() };
+    let limits = Limits { memory_bytes: 300_000, head_bytes: 8192, ..unhurried() };
     run_beside(router, limits, async |_, address| {
         let page = "GET /page HTTP/1.1\r\nHost: a\r\n\r\n";
         let mut slow = Vec::new();
@@ -198,9 +202,17 @@ fn memory_for_answers_that_wait() {
         // Small ones come as fast as they are read.
         let many = send(address, &(GET.repeat(1000) + "GET / HTTP/1.0\r\n\r\n")).await;
         assert_eq!(answers(&many).await, format!("{} {LAST}", [INDEX; 1000].join(" ")));
-        // Half of a head is not let in either.
-        let half = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(500));
-        assert_eq!(answers(&send(address, &half).await).await, "503 close [Service Unavailable]");
+        // Half of a long head is not let in either; a short one is, and no longer than that.
+        let half = |len| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(len));
+        assert_eq!(answers(&send(address, &half(5000)).await).await, "503 close [Service Unavailable]");
+        let short = send(address, &half(500)).await;
+        annulet::time::sleep(HALF_ARRIVES).await;
+        short.write_all(b"\r\n\r\n").await.unwrap();
+        assert_eq!(answer(&short).await, INDEX);
+        let grows = send(address, &half(500)).await;
+        annulet::time::sleep(HALF_ARRIVES).await;
+        grows.write_all(&[b'x'; 4000]).await.unwrap();
+        assert_eq!(answers(&grows).await, "503 close [Service Unavailable]");
         for stream in &slow {
             stream.set_zero_linger().unwrap();
         }

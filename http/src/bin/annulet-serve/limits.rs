@@ -86,7 +86,8 @@ pub(crate) struct LimitOptions {
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     connections_per_address: u32,
 
-    /// What the connections of each core may hold in memory together, in MiB. Beyond: 503.
+    /// What the connections of each core may hold in memory together, in MiB: heads and bodies that have come in part, answers that
+    /// wait for slow clients. Beyond: 503 to whoever needs more than 4 KiB; smaller heads and answers go on.
     #[arg(long, value_name = "MIB", default_value_t = Limits::default().memory_bytes >> 20)]
     memory: usize,
 }
