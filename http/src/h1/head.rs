@@ -196,7 +196,14 @@ impl Parser {
         let gathered = &lines.gathered;
         let version = lines.version;
         let host = match gathered.hosts {
-            1 if gathered.host_is_known || self.is_host(gathered.host.value(bytes), version) => {
+            1 if gathered.host_is_known || self.is_host(gathered.host.value(bytes)) => {
+                gathered.host.value_span()
+            }
+            // RFC 9112 section 3.2.2: beside the authority of a target Host is ignored, and in HTTP/1.0 none is needed. Otherwise the
+            // target would have no host, and RFC 9110 section 4.2.1 has that refused.
+            1 if gathered.host.value(bytes).is_empty()
+                && (version == Version::HTTP_10 || lines.target.authority.is_some()) =>
+            {
                 gathered.host.value_span()
             }
             1 => return Parse::Error(Refusal::HostMalformed),
@@ -236,16 +243,13 @@ impl Parser {
     }
 
     #[inline]
-    fn is_host(&mut self, value: &[u8], version: Version) -> bool {
-        self.host_known.is(value) || self.is_new_host(value, version)
+    fn is_host(&mut self, value: &[u8]) -> bool {
+        self.host_known.is(value) || self.is_new_host(value)
     }
 
-    fn is_new_host(&mut self, value: &[u8], version: Version) -> bool {
-        if matches!(value, [] | [b':', ..]) {
-            // RFC 9110 section 4.2.1: a target with an empty host is to be refused as invalid. HTTP/1.0 needs none.
-            return value.is_empty() && version == Version::HTTP_10;
-        }
-        let is_host = syntax::is_host(value);
+    fn is_new_host(&mut self, value: &[u8]) -> bool {
+        // Of nothing, and of a port alone, the grammar makes a host without a name.
+        let is_host = !matches!(value, [] | [b':', ..]) && syntax::is_host(value);
         if is_host {
             self.host_known.set(value);
         }
