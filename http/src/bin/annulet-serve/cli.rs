@@ -7,16 +7,17 @@ use std::time::Duration;
 use annulet::net::AcceptPolicy;
 use annulet::placement::Policy;
 use annulet::{Batch, Builder, DriverKind, LoopPolicy, Workers};
-use annulet_http::LogFormat;
+use annulet_http::{HeaderValue, LogFormat, ServeDir, Server};
 use clap::Parser;
 
 use crate::limits::LimitOptions;
 use crate::operations::OperationOptions;
+use crate::pages;
 
 /// Serves GET / and GET /hello/{name}, or the files of a directory, over HTTP/1.1, with one io_uring loop per core and nothing shared between them.
 ///
 /// Stop it with SIGINT or SIGTERM: requests in flight are answered first, for as long as --drain allows.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(name = "annulet-serve", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Options {
     /// Address to listen on, 127.0.0.1:8000 if nothing is said; may be given several times. Every core listens on all of them,
@@ -95,6 +96,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FORMAT", default_value = "combined", value_parser = parse_log_format)]
     pub(crate) access_log_format: LogFormat,
 
+    /// Say who answers in the field Server of every answer: "annulet", or NAME. Without it there is no such field.
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "annulet", value_parser = parse_field_value)]
+    pub(crate) server_header: Option<String>,
+
     #[command(flatten)]
     pub(crate) operations: OperationOptions,
 
@@ -119,6 +124,16 @@ impl Options {
     /// How the loops are to wait.
     pub(crate) fn policy(&self) -> LoopPolicy {
         LoopPolicy { spin: self.spin, batch: self.batch.then(Batch::default) }
+    }
+
+    /// The server of one core, as all of these want it, without its access log.
+    pub(crate) fn server(&self, files: Option<ServeDir>) -> Server {
+        let server = Server::with_limits(pages::site(self.delay, files), self.limits.limits());
+        let server = self.operations.with_clients(server);
+        match &self.server_header {
+            Some(name) => server.with_server_field(name),
+            None => server,
+        }
     }
 
     /// The loops, without what belongs to addresses and cores.
@@ -204,6 +219,14 @@ fn parse_workers(text: &str) -> Result<Workers, String> {
     }
 }
 
+fn parse_field_value(text: &str) -> Result<String, String> {
+    match HeaderValue::try_from(text) {
+        Ok(_) if !text.trim().is_empty() => Ok(text.to_owned()),
+        Ok(_) => Err("an empty name says nothing; leave the flag out".to_owned()),
+        Err(_) => Err("control characters cannot be sent in a header field".to_owned()),
+    }
+}
+
 fn parse_log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "common" => Ok(LogFormat::Common),
@@ -242,7 +265,7 @@ mod tests {
     #[test]
     fn defaults() {
         let options = parse("").unwrap();
-        assert!(options.listen.is_empty());
+        assert!(options.listen.is_empty() && options.server_header.is_none());
         assert_eq!((options.workers, options.user), (None, None));
         assert_eq!((options.drain_delay, options.drain_idle), (Duration::ZERO, Duration::from_secs(1)));
         assert_eq!((options.cores, options.delay), (Cores::All, Duration::ZERO));
@@ -322,6 +345,17 @@ mod tests {
     }
 
     #[test]
+    fn who_answers() {
+        let check = |line: &str, expected: Option<&str>| {
+            assert_eq!(parse(line).unwrap().server_header.as_deref(), expected, "{line}");
+        };
+        check("", None);
+        check("--server-header", Some("annulet"));
+        check("--server-header --cores 0", Some("annulet"));
+        check("--server-header=shop/7", Some("shop/7"));
+    }
+
+    #[test]
     fn durations() {
         let check = |text, expected| assert_eq!(parse_duration(text).ok(), expected, "{text}");
         check("500ms", Some(Duration::from_millis(500)));
@@ -354,6 +388,8 @@ mod tests {
         check("--drain soon", "is no time");
         check("--workers fibres", "threads or processes");
         check("--access-log x --access-log-format xml", "common, combined or json");
+        check("--server-header=", "says nothing");
+        check("--server-header=\u{1}", "control characters");
         check("--speed", "unexpected argument");
     }
 

@@ -70,11 +70,9 @@ fn run(options: &Options) -> io::Result<()> {
     for address in options.listen.iter().copied().chain(default) {
         builder = builder.listen(address);
     }
-    let delay = options.delay;
     let drain = options.drain;
     let cut = Arc::new(AtomicUsize::new(0));
     let cut_here = cut.clone();
-    let limits = options.limits.limits();
     let files = options.dir.as_deref().map(open_dir).transpose()?;
     let log = options.access_log.as_deref().map(log::open).transpose()?;
     let format = options.access_log_format;
@@ -84,11 +82,10 @@ fn run(options: &Options) -> io::Result<()> {
     let acceptor = None;
     let (heard, hears) = mpsc::channel();
     let scheme = if acceptor.is_some() { "https" } else { "http" };
-    let operations = options.operations.clone();
-    operations.check(acceptor.is_some())?;
+    options.operations.check(acceptor.is_some())?;
+    let wanted = options.clone();
     let loops = builder.start(move |core| {
-        let server = Server::with_limits(pages::site(delay, files.clone()), limits.clone());
-        let mut server = operations.with_clients(server);
+        let mut server = wanted.server(files.clone());
         if let Some(file) = &log {
             server = server.with_access_log(AccessLog::new(file.clone(), format));
         }

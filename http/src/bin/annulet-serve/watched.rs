@@ -10,7 +10,7 @@ use annulet_http::{AccessLog, Server};
 
 use crate::cli::Options;
 use crate::log::Log;
-use crate::{Acceptor, DEFAULT_ADDRESS, accept, open_dir, operations, pages, place, stands_on, tell_spread};
+use crate::{Acceptor, DEFAULT_ADDRESS, accept, open_dir, operations, place, stands_on, tell_spread};
 
 /// Serves until a signal ends it. In a worker process: until the supervisor does.
 pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
@@ -34,11 +34,9 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
     if let Some(user) = &options.user {
         builder = builder.user(user);
     }
-    let delay = options.delay;
     let patience = Patience { idle: options.drain_idle, all: options.drain };
     let cut = Arc::new(AtomicUsize::new(0));
     let cut_here = cut.clone();
-    let limits = options.limits.limits();
     let files = options.dir.as_deref().map(open_dir).transpose()?;
     let user = options.user.as_deref();
     let log = options.access_log.as_deref().map(|path| Log::open_for(path, user)).transpose()?;
@@ -48,8 +46,8 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
     #[cfg(not(feature = "tls"))]
     let acceptor = None;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
-    let operations = options.operations.clone();
-    operations.check(acceptor.is_some())?;
+    options.operations.check(acceptor.is_some())?;
+    let wanted = options.clone();
     let has_served = AtomicBool::new(false);
     let make = move |core: Core| {
         // Of threads that share them the first of a new generation. A process has read and opened them when it began.
@@ -58,8 +56,7 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
             #[cfg(feature = "tls")]
             acceptor.as_ref().into_iter().for_each(crate::tls::reload);
         }
-        let server = Server::with_limits(pages::site(delay, files.clone()), limits.clone());
-        let mut server = operations.with_clients(server);
+        let mut server = wanted.server(files.clone());
         if let Some(log) = &log {
             server = server.with_access_log(AccessLog::new(log.file(), format));
         }
