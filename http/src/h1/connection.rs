@@ -273,6 +273,29 @@ mod tests {
     }
 
     #[test]
+    fn trailers_are_those_of_the_body_at_hand() {
+        let head = |fields: &str| {
+            let input = format!("POST / HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
+            let mut head = Head::default();
+            let parsed = Parser::new(limits()).parse(input.as_bytes(), &mut head, &mut Vec::new());
+            assert!(matches!(parsed, Parse::Complete(())));
+            head
+        };
+        let mut exchange = Exchange::new();
+        exchange.begin(&head("transfer-encoding: chunked\r\n"), &limits()).unwrap();
+        assert!(exchange.trailers().is_empty());
+        let mut rest = &b"0\r\nx-sum: 1\r\n\r\n"[..];
+        while exchange.stage() == Stage::Reading {
+            let decoded = exchange.decode(rest).unwrap();
+            rest = &rest[decoded.used..];
+        }
+        assert_eq!(exchange.trailers().len(), 1);
+        exchange.finish_answer(true, &limits());
+        exchange.begin(&head("content-length: 1\r\n"), &limits()).unwrap();
+        assert!(exchange.trailers().is_empty());
+    }
+
+    #[test]
     fn life_cycles() {
         check("", "", "a", "Read Idle");
         check("connection: close\r\n", "", "a", "Read Closing");

@@ -245,6 +245,37 @@ async fn the_place_of_a_named_address_is_given_back() {
     .expect("the place of the first connection is free again");
 }
 
+/// A header that has been read holds nothing, however long the request behind it takes.
+#[test]
+fn a_header_that_was_read_holds_no_memory() {
+    const HALF_BYTES: usize = 5000;
+    annulet::run(async {
+        let limits = Limits { memory_bytes: HALF_BYTES, head_bytes: 8192, ..Limits::default() };
+        let address = serve(limits, behind_proxy);
+        let begin = async |behind: &str| {
+            let stream = TcpStream::connect(address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            stream.write_all(b"PROXY TCP4 192.0.2.1 198.51.100.1 5 80\r\n").await.unwrap();
+            stream.flush().await.unwrap();
+            // Nobody says that it has been read.
+            annulet::time::sleep(Duration::from_millis(300)).await;
+            stream.write_all(behind.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            stream
+        };
+        let idle = begin("").await;
+        let half = format!("{:x<HALF_BYTES$}", "GET / HTTP/1.1\r\nHost: a\r\nX: ");
+        let other = begin(&half).await;
+        annulet::time::sleep(Duration::from_millis(300)).await;
+        other.write_all(b"\r\n\r\n").await.unwrap();
+        other.flush().await.unwrap();
+        other.shutdown(Shutdown::Write).unwrap();
+        let answer = read_all(&other).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        drop(idle);
+    });
+}
+
 #[test]
 fn the_access_log_names_the_client() {
     use annulet_http::{AccessLog, LogFormat};
