@@ -16,6 +16,27 @@ use crate::request::Request;
 use crate::response::{IntoResponse, Response};
 
 /// What can be taken out of a request.
+///
+/// # Examples
+///
+/// ```
+/// use annulet_http::{FromRequest, Request, Router, StatusCode, extract};
+///
+/// /// Who has told the secret.
+/// struct Admin;
+///
+/// impl FromRequest for Admin {
+///     type Rejection = StatusCode;
+///
+///     async fn from_request(request: &mut Request) -> Result<Admin, StatusCode> {
+///         let is_known = request.header("authorization") == Some(b"Bearer secret");
+///         if is_known { Ok(Admin) } else { Err(StatusCode::UNAUTHORIZED) }
+///     }
+/// }
+///
+/// let router = Router::new().get("/", extract(async |_: Admin| "welcome"));
+/// # drop(router);
+/// ```
 pub trait FromRequest: Sized {
     /// The answer when it cannot.
     type Rejection: IntoResponse;

@@ -1,7 +1,42 @@
 //! A strict and fast HTTP/1.1 server on annulet, and a client as strict.
 //!
 //! Handlers are async functions from a [`Request`] to something that [becomes](IntoResponse) a [`Response`]; a [`Router`] maps
-//! paths and methods to them. [`Client`] is the other side. Underneath, [`h1`] is the protocol without I/O.
+//! paths and methods to them. [`Server`] serves a router on a core, within [`Limits`] that are on by default, and ends in good order
+//! by its [`Drain`]. [`Client`] is the other side. Underneath, [`h1`] is the protocol without I/O.
+//!
+//! # Examples
+//!
+//! ```
+//! use annulet::net::TcpListener;
+//! use annulet_http::{Json, Path, Router, Server, StatusCode, extract};
+//!
+//! async fn greet(Path(name): Path<String>) -> String {
+//!     format!("hello, {name}")
+//! }
+//!
+//! async fn sum(Json(numbers): Json<Vec<i64>>) -> Result<String, StatusCode> {
+//!     let sum = numbers.iter().try_fold(0, |sum: i64, number| sum.checked_add(*number));
+//!     sum.map(|sum| sum.to_string()).ok_or(StatusCode::UNPROCESSABLE_ENTITY)
+//! }
+//!
+//! annulet::run(async {
+//!     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+//!     let site = format!("http://{}", listener.local_addr().unwrap());
+//!     let router = Router::new().get("/hello/{name}", extract(greet)).post("/sum", extract(sum));
+//!     let server = Server::new(router);
+//!     let drain = server.drain_handle();
+//!     let serving = annulet::spawn(async move { server.serve(listener).await });
+//!
+//!     let text = annulet_http::get(format!("{site}/hello/Ann")).await.unwrap().text().await.unwrap();
+//!     assert_eq!(text, "hello, Ann");
+//!     let client = annulet_http::Client::new();
+//!     let answer = client.post(format!("{site}/sum")).json(&[1, 2, 3]).send().await.unwrap();
+//!     assert_eq!(answer.text().await.unwrap(), "6");
+//!
+//!     drain.start();
+//!     serving.await.unwrap().unwrap();
+//! });
+//! ```
 #![forbid(unsafe_code)]
 
 mod access_log;

@@ -229,6 +229,21 @@ impl Request {
     ///
     /// If the client asked to be told to go on (`Expect: 100-continue`), the first call tells it.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Error, Request, Router};
+    ///
+    /// let router = Router::new().put("/count", async |mut request: Request| {
+    ///     let mut count = 0;
+    ///     while let Some(piece) = request.chunk().await? {
+    ///         count += piece.len();
+    ///     }
+    ///     Ok::<_, Error>(count.to_string())
+    /// });
+    /// # drop(router);
+    /// ```
+    ///
     /// # Errors
     ///
     /// When the content breaks a rule or a limit, does not arrive in time, or the connection breaks. Answer and be done: the
@@ -250,6 +265,10 @@ impl Request {
     ///
     /// As for [`chunk`](Request::chunk), [`is_body_too_large`](Error::is_body_too_large) beyond `limit` bytes, and
     /// [`is_overloaded`](Error::is_overloaded) when the core holds too much already.
+    ///
+    /// # Cancel safety
+    ///
+    /// None: what was collected is lost with the future. Read by [`chunk`](Request::chunk) where that matters.
     pub async fn bytes(&mut self, limit: usize) -> Result<Bytes, Error> {
         let mut collector = Collector::default();
         while let Some(chunk) = self.chunk().await? {

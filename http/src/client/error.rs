@@ -12,6 +12,17 @@ type Cause = Box<dyn std::error::Error + 'static>;
 /// Why there is no answer, or not all of it.
 ///
 /// It names the host and what to do about it; the cause is its [`source`](std::error::Error::source).
+///
+/// # Examples
+///
+/// ```
+/// annulet::run(async {
+///     // Nobody listens there.
+///     let error = annulet_http::get("http://127.0.0.1:1/").await.unwrap_err();
+///     assert!(error.is_connect() && !error.is_timeout());
+///     assert_eq!(error.to_string(), "cannot connect (http://127.0.0.1:1)");
+/// });
+/// ```
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,

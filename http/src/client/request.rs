@@ -21,6 +21,18 @@ const RESERVED: [HeaderName; 6] = [
 ];
 
 /// A request before it is sent. What is wrong with it, [`send`](RequestBuilder::send) tells.
+///
+/// # Examples
+///
+/// ```no_run
+/// # annulet::run(async {
+/// let client = annulet_http::Client::new();
+/// let request = client.post("http://example.com/orders").query(&[("dry", "run")]).header("authorization", "Bearer secret");
+/// let answer = request.json(&["tea", "cake"]).send().await?;
+/// println!("{}", answer.status());
+/// # Ok::<(), annulet_http::client::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct RequestBuilder {

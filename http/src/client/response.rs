@@ -31,6 +31,22 @@ const DRAIN_BYTES_MAX: usize = 64 * 1024;
 ///
 /// Its connection goes back to the pool with the last byte of content. Dropping it earlier closes the connection, unless the
 /// rest has arrived already and is short.
+///
+/// # Examples
+///
+/// ```no_run
+/// # annulet::run(async {
+/// let client = annulet_http::Client::new();
+/// let mut answer = client.get("http://example.com/large").send().await?.error_for_status()?;
+/// println!("{} {:?}", answer.status(), answer.headers().get("content-type"));
+/// let mut count = 0;
+/// while let Some(piece) = answer.chunk().await? {
+///     count += piece.len();
+/// }
+/// println!("{count} bytes");
+/// # Ok::<(), annulet_http::client::Error>(())
+/// # }).unwrap();
+/// ```
 pub struct Response {
     status: StatusCode,
     version: Version,
@@ -303,6 +319,10 @@ impl Response {
     /// # Errors
     ///
     /// As [`bytes`](Response::bytes), and when it is not UTF-8.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `bytes`.
     pub async fn text(self) -> Result<String, Error> {
         let url = self.url.clone();
         let bytes = Vec::from(self.bytes().await?);
@@ -314,6 +334,10 @@ impl Response {
     /// # Errors
     ///
     /// As [`bytes`](Response::bytes), and when it is no JSON or does not fit the type.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `bytes`.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let url = self.url.clone();
         let bytes = self.bytes().await?;

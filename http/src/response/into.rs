@@ -9,6 +9,33 @@ use crate::h1::encode::ContentType;
 use crate::recycle::Buffer;
 
 /// What a handler may return.
+///
+/// # Examples
+///
+/// ```
+/// use annulet_http::{IntoResponse, Request, Response, Router, StatusCode, header};
+///
+/// struct Missing(u64);
+///
+/// impl IntoResponse for Missing {
+///     fn into_response(self) -> Response {
+///         (StatusCode::NOT_FOUND, format!("there is no number {}", self.0)).into_response()
+///     }
+/// }
+///
+/// async fn number(request: Request) -> Result<&'static str, Missing> {
+///     match request.param("number").and_then(|number| number.parse().ok()) {
+///         Some(1) => Ok("one"),
+///         other => Err(Missing(other.unwrap_or(0))),
+///     }
+/// }
+///
+/// let router = Router::new().get("/{number}", number);
+/// assert_eq!(Missing(7).into_response().status(), StatusCode::NOT_FOUND);
+/// let answer = ([(header::ETAG, "\"a\"".parse().unwrap())], "text").into_response();
+/// assert_eq!(answer.headers().len(), 1);
+/// # drop(router);
+/// ```
 pub trait IntoResponse {
     /// The answer that this stands for.
     fn into_response(self) -> Response;
