@@ -266,6 +266,8 @@ fn part_head(boundary: &str, kind: &HeaderValue, range: &Range<u64>, len: u64) -
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use super::*;
 
     /// Ready when it is polled for the first time: no other thread has been asked.
@@ -275,20 +277,24 @@ mod tests {
         std::fs::write(directory.path().join("a"), "content").unwrap();
         annulet::run(async {
             let files = ServeDir::new(directory.path()).unwrap();
-            let mut first = Box::pin(files.look("/a".to_owned(), Codings::default()));
-            let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(first.as_mut().poll(cx))).await;
+            // Again, because somebody who mounts a file system meanwhile makes the kernel look twice.
+            for _ in 0..100 {
+                let mut look = Box::pin(files.look("/a".to_owned(), Codings::default()));
+                let polled = std::future::poll_fn(|cx| Poll::Ready(look.as_mut().poll(cx))).await;
+                if let Poll::Ready(looked) = polled {
+                    let Ok(Lookup::File(found)) = looked else { panic!("the file is there") };
+                    return assert_eq!(found.content.as_deref(), Some(&b"content"[..]));
+                }
+            }
             let at_once = open::find(&files.root, "/a", &Codings::default(), Way::Cached);
             let Ok(Lookup::File(mut at_once)) = at_once else {
-                return println!("skipped: this kernel, or this file system, does not look up without waiting");
+                return println!(
+                    "skipped: this kernel, or this file system, does not look up without waiting"
+                );
             };
             at_once.read_cached();
-            if at_once.wants_content() {
-                return println!("skipped: this file system does not read without waiting");
-            }
-            let std::task::Poll::Ready(Ok(Lookup::File(found))) = polled else {
-                panic!("the file is in memory")
-            };
-            assert_eq!(found.content.as_deref(), Some(&b"content"[..]));
+            assert!(at_once.wants_content(), "the file is in memory");
+            println!("skipped: this file system does not read without waiting");
         });
     }
 

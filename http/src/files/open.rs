@@ -254,10 +254,14 @@ mod tests {
 
     #[test]
     fn another_file_system_is_not_looked_into_at_once() {
+        let device = |path| std::fs::metadata(path).unwrap().dev();
+        if device("/") == device("/dev") {
+            return println!("skipped: nothing is mounted at /dev");
+        }
         let root = open_root(Path::new("/")).unwrap();
-        // Known in any case.
-        File::open("/proc/version").unwrap();
-        let error = find_cached(&root, "/proc/version").err().expect("it is another file system");
+        // Known in any case; most of /proc and /sys is asked again for each lookup.
+        File::open("/dev/null").unwrap();
+        let error = find_cached(&root, "/dev/null").err().expect("it is another file system");
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 
