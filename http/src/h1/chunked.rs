@@ -406,5 +406,6 @@ mod tests {
         check("0\r\n\r", Err(BodyCut));
         check("0\r\n\rx", Err(Trailer));
         check("0\r\nHost: y\r\n\r\n", Err(Trailer));
+        check("0\r\nx: y\r\nHost: y\r\n\r\n", Err(Trailer));
     }
 }
