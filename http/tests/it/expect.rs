@@ -197,6 +197,18 @@ fn no_longer_than_there_is_time_for_all() {
     });
 }
 
+/// From the word on the server has its time, even if the content has nothing to give.
+#[test]
+fn the_time_for_an_answer_begins_with_the_word() {
+    run(async {
+        let (site, _) = serve(vec![vec![Head, CONTINUE]]);
+        let client = Client::builder().continue_timeout(LONG * 4).head_timeout(Duration::from_millis(50));
+        let never = Body::stream(futures_util::stream::pending::<std::io::Result<&'static str>>());
+        let error = client.build().post(&site).body(never).expect_continue().send().await.unwrap_err();
+        assert!(error.to_string().contains("no answer in time"), "{error}");
+    });
+}
+
 #[test]
 fn an_answer_that_comes_first_is_the_answer() {
     // Of whatever status: the connection cannot carry another request.
