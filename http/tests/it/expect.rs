@@ -15,13 +15,15 @@ const LONG: Duration = Duration::from_secs(15);
 enum Step {
     /// Takes a head, behind which there must be nothing yet.
     Head,
+    /// Takes a head of a client that may have lost its patience by now.
+    Begin,
     /// Takes so many bytes of content.
     Content(usize),
     Say(&'static str),
     Close,
 }
 
-use Step::{Close, Content, Head, Say};
+use Step::{Begin, Close, Content, Head, Say};
 
 const OK: Step = Say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
 const CONTINUE: Step = Say("HTTP/1.1 100 Continue\r\n\r\n");
@@ -33,7 +35,7 @@ async fn follow(stream: &TcpStream, script: Vec<Step>, seen: impl Fn(&str)) {
     let mut held = String::new();
     for step in script {
         let len = |held: &str| match step {
-            Head => held.find("\r\n\r\n").map(|end| end + 4),
+            Head | Begin => held.find("\r\n\r\n").map(|end| end + 4),
             Content(len) => (held.len() >= len).then_some(len),
             Say(_) | Close => Some(0),
         };
@@ -59,6 +61,7 @@ async fn follow(stream: &TcpStream, script: Vec<Step>, seen: impl Fn(&str)) {
                 seen(if expects { "<asks>" } else { "<head>" });
                 assert!(!expects || held.len() == len, "content behind the head: {held}");
             }
+            Begin => seen("<asks>"),
             Content(_) => seen(&held[..len]),
             Say(text) => stream.write_all(text.as_bytes()).await.unwrap(),
             Close => return seen("<close>"),
@@ -169,7 +172,7 @@ fn interim_answers_of_another_kind_ask_for_nothing() {
 #[test]
 fn a_server_that_says_nothing_gets_the_content_all_the_same() {
     let build = || Client::builder().continue_timeout(Duration::from_millis(20)).build();
-    check(build, "abc", vec![vec![Head, Content(3), OK]], "200 ok", &["<asks>abc<end>"]);
+    check(build, "abc", vec![vec![Begin, Content(3), OK]], "200 ok", &["<asks>abc<end>"]);
     let build = || Client::builder().continue_timeout(Duration::ZERO).build();
     run(async move {
         // It may come with the head.
@@ -187,7 +190,7 @@ fn no_longer_than_there_is_time_for_all() {
         assert!(error.is_timeout() && error.to_string().contains("not done in time"), "{error}");
         assert!(!log.borrow()[0].contains("abc"));
         // A server that takes the content and says nothing has its own time, from there on.
-        let (site, log) = serve(vec![vec![Head, Content(3)]]);
+        let (site, log) = serve(vec![vec![Begin, Content(3)]]);
         let client = Client::builder()
             .continue_timeout(Duration::from_millis(20))
             .head_timeout(Duration::from_millis(200));
