@@ -24,7 +24,7 @@ use std::time::Instant;
 use annulet_http::offline::{Offline, Outcome};
 use annulet_http::{Limits, Request, Router};
 use libfuzzer_sys::fuzz_target;
-use open::{Lookup, find, relative};
+use open::{Lookup, Way, find, relative};
 
 /// What every file that must not be seen contains.
 const SECRET: &[u8] = b"secret";
@@ -135,8 +135,11 @@ fn check_file(site: &Site, path: &str) {
         }
     }
     for codings in [[None, None], [Some(("br", ".br")), Some(("gzip", ".gz"))]] {
-        if let Ok(Lookup::File(found)) = find(&site.root, path, &codings) {
-            assert_ne!(found.content.as_deref(), Some(SECRET), "{path:?}");
+        for way in [Way::Cached, Way::Waiting] {
+            if let Ok(Lookup::File(mut found)) = find(&site.root, path, &codings, way) {
+                found.read().unwrap();
+                assert_ne!(found.content.expect("all of them are short"), SECRET, "{path:?}");
+            }
         }
     }
 }
