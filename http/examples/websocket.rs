@@ -7,9 +7,7 @@
 //! cargo run --release --example websocket -- 127.0.0.1:8000
 //! ```
 use annulet::net::TcpListener;
-use annulet_http::{
-    HeaderValue, IntoResponse, Request, Response, Router, Server, StatusCode, Upgraded, header,
-};
+use annulet_http::{HeaderValue, Request, Response, Router, Server, Upgraded, header};
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::handshake::derive_accept_key;
 use async_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -25,8 +23,7 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Answers 101 to a client that asks for a WebSocket as it should.
 async fn echo(request: Request) -> Response {
     let version = HeaderValue::from_static("13");
-    let wrong =
-        StatusCode::UPGRADE_REQUIRED.into_response().with_header(header::SEC_WEBSOCKET_VERSION, version);
+    let wrong = Response::upgrade_required("websocket").with_header(header::SEC_WEBSOCKET_VERSION, version);
     let Some(key) = request.header("sec-websocket-key").map(derive_accept_key) else { return wrong };
     if request.header("sec-websocket-version") != Some(VERSION) {
         return wrong;
@@ -76,8 +73,8 @@ fn main() -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use annulet_http::Client;
     use annulet_http::client;
+    use annulet_http::{Client, StatusCode};
 
     use super::*;
 
@@ -122,6 +119,8 @@ mod tests {
                 let answer = asked.send().await.unwrap();
                 assert_eq!(answer.status(), StatusCode::UPGRADE_REQUIRED);
                 assert_eq!(answer.headers()["sec-websocket-version"], "13");
+                assert_eq!(answer.headers()["upgrade"], "websocket");
+                assert_eq!(answer.headers()["connection"], "upgrade");
             }
         });
     }

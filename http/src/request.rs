@@ -157,7 +157,7 @@ impl Request {
     ///
     /// /// Only for clients that showed a certificate; whose it is, a crate that reads X.509 tells.
     /// async fn private(request: Request) -> Result<Response, StatusCode> {
-    ///     let tls = request.tls().ok_or(StatusCode::UPGRADE_REQUIRED)?;
+    ///     let tls = request.tls().ok_or(StatusCode::FORBIDDEN)?;
     ///     let certificate = tls.peer_certificates().first().ok_or(StatusCode::FORBIDDEN)?;
     ///     let name = tls.server_name().unwrap_or("no name");
     ///     Ok(Response::text(format!("{name} was asked for, by a certificate of {} bytes", certificate.len())))

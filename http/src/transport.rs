@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use annulet::Lease;
 use annulet::fs::File;
-use annulet::net::TcpStream;
+use annulet::net::{ResetByPeer, TcpStream};
 #[cfg(feature = "tls")]
 use annulet_tls::{Plaintext, TlsInfo, TlsStream};
 use bytes::Bytes;
@@ -51,6 +51,9 @@ pub(crate) trait Transport: 'static {
     /// Whether there is a `send_file`: what has to be encrypted has to be read.
     const SENDS_FILES: bool;
     fn send_file(&self, file: &File, offset: u64, len: usize) -> impl Future<Output = io::Result<usize>>;
+    /// Done when the peer has reset the connection.
+    type Reset: Future<Output = ()> + Unpin;
+    fn reset_by_peer(&self) -> Self::Reset;
     fn peer_addr(&self) -> io::Result<SocketAddr>;
     /// What the handshake came to, where TLS is spoken.
     #[cfg(feature = "tls")]
@@ -144,6 +147,12 @@ impl Transport for TcpStream {
         TcpStream::send_file(self, file, offset, len)
     }
 
+    type Reset = ResetByPeer;
+
+    fn reset_by_peer(&self) -> ResetByPeer {
+        TcpStream::reset_by_peer(self)
+    }
+
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         TcpStream::peer_addr(self)
     }
@@ -235,6 +244,12 @@ impl Transport for TlsStream {
 
     async fn send_file(&self, _: &File, _: u64, _: usize) -> io::Result<usize> {
         Err(io::ErrorKind::InvalidInput.into())
+    }
+
+    type Reset = ResetByPeer;
+
+    fn reset_by_peer(&self) -> ResetByPeer {
+        self.get_ref().reset_by_peer()
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {

@@ -3,10 +3,10 @@ use std::fmt;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode, header};
 
 use crate::request::Request;
-use crate::response::Response;
+use crate::response::{IntoResponse, Response};
 use crate::socket::Socket;
 
 /// A connection after its upgrade.
@@ -32,6 +32,24 @@ impl fmt::Debug for Upgrade {
     }
 }
 
+impl Response {
+    /// 426: only for those who ask for this protocol, which the field `Upgrade` names (RFC 9110 section 15.5.22).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Response, StatusCode};
+    ///
+    /// assert_eq!(Response::upgrade_required("websocket").status(), StatusCode::UPGRADE_REQUIRED);
+    /// ```
+    #[must_use]
+    pub fn upgrade_required(protocol: &'static str) -> Response {
+        StatusCode::UPGRADE_REQUIRED
+            .into_response()
+            .with_header(header::UPGRADE, HeaderValue::from_static(protocol))
+    }
+}
+
 impl Request {
     /// The answer 101 to a client that asked for this protocol; `run` then has the connection, in the task that served it. `None`
     /// if the client did not ask, speaks HTTP/1.0, or sends a body.
@@ -43,13 +61,13 @@ impl Request {
     /// # Examples
     ///
     /// ```
-    /// use annulet_http::{Request, Router, StatusCode};
+    /// use annulet_http::{Request, Response, Router};
     ///
     /// let router = Router::new().get("/shout", async |request: Request| {
     ///     let answer = request.upgrade("shout", async |connection| {
     ///         let _ = connection.stream.write_all(b"HELLO").await;
     ///     });
-    ///     answer.ok_or(StatusCode::UPGRADE_REQUIRED)
+    ///     answer.unwrap_or_else(|| Response::upgrade_required("shout"))
     /// });
     /// ```
     pub fn upgrade<F>(

@@ -150,6 +150,12 @@ impl Decoder {
         if self.state == State::Data { self.left } else { 0 }
     }
 
+    /// Bytes of the trailer section that are kept in memory.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.trailers.len()
+    }
+
     /// The trailer fields, once the body is over; none before that.
     #[must_use]
     pub fn trailers(&self) -> Trailers {

@@ -68,6 +68,8 @@ pub struct Exchange {
     body_bytes_left: u64,
     /// The fields behind the body, once it has been read.
     trailers: Trailers,
+    /// Of the section that they came in.
+    trailer_bytes: usize,
 }
 
 impl Exchange {
@@ -81,6 +83,7 @@ impl Exchange {
             keep_alive: true,
             body_bytes_left: 0,
             trailers: Trailers::new(),
+            trailer_bytes: 0,
         }
     }
 
@@ -120,6 +123,7 @@ impl Exchange {
         self.awaits_continue = head.expect_continue;
         self.body_bytes_left = body_bytes;
         self.trailers = Trailers::new();
+        self.trailer_bytes = 0;
         self.body = match head.framing {
             Framing::None | Framing::Length(0) => Body::Done,
             Framing::Length(length) if length > body_bytes => return Err(Refusal::BodyTooLarge),
@@ -134,6 +138,15 @@ impl Exchange {
     #[must_use]
     pub fn trailers(&self) -> &[(HeaderName, HeaderValue)] {
         &self.trailers
+    }
+
+    /// What is kept in memory of the body, in bytes: its trailer section, as far as it has come.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        match &self.body {
+            Body::Chunked(decoder) => decoder.kept(),
+            Body::Done | Body::Length(_) => self.trailer_bytes,
+        }
     }
 
     /// Whether the body is wanted and `100 Continue` has to be sent for it; says so once.
@@ -151,6 +164,7 @@ impl Exchange {
         if decoded.is_end {
             if let Body::Chunked(decoder) = std::mem::replace(&mut self.body, Body::Done) {
                 self.trailers = decoder.trailers();
+                self.trailer_bytes = decoder.kept();
             }
             self.stage = match self.stage {
                 Stage::Draining if self.keep_alive => Stage::Idle,

@@ -123,13 +123,14 @@ pub fn head(out: &mut Vec<u8>, answer: &Answer<'_>, length: Length) -> bool {
         status => status,
     };
     push_status(out, status);
-    let (mut has_date, mut has_server) = (false, answer.server.is_empty());
+    let (mut has_date, mut has_server, mut has_upgrade) = (false, answer.server.is_empty(), false);
     for (name, value) in answer.headers {
         if is_ours(name) {
             continue;
         }
         has_date |= name == header::DATE;
         has_server |= name == header::SERVER;
+        has_upgrade |= name == header::UPGRADE;
         push_field(out, name, value);
     }
     let content = Content::of(status);
@@ -148,12 +149,17 @@ pub fn head(out: &mut Vec<u8>, answer: &Answer<'_>, length: Length) -> bool {
         (Content::Body, Length::Known(length)) => push_length(out, length),
         (Content::Body, Length::Chunked) => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
-    match (answer.persists, answer.version) {
-        (false, _) => out.extend_from_slice(b"connection: close\r\n"),
+    // RFC 9110 section 7.8: whoever sends Upgrade says so here.
+    let connection: &[u8] = match (answer.persists, answer.version, has_upgrade) {
+        (false, _, false) => b"connection: close\r\n",
+        (false, _, true) => b"connection: close, upgrade\r\n",
         // RFC 9112 section 9.3: an HTTP/1.0 client believes in persistence only if told.
-        (true, Version::HTTP_10) => out.extend_from_slice(b"connection: keep-alive\r\n"),
-        (true, _) => {}
-    }
+        (true, Version::HTTP_10, false) => b"connection: keep-alive\r\n",
+        (true, Version::HTTP_10, true) => b"connection: keep-alive, upgrade\r\n",
+        (true, _, false) => b"",
+        (true, _, true) => b"connection: upgrade\r\n",
+    };
+    out.extend_from_slice(connection);
     if !has_server {
         out.extend_from_slice(answer.server);
     }

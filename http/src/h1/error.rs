@@ -40,6 +40,8 @@ refusals! {
     FieldName => BAD_REQUEST, "malformed header field name";
     /// A control character in a field value.
     FieldValue => BAD_REQUEST, "malformed header field value";
+    /// A field line is longer than [`Limits::line_bytes`](crate::Limits::line_bytes).
+    LineTooLong => REQUEST_HEADER_FIELDS_TOO_LARGE, "header field line too long";
     /// The head is longer than [`Limits::head_bytes`](crate::Limits::head_bytes).
     HeadTooLarge => REQUEST_HEADER_FIELDS_TOO_LARGE, "head too large";
     /// More field lines than [`Limits::headers`](crate::Limits::headers).

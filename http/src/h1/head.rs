@@ -211,6 +211,9 @@ impl Parser {
             0 => return Parse::Error(Refusal::HostMissing),
             _ => return Parse::Error(Refusal::HostRepeated),
         };
+        if lines.len > self.limits.line_bytes && longest_line(lines.len, fields) > self.limits.line_bytes {
+            return Parse::Error(Refusal::LineTooLong);
+        }
         let mut framing = Framing::None;
         if gathered.is_framed {
             match decide_framing(version, bytes, fields) {
@@ -255,6 +258,15 @@ impl Parser {
         }
         is_host
     }
+}
+
+/// The length of the longest field line of a head, without its end.
+#[cold]
+fn longest_line(head_len: usize, fields: &[Field]) -> usize {
+    // Each begins two bytes behind the one before, and the last one is followed by an empty line.
+    let starts = fields.iter().map(|field| usize::from(field.name_start));
+    let ends = starts.clone().skip(1).map(|next| next - 2).chain([head_len - 4]);
+    starts.zip(ends).map(|(start, end)| end - start).max().unwrap_or(0)
 }
 
 /// The framing that the fields of a head give it.
@@ -320,7 +332,7 @@ mod tests {
     use super::*;
 
     fn limits() -> Limits {
-        Limits { head_bytes: 256, target_bytes: 64, headers: 4, ..Limits::default() }
+        Limits { head_bytes: 256, target_bytes: 64, line_bytes: 128, headers: 4, ..Limits::default() }
     }
 
     /// Everything that matters about a head, as one line.
@@ -535,13 +547,29 @@ mod tests {
     fn bounds() {
         let line = |len: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(len - 1));
         assert!(describe(line(64).as_bytes()).is_ok());
+        let field = |len: usize, end: &str| {
+            format!(
+                "GET / HTTP/1.1\r\nHost: a\r\nb: {}{end}\r\nc: d\r\n\r\n",
+                "x".repeat(len - 3 - end.len())
+            )
+        };
+        for end in ["", " ", "\t  "] {
+            assert!(describe(field(128, end).as_bytes()).is_ok(), "{end:?}");
+            check_error(field(129, end), Refusal::LineTooLong);
+            assert!(describe(field(128, end).replace("c: d\r\n", "").as_bytes()).is_ok(), "{end:?}");
+            check_error(field(129, end).replace("c: d\r\n", ""), Refusal::LineTooLong);
+        }
         check_error(line(65), Refusal::TargetTooLong);
         check_error(line(1000), Refusal::TargetTooLong);
         check_error(line(1000).replace("\r\n\r\n", "\n\n"), Refusal::TargetTooLong);
         check_error(line(70).replace("Host", "H st"), Refusal::TargetTooLong);
         check_error(line(70).replace("/x", "/\0"), Refusal::RequestLine);
         check_error(line(70).replace("x HTTP", "\0 HTTP"), Refusal::TargetTooLong);
-        let head = |len: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nb: {}\r\n\r\n", "x".repeat(len - 32));
+        let head = |len: usize| {
+            let (half, rest) = ((len - 37) / 2, (len - 37) % 2);
+            let (one, two) = ("x".repeat(half), "x".repeat(half + rest));
+            format!("GET / HTTP/1.1\r\nHost: a\r\nb: {one}\r\nc: {two}\r\n\r\n")
+        };
         assert_eq!(head(100).len(), 100);
         assert!(describe(head(256).as_bytes()).is_ok());
         check_error(head(257), Refusal::HeadTooLarge);

@@ -17,6 +17,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// The request target, in bytes. Beyond: 414.
     pub target_bytes: usize,
+    /// A header field line without its end, in bytes. Beyond: 431.
+    pub line_bytes: usize,
     /// The number of header field lines, and of those in a trailer section. Beyond: 431. At most [`Limits::HEADERS_MAX`].
     pub headers: usize,
     /// The content of one request, in bytes, chunk framing not counted. Beyond: 413.
@@ -86,6 +88,7 @@ impl Default for Limits {
         Limits {
             head_bytes: 16 * 1024,
             target_bytes: 8 * 1024, // RFC 9110 section 4.1 asks for at least 8000
+            line_bytes: 8 * 1024,   // as nginx and Apache have it
             headers: 100,
             body_bytes: 2 * 1024 * 1024,
             chunk_extension_bytes: 1024, // arbitrary: nobody sends any

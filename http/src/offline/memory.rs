@@ -1,5 +1,6 @@
 //! A stream that is no socket: what the client sends lies in memory, and what it gets goes there. No time passes on it.
 use std::cell::{Cell, RefCell};
+use std::future::{Pending, pending};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::{Deref, Range};
@@ -162,6 +163,12 @@ impl Transport for Memory {
 
     async fn send_file(&self, _: &File, _: u64, _: usize) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    type Reset = Pending<()>;
+
+    fn reset_by_peer(&self) -> Pending<()> {
+        pending()
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {

@@ -263,7 +263,12 @@ impl<S: Transport> Connection<S> {
         if cannot_be_refused || held <= SMALL_BYTES_MAX {
             self.shared.hold_anyway(held);
         } else if let Err(why) = self.shared.hold(held) {
-            return Some(Turn::End(self.refuse(why, is_head_request(&self.rest.borrow()))));
+            let is_head = match &stop {
+                Stop::Wait(_, facts) => facts.is_head,
+                Stop::Body(begun) => begun.facts.is_head,
+                _ => is_head_request(&self.rest.borrow()),
+            };
+            return Some(Turn::End(self.refuse(why, is_head)));
         }
         let before = self.progress.replace(Progress::New);
         match stop {

@@ -241,6 +241,41 @@ fn no_answer_stands_in_the_content_of_another() {
     });
 }
 
+/// A trailer section that does not end counts, and what was received behind the piece that was asked for.
+#[test]
+fn memory_for_what_is_received_ahead_of_a_body() {
+    let limits = Limits { memory_bytes: 5000, ..unhurried() };
+    let router = Router::new().post("/echo", async |mut request: Request| request.bytes(100_000).await).post(
+        "/first",
+        async |mut request: Request| {
+            let first = request.chunk().await.map(|chunk| chunk.is_some());
+            if matches!(first, Ok(true)) {
+                std::future::pending::<()>().await;
+            }
+            first.map(|_| "none")
+        },
+    );
+    run_beside(router, limits, async |_, address| {
+        let chunked = "Host: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let trailers = format!("POST /echo HTTP/1.1\r\n{chunked}0\r\nX: ");
+        let long = "x".repeat(3000);
+        let many = format!("POST /first HTTP/1.1\r\n{chunked}");
+        let pieces = "1\r\nx\r\n".repeat(500);
+        for (first, more) in [(&trailers, &long), (&many, &pieces)] {
+            let one = send(address, first).await;
+            annulet::time::sleep(HALF_ARRIVES).await;
+            one.write_all(more.as_bytes()).await.unwrap();
+            annulet::time::sleep(HALF_ARRIVES).await;
+            let two = send(address, first).await;
+            annulet::time::sleep(HALF_ARRIVES).await;
+            two.write_all(more.as_bytes()).await.unwrap();
+            assert_eq!(answers(&two).await, "503 close [Service Unavailable]", "{first}");
+            one.set_zero_linger().unwrap();
+            drop(one);
+        }
+    });
+}
+
 #[test]
 fn the_time_of_a_handler() {
     let (short, long) = (Duration::from_millis(5), Duration::from_secs(3600));

@@ -9,10 +9,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use annulet::net::TcpStream;
-use annulet_http::{Event, HeaderValue, Method, Request, Response, Router, StatusCode, header};
+use annulet_http::{Event, HeaderValue, Limits, Method, Request, Response, Router, StatusCode, header};
 use futures_core::Stream;
 
-use crate::client::{read_all, with_router};
+use crate::client::{read_all, run_beside, unhurried, with_router};
 
 /// These pieces, each after a turn of the loop; an `Err` where there is `None`.
 struct Pieces {
@@ -355,11 +355,11 @@ fn endless(len: usize) -> (Router, Rc<Cell<usize>>, Rc<Cell<bool>>) {
     let (made, dropped) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
     let (made_here, dropped_here) = (made.clone(), dropped.clone());
     let router = Router::new()
-        .get("/", move |_: Request| {
+        .any("/", move |_: Request| {
             let (made, dropped) = (made_here.clone(), dropped_here.clone());
             async move { Response::stream(Endless { made, dropped, len }) }
         })
-        .get("/wait", {
+        .any("/wait", {
             let (made, dropped) = (made.clone(), dropped.clone());
             move |_: Request| {
                 let told = Endless { made: made.clone(), dropped: dropped.clone(), len: 0 };
@@ -436,6 +436,43 @@ fn a_reset_drops_the_stream_and_the_handler() {
     }
 }
 
+/// What has been sent and is not read hides no reset.
+#[test]
+fn a_reset_is_heard_behind_what_nobody_reads() {
+    let post = |path: &str, length: usize, sent: usize| {
+        format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{}", "x".repeat(sent))
+    };
+    let ahead = "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
+    let large = 1 << 20;
+    let limits = Limits { body_bytes: large as u64, ..unhurried() };
+    for input in [
+        post("/wait", 1, 1),
+        post("/wait", 10, 1),
+        post("/wait", large, large),
+        post("/", 10, 1),
+        post("/", large, large),
+        ahead,
+    ] {
+        let (router, made, dropped) = endless(0);
+        run_beside(router, limits.clone(), async |server, address| {
+            let client = TcpStream::connect(address).await.unwrap();
+            // Not all of it finds a place.
+            let _ =
+                annulet::time::timeout(Duration::from_millis(50), client.write_all(input.as_bytes())).await;
+            while made.get() == 0 {
+                annulet::time::sleep(Duration::from_millis(1)).await;
+            }
+            assert!(!dropped.get() && server.drain_handle().connections() == 1);
+            client.set_zero_linger().unwrap();
+            drop(client);
+            wait_for_drop(&dropped).await;
+            while server.drain_handle().connections() > 0 {
+                annulet::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+}
+
 #[test]
 fn a_half_closed_client_gets_the_rest() {
     // `check` ends the client's side before the first piece is made.
@@ -453,7 +490,7 @@ fn upgrades() {
             connection.stream.write_all(heard.to_uppercase().as_bytes()).await.unwrap();
             connection.stream.flush().await.unwrap();
         });
-        answer.ok_or(StatusCode::UPGRADE_REQUIRED)
+        answer.unwrap_or_else(|| Response::upgrade_required("shout"))
     });
     with_router(router, async |_, address| {
         for (head, expected) in [
@@ -476,6 +513,9 @@ fn upgrades() {
             if expected == "101" {
                 assert!(answer.contains("\r\nconnection: upgrade\r\nupgrade: shout\r\n"), "{answer}");
                 assert!(answer.ends_with("\r\n\r\nHELLO."), "{answer}");
+            } else {
+                assert!(answer.contains("\r\nupgrade: shout\r\n"), "{answer}");
+                assert!(answer.contains("upgrade\r\n") && answer.contains("\r\nconnection: "), "{answer}");
             }
         }
     });

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use annulet::net::{TcpListener, TcpStream};
 use annulet_http::tls::{ClientAuth, TlsAcceptor, TlsConnector, TlsStream};
-use annulet_http::{Client, Limits, Request, Router, Server, StatusCode};
+use annulet_http::{Client, Limits, Request, Response, Router, Server, StatusCode};
 
 use crate::authority::Authority;
 use crate::client::{limits, router, summary, unhurried};
@@ -385,7 +385,7 @@ fn a_connection_leaves_http_and_stays_safe() {
             }
             connection.stream.close(TIME_MAX).await.unwrap();
         });
-        answer.ok_or(StatusCode::UPGRADE_REQUIRED)
+        answer.unwrap_or_else(|| Response::upgrade_required("shout"))
     });
     with_tls(router, unhurried(), async |secure| {
         let answer = secure.client().get(secure.url("/shout")).upgrade("shout").send().await.unwrap();
@@ -485,4 +485,29 @@ fn the_name_chooses_the_certificate() {
             assert!(secure.client().get(secure.url("/")).send().await.is_ok());
         },
     );
+}
+
+/// A refusal for want of memory is of the request at hand: what follows it, or its body, says nothing of its method.
+#[test]
+fn a_refusal_for_memory_has_the_right_method() {
+    let router = Router::new().any("/wait", async |_: Request| {
+        annulet::yield_now().await;
+        "late"
+    });
+    let ahead = format!("HEAD /{} HT", "y".repeat(8000));
+    with_tls(router, Limits { memory_bytes: 20, ..unhurried() }, async |secure| {
+        for (head, content) in [
+            ("HEAD /wait HTTP/1.1\r\nHost: a\r\n\r\n", ""),
+            ("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n", "Service Unavailable"),
+            ("POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n", "Service Unavailable"),
+        ] {
+            let stream = secure.connect().await;
+            stream.write_all(format!("{head}{ahead}").as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            let all = read_all(&stream).await;
+            let (answer, rest) = all.split_once("\r\n\r\n").unwrap();
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{head:?}: {answer}");
+            assert_eq!(rest, content, "{head:?}");
+        }
+    });
 }

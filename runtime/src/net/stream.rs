@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use socket2::SockRef;
 
+use super::reset::ResetByPeer;
 use super::share::{Counted, Group};
-use crate::op::{Lease, ended};
+use crate::op::{Lease, ended, request};
 use crate::shard::{Shard, with_current};
 use crate::socket::{NotLent, NotOwned, Received, SEND_HIGH_WATER, SocketId};
 use crate::task::{WaitsFor, waits};
@@ -242,6 +243,12 @@ impl Stream {
             let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
             if result < 0 { Err(io::Error::last_os_error()) } else { Ok(count.unsigned_abs() as usize) }
         })
+    }
+
+    /// See [`TcpStream::reset_by_peer`](super::TcpStream::reset_by_peer).
+    pub(super) fn reset_by_peer(&self) -> ResetByPeer {
+        // Errors and hang-ups are told to whoever polls for anything, or nothing.
+        ResetByPeer::new(request::poll_number(&self.shard, self.as_raw_fd(), 0))
     }
 
     #[inline]

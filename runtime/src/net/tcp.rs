@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::address::ToSocketAddrs;
 use super::byte_stream::byte_stream;
 use super::connect::connect;
+use super::reset::ResetByPeer;
 use super::share::Counted;
 use super::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use super::stream::{Stream, borrow};
@@ -80,6 +81,33 @@ impl TcpStream {
     /// What ioctl(2) says.
     pub fn unacknowledged(&self) -> io::Result<usize> {
         self.0.unacknowledged()
+    }
+
+    /// Watches for a reset, whatever has been received and not read: for who works for a client and does not read meanwhile. It is a
+    /// request of its own (POLL_ADD), made now; whoever waits in a read hears of a reset there.
+    ///
+    /// Pending for ever if the peer ends its side in order, even if it resets the connection later: then the next write says so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet::net::{TcpListener, TcpStream};
+    ///
+    /// annulet::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    ///     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    ///     let (served, _) = listener.accept().await.unwrap();
+    ///     client.set_zero_linger().unwrap();
+    ///     drop(client);
+    ///     served.reset_by_peer().await;
+    /// });
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: watching takes nothing from the connection.
+    pub fn reset_by_peer(&self) -> ResetByPeer {
+        self.0.reset_by_peer()
     }
 
     /// Connects to the first address that answers.

@@ -17,6 +17,9 @@ pub(crate) struct LimitOptions {
     /// The request target, in bytes. Beyond: 414.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().target_bytes)]
     target_bytes: usize,
+    /// A header field line without its end, in bytes. Beyond: 431.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().line_bytes)]
+    line_bytes: usize,
 
     /// Header field lines of a request, at most 128. Beyond: 431.
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().headers)]
@@ -100,6 +103,7 @@ impl LimitOptions {
         Limits {
             head_bytes: self.head_bytes,
             target_bytes: self.target_bytes,
+            line_bytes: self.line_bytes,
             headers: self.headers,
             body_bytes: self.body_bytes,
             chunk_extension_bytes: self.chunk_extension_bytes,

@@ -1,6 +1,7 @@
 //! Handlers that wait, or whose request has a body: their answer, and what is left of the body behind it.
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -58,7 +59,8 @@ impl<S: Transport> Connection<S> {
             return Some(self.refuse(why, facts.is_head));
         }
         let wait_left = shared.limits.body_total_timeout;
-        let reading = Reading { exchange, received: 0, waits_since: None, wait_left };
+        let reading =
+            Reading { exchange, received: 0, kept: 0, is_awaited: false, waits_since: None, wait_left };
         self.expect(&reading.exchange, self.rest.borrow().len());
         self.reading.replace(Some(Box::new(reading)));
         self.claim.set(self.claim.get().wrapping_add(1));
@@ -147,19 +149,38 @@ impl<S: Transport> Connection<S> {
 
     /// Waits for a handler. `None` if the client is gone.
     pub(super) async fn wait_for(&self, call: &mut PendingCall) -> Option<Response> {
-        poll_fn(|cx| match poll_call(call, cx) {
-            Poll::Ready(answer) => Poll::Ready(Some(answer)),
-            Poll::Pending => self.poll_gone(cx).map(|()| None),
+        self.unless_gone(&mut None, |cx| poll_call(call, cx)).await
+    }
+
+    /// Waits for what `poll` makes. `None` if the client is gone before; `watch` is for the next time.
+    pub(super) async fn unless_gone<T>(
+        &self,
+        watch: &mut Option<S::Reset>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Option<T> {
+        poll_fn(|cx| {
+            if let Some(reading) = &mut *self.reading.borrow_mut() {
+                reading.is_awaited = false;
+            }
+            match poll(cx) {
+                Poll::Ready(made) => Poll::Ready(Some(made)),
+                Poll::Pending => self.poll_gone(watch, cx).map(|()| None),
+            }
         })
         .await
     }
 
     /// Ready when the client has reset the connection. What it sends is kept, up to a bound; a client that has only ended its side
     /// is still there to be answered.
-    pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let is_reading =
-            self.reading.borrow().as_ref().is_some_and(|reading| reading.exchange.stage() == Stage::Reading);
-        // Who reads the body watches the socket.
+    fn poll_gone(&self, watch: &mut Option<S::Reset>, cx: &mut Context<'_>) -> Poll<()> {
+        let (is_reading, is_awaited) = match &*self.reading.borrow() {
+            Some(reading) => (reading.exchange.stage() == Stage::Reading, reading.is_awaited),
+            None => (false, false),
+        };
+        if is_awaited {
+            // Who has just asked for the body hears of it there.
+            return Poll::Pending;
+        }
         while !is_reading && self.receives_ahead() {
             match ready!(self.stream.poll_recv(cx)) {
                 Ok(Some(lease)) => {
@@ -173,7 +194,8 @@ impl<S: Transport> Connection<S> {
                 Err(_) => return Poll::Ready(()),
             }
         }
-        Poll::Pending
+        // Nothing more is received for now, so that nobody else would hear of it.
+        Pin::new(watch.get_or_insert_with(|| self.stream.reset_by_peer())).poll(cx)
     }
 
     /// Who has sent nothing ahead is watched even when no memory is left: or those who hold it could be gone and nobody would know.

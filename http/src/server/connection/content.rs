@@ -1,5 +1,5 @@
 //! The body of a request, as its handler asks for it: decoded out of what has come, or waited for.
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::Connection;
@@ -20,6 +20,10 @@ pub(super) struct Reading {
     pub(super) exchange: Exchange,
     /// Bytes that have come, framing and all.
     pub(super) received: u64,
+    /// Bytes of the content that are kept in memory, by who collects it.
+    pub(super) kept: usize,
+    /// Whether more of it was asked for, in vain, since the handler's turn began.
+    pub(super) is_awaited: bool,
     /// Since when more of it is waited for.
     pub(super) waits_since: Option<Instant>,
     /// What all waits for it may still take.
@@ -73,37 +77,50 @@ impl<S: Transport> Connection<S> {
         Ok(Some(Chunk(Piece::Copied(content))))
     }
 
+    /// Counts what is in memory for a body: what was received ahead, its trailers, what is collected.
+    fn hold_for(&self, reading: &Reading) -> Result<(), Refusal> {
+        self.shared.hold(reading.kept + self.rest.borrow().len() + reading.exchange.kept())
+    }
+
     pub(super) fn poll_content(
         &self,
         reading: &mut Reading,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Chunk>, Error>> {
         let slow = reading.slowest(&self.shared.limits);
-        let Reading { exchange, received, waits_since, wait_left } = reading;
-        if let Some(chunk) = self.take_content(exchange)? {
-            return Poll::Ready(Ok(Some(chunk)));
+        let chunk = self.take_content(&mut reading.exchange)?;
+        self.hold_for(reading)?;
+        if chunk.is_some() {
+            return Poll::Ready(Ok(chunk));
         }
-        while exchange.stage() == Stage::Reading {
-            if exchange.take_continue() {
+        while reading.exchange.stage() == Stage::Reading {
+            if reading.exchange.take_continue() {
                 self.stream.with_send_buffer(|out| out.extend_from_slice(CONTINUE));
             }
             // Once for each wait, however often it is polled.
-            let since = *waits_since.get_or_insert_with(|| {
-                self.expect(exchange, 0);
-                self.wait_at_most(self.shared.limits.body_timeout.min(*wait_left).min(slow));
+            let since = reading.waits_since.unwrap_or_else(|| {
+                self.expect(&reading.exchange, 0);
+                self.wait_at_most(self.shared.limits.body_timeout.min(reading.wait_left).min(slow));
                 annulet::time::now()
             });
-            let Some(lease) = ready!(self.stream.poll_recv(cx))? else {
+            reading.waits_since = Some(since);
+            let Poll::Ready(lease) = self.stream.poll_recv(cx)? else {
+                reading.is_awaited = true;
+                return Poll::Pending;
+            };
+            let Some(lease) = lease else {
                 return Poll::Ready(Err(Refusal::BodyCut.into()));
             };
-            *waits_since = None;
-            *wait_left = wait_left.saturating_sub(annulet::time::now() - since);
-            *received += lease.len() as u64;
-            if let Some(chunk) = self.take_received(exchange, lease)? {
-                return Poll::Ready(Ok(Some(chunk)));
+            reading.waits_since = None;
+            reading.wait_left = reading.wait_left.saturating_sub(annulet::time::now() - since);
+            reading.received += lease.len() as u64;
+            let chunk = self.take_received(&mut reading.exchange, lease)?;
+            self.hold_for(reading)?;
+            if chunk.is_some() {
+                return Poll::Ready(Ok(chunk));
             }
         }
-        Poll::Ready(match exchange.stage() {
+        Poll::Ready(match reading.exchange.stage() {
             Stage::Closing => Err(Error::gone()),
             _ => Ok(None),
         })
@@ -130,7 +147,13 @@ impl<S: Transport> Source for Connection<S> {
     }
 
     fn hold(&self, bytes: usize) -> Result<(), Error> {
-        Ok(self.shared.hold(bytes)?)
+        match &mut *self.reading.borrow_mut() {
+            Some(reading) => {
+                reading.kept = bytes;
+                Ok(self.hold_for(reading)?)
+            }
+            None => Ok(self.shared.hold(bytes)?),
+        }
     }
 
     fn poll_chunk(&self, claim: u32, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {

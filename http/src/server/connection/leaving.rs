@@ -1,5 +1,4 @@
 //! Content that leaves behind its head, as fast as the client takes it.
-use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -35,17 +34,15 @@ impl<S: Transport> Connection<S> {
         // The head is out: this cannot be refused, but what others want can.
         // What waits in the send buffer is counted there.
         self.shared.hold_anyway(self.rest.borrow().len() + PIECE_BYTES_MAX + leaving.source.held());
+        let mut watch = None;
         while !leaving.outgoing.is_broken() {
-            let next = poll_fn(|cx| match leaving.poll_piece(cx) {
-                Poll::Ready(next) => Poll::Ready(Ok(next)),
-                Poll::Pending => self.poll_gone(cx).map(Err),
-            });
-            let mut piece = match next.await {
-                Ok(Some(Ok(piece))) => piece,
-                Ok(None) => return self.finish_pieces(*leaving),
+            let next = self.unless_gone(&mut watch, |cx| leaving.poll_piece(cx)).await;
+            let mut piece = match next {
+                Some(Some(Ok(piece))) => piece,
+                Some(None) => return self.finish_pieces(*leaving),
                 // Half an answer; the end says that it is one.
-                Ok(Some(Err(Failed))) => return Some(End::Finished),
-                Err(()) => return Some(End::Gone),
+                Some(Some(Err(Failed))) => return Some(End::Finished),
+                None => return Some(End::Gone),
             };
             while !piece.rest().is_empty() {
                 // The first wait is the rule where content comes faster than the client takes it.
