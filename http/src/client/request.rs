@@ -154,7 +154,7 @@ impl RequestBuilder {
     ///     drop(annulet::spawn(async move { Server::new(router).serve(listener).await }));
     ///
     ///     let request = Client::new().request("PUT".parse().unwrap(), url);
-    ///     let answer = request.body(vec![0; 10_000_000]).expect_continue().send().await.unwrap();
+    ///     let answer = request.body(vec![0; 500_000]).expect_continue().send().await.unwrap();
     ///     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     /// });
     /// ```
