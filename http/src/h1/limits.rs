@@ -53,7 +53,7 @@ pub struct Limits {
     pub unsent_bytes: u32,
     /// How long a closing connection goes on reading, so that the last answer is not lost to a reset (RFC 9112 section 9.6).
     pub linger: Duration,
-    /// Requests on one connection; the last answer closes it. `u32::MAX`: no such limit.
+    /// Requests on one connection, one at least; the last answer closes it. `u32::MAX`: no such limit.
     pub requests_per_connection: u32,
     /// Connections of one core. Beyond: 503, and closed at once.
     pub connections: usize,
@@ -79,6 +79,7 @@ impl Limits {
         self.head_bytes = self.head_bytes.min(Limits::HEAD_BYTES_MAX);
         self.target_bytes = self.target_bytes.min(self.head_bytes);
         self.headers = self.headers.min(Limits::HEADERS_MAX);
+        self.requests_per_connection = self.requests_per_connection.max(1);
         self
     }
 }

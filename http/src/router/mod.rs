@@ -114,9 +114,14 @@ impl Router {
     ///
     /// # Panics
     ///
-    /// When the path is malformed or in conflict with another, or has a handler for this method already: mistakes of the program.
+    /// When the path is malformed or in conflict with another, or has a handler for this method already, and for CONNECT, which has no
+    /// path (the server answers it with 501): mistakes of the program.
     #[must_use]
     pub fn route(mut self, method: Method, path: &str, handler: impl Handler) -> Router {
+        assert!(
+            method != Method::CONNECT,
+            "CONNECT has no path to be routed by; the server answers it with 501"
+        );
         let index = self.index_of(path);
         if !is_common(&method) && !self.extension_methods.contains(&method) {
             self.extension_methods.push(method.clone());

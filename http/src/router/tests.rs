@@ -216,6 +216,7 @@ fn mistakes_of_the_program() {
     check(|| Router::new().get("a", async |_: Request| ""));
     check(|| Router::new().get("/{a", async |_: Request| ""));
     check(|| Router::new().get("/{a}", async |_: Request| "").get("/{b}", async |_: Request| ""));
+    check(|| Router::new().route(Method::CONNECT, "/a", async |_: Request| ""));
     check(|| Router::new().get("/a", async |_: Request| "").get("/a", async |_: Request| ""));
 }
 

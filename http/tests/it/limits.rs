@@ -52,6 +52,10 @@ fn requests_of_a_connection() {
         let post = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
         assert_eq!(answers(&send(address, &post.repeat(3)).await).await, "200 [hi] 200 close [hi]");
     });
+    let limits = Limits { requests_per_connection: 0, ..unhurried() };
+    with_server_and_limits(limits, async |_, address| {
+        assert_eq!(answers(&send(address, &GET.repeat(3)).await).await, LAST, "one at least");
+    });
 }
 
 #[test]
