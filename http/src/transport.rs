@@ -37,8 +37,8 @@ pub(crate) trait Transport: 'static {
     /// Takes `bytes` behind what is buffered, unless others wait.
     fn try_send_bytes(&self, bytes: Bytes) -> Result<(), Bytes>;
     fn send_buffered(&self) -> usize;
-    /// What the client's kernel has not taken, here or in this kernel.
-    fn untaken(&self) -> usize;
+    /// Bytes that the client's kernel has taken, ever.
+    fn taken(&self) -> u64;
     /// Bytes that wait to leave beside those in the buffer that `with_send_buffer` lends, where that buffer does not tell.
     fn unsent_beside(&self) -> usize;
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -108,9 +108,9 @@ impl Transport for TcpStream {
         TcpStream::send_buffered(self)
     }
 
-    fn untaken(&self) -> usize {
+    fn taken(&self) -> u64 {
         // Where there is no connection any more, the flush says so.
-        self.send_buffered() + self.unacknowledged().unwrap_or(0)
+        self.acknowledged().unwrap_or(0)
     }
 
     #[inline]
@@ -211,8 +211,8 @@ impl Transport for TlsStream {
         TlsStream::send_buffered(self)
     }
 
-    fn untaken(&self) -> usize {
-        TlsStream::send_buffered(self) + self.get_ref().unacknowledged().unwrap_or(0)
+    fn taken(&self) -> u64 {
+        self.get_ref().acknowledged().unwrap_or(0)
     }
 
     fn unsent_beside(&self) -> usize {

@@ -131,8 +131,8 @@ impl Transport for Memory {
         self.0.buffer.borrow().len()
     }
 
-    fn untaken(&self) -> usize {
-        self.send_buffered()
+    fn taken(&self) -> u64 {
+        self.0.sent.borrow().len() as u64
     }
 
     fn unsent_beside(&self) -> usize {

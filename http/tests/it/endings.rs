@@ -166,40 +166,47 @@ fn draining_does_not_wait_for_a_client_that_never_reads() {
     });
 }
 
-/// The kernel asks for more when a good part of what it had has gone; who reads less than that within the patience reads all the
-/// same.
-#[test]
-fn draining_waits_for_a_client_that_reads_a_little_at_a_time() {
+/// Reads up to so many bytes of `/`, a little every second, from a server that drains and has so many seconds of patience. How many
+/// have come.
+fn read_slowly_while_draining(router: Router, linger: u32, enough: usize) -> usize {
     let second = Duration::from_secs(1);
-    let limits = Limits { write_timeout: 60 * second, linger: 4 * second, ..unhurried() };
+    let limits = Limits { write_timeout: 600 * second, linger: linger * second, ..unhurried() };
     // Time passes when everything waits.
     let ran = annulet::Builder::new().virtual_clock(true).run_local(async move {
         let listener = annulet::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let page = Router::new().get("/", async |_: Request| "x".repeat(256 * 1024));
-        let server = annulet_http::Server::with_limits(page, limits);
+        let server = annulet_http::Server::with_limits(router, limits);
         let serving = server.clone();
         drop(annulet::spawn(async move { serving.serve(listener).await.unwrap() }));
-        let mut client = std::net::TcpStream::connect(address).unwrap();
-        rustix::net::sockopt::set_socket_recv_buffer_size(&client, 4096).unwrap();
+        // Before it connects: otherwise its kernel has promised more than that already. Short segments, so that what it reads is told
+        // in small steps.
+        let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        client.set_recv_buffer_size(4096).unwrap();
+        client.set_tcp_mss(536).unwrap();
+        client.connect(&address.into()).unwrap();
+        let mut client = std::net::TcpStream::from(client);
         client.write_all(GET.as_bytes()).unwrap();
         client.set_nonblocking(true).unwrap();
         let drain = server.drain_handle();
-        // The answer has begun.
+        // The answer has begun. The kernel takes its time, which must not pass here: as long as something is ready it does not.
+        let begun = std::time::Instant::now();
+        let wait = async |count: usize| {
+            assert!(begun.elapsed() < Duration::from_secs(100), "{count} bytes have come");
+            std::thread::sleep(Duration::from_millis(1));
+            annulet::yield_now().await;
+        };
         while client.peek(&mut [0]).is_err() {
-            annulet::time::sleep(Duration::from_millis(1)).await;
+            wait(0).await;
         }
         drain.start();
-        let (mut bytes, mut count, begun) = ([0; 1024], 0, std::time::Instant::now());
+        let (mut bytes, mut count) = ([0; 1024], 0);
         loop {
             match client.read(&mut bytes) {
                 Ok(0) => return count,
+                Ok(_) if count >= enough => return count,
                 Ok(more) => count += more,
-                // The kernel takes its time, which must not pass here: as long as something is ready it does not.
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    assert!(begun.elapsed() < Duration::from_secs(100), "{count} bytes have come");
-                    std::thread::sleep(Duration::from_millis(1));
-                    annulet::yield_now().await;
+                    wait(count).await;
                     continue;
                 }
                 Err(error) => panic!("cut after {count} bytes: {error}"),
@@ -207,7 +214,26 @@ fn draining_waits_for_a_client_that_reads_a_little_at_a_time() {
             annulet::time::sleep(second).await;
         }
     });
-    assert!(ran.unwrap() > 128 * 1024);
+    ran.unwrap()
+}
+
+/// The kernel asks for more when a good part of what it had has gone; who reads less than that within the patience reads all the
+/// same.
+#[test]
+fn draining_waits_for_a_client_that_reads_a_little_at_a_time() {
+    let page = Router::new().get("/", async |_: Request| "x".repeat(256 * 1024));
+    assert!(read_slowly_while_draining(page, 30, usize::MAX) > 256 * 1024);
+}
+
+/// Its bytes go from the kernel to the kernel, and it is waited for in the same way. There is room for more of them once a minute, and
+/// its client's kernel thanks for some when half of its buffer is free.
+#[test]
+fn draining_waits_for_a_client_that_reads_a_file_a_little_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::File::create(dir.path().join("index.html")).unwrap().set_len(HUGE_BYTES as u64).unwrap();
+    let files = Router::new().fallback(annulet_http::ServeDir::new(dir.path()).unwrap());
+    let enough = 512 * 1024;
+    assert!(read_slowly_while_draining(files, 30, enough) >= enough);
 }
 
 /// Reads a long answer in small steps and says for how long the server kept the connection.

@@ -235,13 +235,28 @@ impl Stream {
         f(&mut guard.1)
     }
 
-    /// See [`TcpStream::unacknowledged`](super::TcpStream::unacknowledged).
-    pub(super) fn unacknowledged(&self) -> io::Result<usize> {
+    /// See [`TcpStream::acknowledged`](super::TcpStream::acknowledged).
+    pub(super) fn acknowledged(&self) -> io::Result<u64> {
+        /// The place of `tcpi_bytes_acked` in `struct tcp_info` of linux/tcp.h, which grows at its end only; libc's ends before it.
+        const BYTES_ACKED: usize = 120 / size_of::<u64>();
+        let mut info = [0u64; BYTES_ACKED + 1];
+        let mut len = size_of_val(&info) as libc::socklen_t;
         borrow(self.as_raw_fd(), |socket| {
-            let mut count: libc::c_int = 0;
-            // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes an int, and `count` lives through the call.
-            let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
-            if result < 0 { Err(io::Error::last_os_error()) } else { Ok(count.unsigned_abs() as usize) }
+            // SAFETY: the kernel writes at most `len` bytes to `info`, and both live through the call.
+            let result = unsafe {
+                libc::getsockopt(
+                    socket.as_raw_fd(),
+                    libc::IPPROTO_TCP,
+                    libc::TCP_INFO,
+                    info.as_mut_ptr().cast(),
+                    &raw mut len,
+                )
+            };
+            match result {
+                0 if len as usize == size_of_val(&info) => Ok(info[BYTES_ACKED]),
+                0 => Err(io::ErrorKind::Unsupported.into()),
+                _ => Err(io::Error::last_os_error()),
+            }
         })
     }
 

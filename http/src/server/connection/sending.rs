@@ -1,9 +1,7 @@
 //! The content of an answer that is a file: it leaves without passing through memory of ours.
-use std::future::poll_fn;
 use std::io;
 use std::ops::Range;
 use std::pin::pin;
-use std::task::Poll;
 
 use annulet::fs::File;
 
@@ -56,25 +54,8 @@ impl<S: Transport> Connection<S> {
 
     /// Sends what can be sent at once, as soon as something can. `None` if the client has taken nothing for too long.
     async fn send_some(&self, file: &File, range: &Range<u64>) -> Option<io::Result<usize>> {
-        let service = &self.shared.service;
         let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         let mut sending = pin!(self.stream.send_file(file, range.start, len));
-        loop {
-            let drains = service.drains();
-            let sent = poll_fn(|cx| match sending.as_mut().poll(cx) {
-                Poll::Ready(sent) => Poll::Ready(Some(sent)),
-                // It counts anew, and is less.
-                Poll::Pending if service.drains() != drains => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            });
-            match annulet::time::timeout(self.write_patience(), sent).await {
-                Ok(Some(sent)) => return Some(sent),
-                Ok(None) => {}
-                Err(_) => {
-                    self.give_up();
-                    return None;
-                }
-            }
-        }
+        self.wait_taking(|cx| sending.as_mut().poll(cx)).await
     }
 }

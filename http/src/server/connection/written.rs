@@ -15,54 +15,61 @@ const PROGRESS_STEP_MAX: Duration = Duration::from_secs(1);
 type PollWritten<S> = fn(&S, &mut Context<'_>) -> Poll<io::Result<()>>;
 
 impl<S: Transport> Connection<S> {
-    /// Waits until what was written has left, as far as `poll` says. `false` if the client does not take it: nothing left for the
-    /// length of the write timeout, or of the linger time once the server drains.
+    /// Waits until what was written has left, as far as `poll` says. `false` if the client does not take it.
     pub(super) async fn wait_written(&self, poll: PollWritten<S>) -> bool {
+        let written = self.wait_taking(|cx| poll(&self.stream, cx)).await;
+        written.is_some_and(|written| written.is_ok())
+    }
+
+    /// Waits for what becomes ready when the client takes what was written. `None` if it does not take it: nothing left for the
+    /// length of the write timeout, or of the linger time once the server drains.
+    pub(super) async fn wait_taking<T>(
+        &self,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Option<T> {
         let service = &self.shared.service;
-        let mut least = usize::MAX;
+        let mut most = None;
         let mut since = annulet::time::now();
         loop {
             let drains = service.drains();
             let patience = self.write_patience();
-            let written = poll_fn(|cx| match poll(&self.stream, cx) {
-                Poll::Ready(written) => Poll::Ready(Some(written.is_ok())),
+            let ready = poll_fn(|cx| match poll(cx) {
+                Poll::Ready(ready) => Poll::Ready(Some(ready)),
+                // It counts anew, and is less.
                 Poll::Pending if service.drains() != drains => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             });
-            // Nobody says when the client has taken a little, so it is looked at now and then. The kernel asks for more in large
-            // steps: what it has sent and not been thanked for counts too.
-            let outcome = annulet::time::timeout((patience / 8).min(PROGRESS_STEP_MAX), written).await;
+            // Nobody says when the client has taken a little, so it is looked at now and then. What has left here says less: a
+            // request of the ring or the kernel's buffer lets go in steps of up to some 100 KiB.
+            let outcome = annulet::time::timeout((patience / 8).min(PROGRESS_STEP_MAX), ready).await;
             let now = annulet::time::now();
-            let left = match outcome {
-                Ok(Some(is_written)) => return is_written,
+            let taken = match outcome {
+                Ok(Some(ready)) => return Some(ready),
                 Ok(None) => {
                     since = now;
                     continue;
                 }
-                Err(_) => self.stream.untaken(),
+                Err(_) => self.stream.taken(),
             };
-            match left {
-                // Nothing was known before the first look.
-                left if least == usize::MAX => least = left,
-                left if left < least => (least, since) = (left, now),
-                _ if now - since < patience => {}
-                _ => {
-                    self.give_up();
-                    return false;
-                }
+            // Nothing was known before the first look.
+            if *most.get_or_insert(taken) < taken {
+                (most, since) = (Some(taken), now);
+            } else if now - since >= patience {
+                self.give_up();
+                return None;
             }
         }
     }
 
     /// How long a client may take nothing.
-    pub(super) fn write_patience(&self) -> Duration {
+    fn write_patience(&self) -> Duration {
         let Shared { service, limits, .. } = &*self.shared;
         if service.drains() { limits.write_timeout.min(limits.linger) } else { limits.write_timeout }
     }
 
     /// The connection will be reset when it is dropped. Otherwise what has been written would wait in memory, ours and the kernel's,
     /// for as long as the client likes.
-    pub(super) fn give_up(&self) {
+    fn give_up(&self) {
         // Fails only where there is no connection any more.
         let _ = self.stream.set_zero_linger();
     }
