@@ -75,7 +75,7 @@ impl Offline {
 /// A whole connection through the server's own pump, bodies and handlers that wait included, and no socket: a client sends these
 /// pieces, each of which arrives by itself, and then its end. Gives all that it gets until the server has closed.
 ///
-/// No time passes. `None` when the server waits for something that is not the client: a timer, a file, another connection.
+/// No time passes, and an answer without an end has none here either. `None` when the server waits for something that is not the client: a timer, a file, another connection.
 ///
 /// # Examples
 ///

@@ -52,8 +52,10 @@ pub(crate) trait Transport: 'static {
     const SENDS_FILES: bool;
     fn send_file(&self, file: &File, offset: u64, len: usize) -> impl Future<Output = io::Result<usize>>;
     /// Done when the peer has reset the connection.
-    type Reset: Future<Output = ()> + Unpin;
-    fn reset_by_peer(&self) -> Self::Reset;
+    type Reset<'a>: Future<Output = ()> + Unpin
+    where
+        Self: 'a;
+    fn reset_by_peer(&self) -> Self::Reset<'_>;
     fn peer_addr(&self) -> io::Result<SocketAddr>;
     /// What the handshake came to, where TLS is spoken.
     #[cfg(feature = "tls")]
@@ -147,9 +149,9 @@ impl Transport for TcpStream {
         TcpStream::send_file(self, file, offset, len)
     }
 
-    type Reset = ResetByPeer;
+    type Reset<'a> = ResetByPeer<'a>;
 
-    fn reset_by_peer(&self) -> ResetByPeer {
+    fn reset_by_peer(&self) -> ResetByPeer<'_> {
         TcpStream::reset_by_peer(self)
     }
 
@@ -246,9 +248,9 @@ impl Transport for TlsStream {
         Err(io::ErrorKind::InvalidInput.into())
     }
 
-    type Reset = ResetByPeer;
+    type Reset<'a> = ResetByPeer<'a>;
 
-    fn reset_by_peer(&self) -> ResetByPeer {
+    fn reset_by_peer(&self) -> ResetByPeer<'_> {
         self.get_ref().reset_by_peer()
     }
 

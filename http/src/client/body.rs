@@ -171,6 +171,8 @@ pub(super) struct Upload {
     is_done: bool,
     /// Nothing leaves before the server says that it wants it: see [`wait_for_continue`](Upload::wait_for_continue).
     is_held: bool,
+    /// The server has said that it wants it.
+    is_wanted: bool,
     /// Bytes handed over; whoever watches sees that it goes on.
     pub(super) sent: u64,
 }
@@ -183,7 +185,7 @@ impl Upload {
             Content::Stream { .. } => false,
         };
         let left = body.length();
-        Upload { body, piece: None, left, is_done, is_held: false, sent: 0 }
+        Upload { body, piece: None, left, is_done, is_held: false, is_wanted: false, sent: 0 }
     }
 
     /// Keeps all of it back until it is [released](Upload::release).
@@ -195,8 +197,14 @@ impl Upload {
         self.is_held
     }
 
-    pub(super) fn release(&mut self) {
+    /// Lets it go: because the server wants it, or because nobody waits any longer for that to be said.
+    pub(super) fn release(&mut self, is_wanted: bool) {
         self.is_held = false;
+        self.is_wanted = is_wanted;
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        self.is_wanted
     }
 
     /// The content, if all of it was kept back: it can go to somebody else, even a stream.

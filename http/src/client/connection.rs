@@ -76,7 +76,7 @@ impl Connection {
                         interim += 1;
                         keep_alive &= head.keep_alive;
                         if head.status == 100 && upload.is_held() {
-                            upload.release();
+                            upload.release(true);
                             self.restart(times);
                         }
                         continue;
@@ -116,7 +116,7 @@ impl Connection {
                         && upload.is_held()
                         && !is_past(times.total) =>
                 {
-                    upload.release();
+                    upload.release(false);
                     self.restart(times);
                 }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {

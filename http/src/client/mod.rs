@@ -232,7 +232,10 @@ impl Client {
                 );
             });
             match connection.head(&mut upload, &self.0.parser, to_head, times).await {
-                Ok((head, headers)) if head.status == EXPECTATION_FAILED && expects_continue => {
+                // Behind a 100 it is the handler's, who may have acted on the request.
+                Ok((head, headers))
+                    if head.status == EXPECTATION_FAILED && expects_continue && !upload.is_wanted() =>
+                {
                     // RFC 9110 section 10.1.1: somebody on the way does not know of it.
                     expects_continue = false;
                     let Some(body) = upload.take_held().or(again) else {

@@ -138,7 +138,7 @@ impl RequestBuilder {
     /// [`continue_timeout`](super::ClientBuilder::continue_timeout): it may not know of expectations. A final answer that comes first
     /// is the answer: the content stays here, and the connection is closed behind it, since the server might wait for the content on it.
     /// Content that stayed here goes where a redirection leads, even that of a [stream](Body::stream). After 417 (Expectation Failed)
-    /// the request is sent once more, without asking, unless its content is a stream that has begun to leave.
+    /// the request is sent once more, without asking, unless its content is a stream that has begun to leave, or 100 came before.
     ///
     /// # Examples
     ///

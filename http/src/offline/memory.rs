@@ -165,7 +165,7 @@ impl Transport for Memory {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    type Reset = Pending<()>;
+    type Reset<'a> = Pending<()>;
 
     fn reset_by_peer(&self) -> Pending<()> {
         pending()

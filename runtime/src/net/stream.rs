@@ -261,7 +261,7 @@ impl Stream {
     }
 
     /// See [`TcpStream::reset_by_peer`](super::TcpStream::reset_by_peer).
-    pub(super) fn reset_by_peer(&self) -> ResetByPeer {
+    pub(super) fn reset_by_peer(&self) -> ResetByPeer<'_> {
         // Errors and hang-ups are told to whoever polls for anything, or nothing.
         ResetByPeer::new(request::poll_number(&self.shard, self.as_raw_fd(), 0))
     }

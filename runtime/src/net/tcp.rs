@@ -86,7 +86,8 @@ impl TcpStream {
     /// Watches for a reset, whatever has been received and not read: for who works for a client and does not read meanwhile. It is a
     /// request of its own (POLL_ADD), made now; whoever waits in a read hears of a reset there.
     ///
-    /// Pending for ever if the peer ends its side in order, even if it resets the connection later: then the next write says so.
+    /// Pending for ever if the peer ends its side in order, even if it resets the connection later: then the next write says so. Where
+    /// this side has been [shut down](Self::shutdown) before, the peer's orderly end counts as a reset: nothing can come or go any more.
     ///
     /// # Examples
     ///
@@ -96,7 +97,7 @@ impl TcpStream {
     /// annulet::run(async {
     ///     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     ///     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    ///     let (served, _) = listener.accept().await.unwrap();
+    ///     let served = listener.accept().await.unwrap();
     ///     client.set_zero_linger().unwrap();
     ///     drop(client);
     ///     served.reset_by_peer().await;
@@ -106,7 +107,7 @@ impl TcpStream {
     /// # Cancel safety
     ///
     /// Safe: watching takes nothing from the connection.
-    pub fn reset_by_peer(&self) -> ResetByPeer {
+    pub fn reset_by_peer(&self) -> ResetByPeer<'_> {
         self.0.reset_by_peer()
     }
 

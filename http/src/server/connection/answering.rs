@@ -59,8 +59,15 @@ impl<S: Transport> Connection<S> {
             return Some(self.refuse(why, facts.is_head));
         }
         let wait_left = shared.limits.body_total_timeout;
-        let reading =
-            Reading { exchange, received: 0, kept: 0, is_awaited: false, waits_since: None, wait_left };
+        let reading = Reading {
+            exchange,
+            received: 0,
+            kept: 0,
+            beside: 0,
+            is_awaited: false,
+            waits_since: None,
+            wait_left,
+        };
         self.expect(&reading.exchange, self.rest.borrow().len());
         self.reading.replace(Some(Box::new(reading)));
         self.claim.set(self.claim.get().wrapping_add(1));
@@ -103,7 +110,7 @@ impl<S: Transport> Connection<S> {
         self.claim.set(self.claim.get().wrapping_add(1));
         let reading = self.reading.take().expect("it was put there above and is taken here only");
         match outcome {
-            None => self.drain_body(reading.exchange).await,
+            None => self.drain_body(*reading).await,
             end => end,
         }
     }
@@ -120,11 +127,12 @@ impl<S: Transport> Connection<S> {
     }
 
     /// Throws away what the handler left of a body. `None` when the next request may begin.
-    pub(super) async fn drain_body(&self, mut exchange: Exchange) -> Option<End> {
+    async fn drain_body(&self, reading: Reading) -> Option<End> {
         let limits = &self.shared.limits;
+        let Reading { mut exchange, wait_left, .. } = reading;
         exchange.finish_answer(exchange.persists(limits), limits);
         // Once for all of it.
-        self.wait_at_most(limits.body_timeout.min(limits.body_total_timeout));
+        self.wait_at_most(limits.body_timeout.min(wait_left));
         while exchange.stage() == Stage::Draining {
             let mut rest = self.rest.take();
             if rest.is_empty() {
@@ -153,9 +161,9 @@ impl<S: Transport> Connection<S> {
     }
 
     /// Waits for what `poll` makes. `None` if the client is gone before; `watch` is for the next time.
-    pub(super) async fn unless_gone<T>(
-        &self,
-        watch: &mut Option<S::Reset>,
+    pub(super) async fn unless_gone<'a, T>(
+        &'a self,
+        watch: &mut Option<S::Reset<'a>>,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Option<T> {
         poll_fn(|cx| {
@@ -172,7 +180,7 @@ impl<S: Transport> Connection<S> {
 
     /// Ready when the client has reset the connection. What it sends is kept, up to a bound; a client that has only ended its side
     /// is still there to be answered.
-    fn poll_gone(&self, watch: &mut Option<S::Reset>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_gone<'a>(&'a self, watch: &mut Option<S::Reset<'a>>, cx: &mut Context<'_>) -> Poll<()> {
         let (is_reading, is_awaited) = match &*self.reading.borrow() {
             Some(reading) => (reading.exchange.stage() == Stage::Reading, reading.is_awaited),
             None => (false, false),

@@ -22,6 +22,8 @@ pub(super) struct Reading {
     pub(super) received: u64,
     /// Bytes of the content that are kept in memory, by who collects it.
     pub(super) kept: usize,
+    /// What is held for an answer that leaves meanwhile.
+    pub(super) beside: usize,
     /// Whether more of it was asked for, in vain, since the handler's turn began.
     pub(super) is_awaited: bool,
     /// Since when more of it is waited for.
@@ -79,7 +81,7 @@ impl<S: Transport> Connection<S> {
 
     /// Counts what is in memory for a body: what was received ahead, its trailers, what is collected.
     fn hold_for(&self, reading: &Reading) -> Result<(), Refusal> {
-        self.shared.hold(reading.kept + self.rest.borrow().len() + reading.exchange.kept())
+        self.shared.hold(reading.kept + reading.beside + self.rest.borrow().len() + reading.exchange.kept())
     }
 
     pub(super) fn poll_content(

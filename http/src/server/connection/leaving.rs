@@ -33,7 +33,11 @@ impl<S: Transport> Connection<S> {
         }
         // The head is out: this cannot be refused, but what others want can.
         // What waits in the send buffer is counted there.
-        self.shared.hold_anyway(self.rest.borrow().len() + PIECE_BYTES_MAX + leaving.source.held());
+        let beside = PIECE_BYTES_MAX + leaving.source.held();
+        self.shared.hold_anyway(self.rest.borrow().len() + beside);
+        if let Some(reading) = &mut *self.reading.borrow_mut() {
+            reading.beside = beside;
+        }
         let mut watch = None;
         while !leaving.outgoing.is_broken() {
             let next = self.unless_gone(&mut watch, |cx| leaving.poll_piece(cx)).await;
