@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Datagram = 7,
     /// A message to the ring of another loop.
     Ring = 8,
+    /// A send out of an owner's memory.
+    ZeroCopy = 9,
 }
 
 /// Kind, generation and slot in the 64 bits that io_uring carries as `user_data`: 4 + 28 + 32 bits.
@@ -74,6 +76,7 @@ impl Key {
             6 => Kind::Alarm,
             7 => Kind::Datagram,
             8 => Kind::Ring,
+            9 => Kind::ZeroCopy,
             _ => Kind::Ignored,
         }
     }
@@ -96,7 +99,7 @@ mod tests {
     #[test]
     fn a_key_comes_back_as_it_went_in() {
         use Kind::*;
-        for kind in [Op, Receive, Send, Accept, Doorbell, Alarm, Datagram, Ring] {
+        for kind in [Op, Receive, Send, Accept, Doorbell, Alarm, Datagram, Ring, ZeroCopy] {
             for (slot, generation) in [(0, 0), (7, 3), (u32::MAX, GENERATION_MASK)] {
                 let key = Key::from_bits(Key::new(kind, slot, generation).bits());
                 assert_eq!((key.kind(), key.slot(), key.generation()), (kind, slot, generation));

@@ -45,6 +45,9 @@ pub(crate) enum Op {
     /// Send what the socket takes at once. No event at all means that every byte was taken by the time the submission
     /// was consumed; an event carries the short count or the error. See [`Driver::settled`].
     SendNow { fd: RawFd, bytes: *const u8, len: u32 },
+    /// Send all bytes without copying them: one event says what was taken, and, if it says that there is more, another one, with
+    /// [`Event::is_notification`], that they are read no more. Where [`Feature::SendZeroCopy`](uring::Feature::SendZeroCopy) is.
+    SendZeroCopy { fd: RawFd, bytes: *const u8, len: u32 },
     /// Send of the message's parts what the socket takes, once it takes some: so a slow reader's progress shows.
     SendMessage { fd: RawFd, message: *const libc::msghdr },
     /// recvmsg(2), with MSG_CMSG_CLOEXEC and `flags`.
@@ -106,6 +109,8 @@ pub(crate) struct Event {
     pub(crate) buffer: Option<u16>,
     /// Whether the same operation will answer again.
     pub(crate) more: bool,
+    /// Not a result: what an [`Op::SendZeroCopy`] was given is let go.
+    pub(crate) is_notification: bool,
 }
 
 /// Which buffer ring.

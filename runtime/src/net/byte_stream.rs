@@ -194,7 +194,7 @@ macro_rules! byte_stream {
             /// They count as written: for [`send_buffered`](Self::send_buffered), and for those who wait for room or for the flush.
             /// They leave also when the stream is dropped. Worth it for some 16 KiB and more.
             pub fn try_send_bytes(&self, bytes: bytes::Bytes) -> Result<(), bytes::Bytes> {
-                self.0.try_send_bytes(bytes)
+                self.0.try_send_bytes(bytes, false)
             }
 
             /// From `deadline` on, waiting for bytes fails with `TimedOut`, until another deadline is set; `None` for never.

@@ -17,6 +17,7 @@ use socket2::SockRef;
 
 use super::reset::ResetByPeer;
 use super::share::{Counted, Group};
+use crate::driver::uring::Feature;
 use crate::op::{Lease, ended, request};
 use crate::shard::{Shard, with_current};
 use crate::socket::{NotLent, NotOwned, Received, SEND_HIGH_WATER, SocketId};
@@ -304,6 +305,26 @@ impl Stream {
         below
     }
 
+    pub(super) fn poll_released(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.shard.is_closing() {
+            return Poll::Ready(Err(ended()));
+        }
+        ready!(self.shard.executor.poll_share(cx));
+        let (waker, mut old) = (cx.waker().clone(), None);
+        let mut io = self.shard.io.borrow_mut();
+        let released = io.sockets.poll_released(self.id, waker, &mut old);
+        if released.is_pending() {
+            waits::note(WaitsFor::Operation { name: "released", fd: io.sockets.fd(self.id) });
+        }
+        drop(io);
+        drop(old);
+        released
+    }
+
+    pub(super) fn unreleased(&self) -> usize {
+        if self.shard.is_closing() { 0 } else { self.shard.io.borrow_mut().sockets.unreleased(self.id) }
+    }
+
     pub(super) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         poll_fn(|cx| self.poll_write(cx, bytes)).await
     }
@@ -387,12 +408,15 @@ impl Stream {
         .await
     }
 
-    pub(super) fn try_send_bytes(&self, bytes: Bytes) -> Result<(), Bytes> {
+    pub(super) fn try_send_bytes(&self, bytes: Bytes, zero_copy: bool) -> Result<(), Bytes> {
         // Dropped here where there is nothing to do: outside of the borrow, because its owner may be anybody's code.
         if self.shard.is_closing() || bytes.is_empty() {
             return Ok(());
         }
-        let taken = self.shard.io.borrow_mut().sockets.try_own(self.id, bytes);
+        let mut io = self.shard.io.borrow_mut();
+        let zero_copy = zero_copy && io.driver.capabilities().has(Feature::SendZeroCopy);
+        let taken = io.sockets.try_own(self.id, bytes, zero_copy);
+        drop(io);
         match taken {
             Ok(()) => Ok(()),
             Err(NotOwned::Busy(bytes)) => Err(bytes),

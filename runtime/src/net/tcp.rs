@@ -111,6 +111,70 @@ impl TcpStream {
         self.0.reset_by_peer()
     }
 
+    /// As [`try_send_bytes`](Self::try_send_bytes), and the kernel sends `bytes` out of the memory in which they are
+    /// (IORING_OP_SEND_ZC, Linux 6.0), where it otherwise copies them into its own. Their owner is dropped when the peer has
+    /// acknowledged all of them, or the connection is no more; [`released`](Self::released) waits for that.
+    ///
+    /// It is worth it where a copy costs more than to keep count of pages: for hundreds of KiB and more, to a network card that
+    /// gathers and does checksums. Measure it there. What it does not do:
+    ///
+    /// - Save the copy on loopback, to a Unix socket, through a packet socket (tcpdump) or some tunnels: the kernel makes it later.
+    /// - Save the copy of the first 4 KiB behind what was written before, which leave with it.
+    /// - Apply to more than 4 MiB of a socket at a time, or where the kernel has no such send (the feature `send_zc` of
+    ///   [`capabilities`](crate::capabilities), and the epoll driver) or no memory to lock (RLIMIT_MEMLOCK): what is beyond is copied.
+    /// - Protect the bytes: what writes to them through a pointer of its own, as a mapped file does, changes what is sent.
+    ///
+    /// A stream that is dropped closes its descriptor when all is released, so that the peer sees the end of the bytes a round trip after
+    /// the last of them, or resets the connection after 30 s; at the end of the loop after 1 s.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet::net::{TcpListener, TcpStream};
+    /// use bytes::Bytes;
+    ///
+    /// annulet::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    ///     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    ///     let server = listener.accept().await.unwrap();
+    ///     server.try_send_zero_copy(Bytes::from(vec![7; 200_000])).unwrap();
+    ///     let mut received = vec![0; 200_000];
+    ///     client.read_exact(&mut received).await.unwrap();
+    ///     server.released().await.unwrap();
+    ///     assert_eq!(server.unreleased(), 0);
+    /// });
+    /// ```
+    pub fn try_send_zero_copy(&self, bytes: bytes::Bytes) -> Result<(), bytes::Bytes> {
+        self.0.try_send_bytes(bytes, true)
+    }
+
+    /// Waits until every written byte has been sent and the kernel reads nothing any more that it was given by
+    /// [`try_send_zero_copy`](Self::try_send_zero_copy). After a reset that is so, too: it does not say that the peer has got it.
+    /// It has no limit of its own: a peer that takes nothing may keep it for as long as the kernel keeps the connection.
+    ///
+    /// # Errors
+    ///
+    /// The error that ended sending.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn released(&self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_released(cx)).await
+    }
+
+    /// The polling form of [`released`](Self::released). Only the task that polled last is woken, as for the flush.
+    pub fn poll_released(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_released(cx)
+    }
+
+    /// Bytes given to the kernel by [`try_send_zero_copy`](Self::try_send_zero_copy) that it still reads where they are, those that it has
+    /// not sent among them.
+    #[must_use]
+    pub fn unreleased(&self) -> usize {
+        self.0.unreleased()
+    }
+
     /// Connects to the first address that answers.
     ///
     /// A host name is looked up on a thread beside the loop, see [`lookup_host`](super::lookup_host); addresses are not.

@@ -18,7 +18,8 @@ pub struct Departed {
 }
 
 impl TcpStream {
-    /// Takes the connection off this core, so that it can go to another one: waits until what was written has left, stops
+    /// Takes the connection off this core, so that it can go to another one: waits until what was written has left and is
+    /// [released](Self::released), stops
     /// receiving, and keeps what was received and not read.
     ///
     /// Deadlines stay behind. The way there is [`mesh::submit_to`](crate::mesh::submit_to) or a
@@ -47,7 +48,7 @@ impl TcpStream {
     /// # }
     /// ```
     pub async fn depart(self) -> io::Result<Departed> {
-        self.flush().await?;
+        self.released().await?;
         std::future::poll_fn(|cx| self.0.poll_receive_stopped(cx)).await?;
         let mut received = Vec::new();
         while let Some(lease) = self.0.try_queued() {

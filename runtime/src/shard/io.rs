@@ -167,6 +167,10 @@ impl Io {
                 let (sockets, mut cx) = self.sockets(now);
                 sockets.handle_event(event, &mut cx);
             }
+            Kind::ZeroCopy => {
+                let (sockets, mut cx) = self.sockets(now);
+                sockets.handle_zero_copy(event, &mut cx);
+            }
             Kind::Datagram => {
                 let (datagrams, mut cx) = self.datagrams(now);
                 datagrams.handle_event(event, &mut cx);
@@ -248,6 +252,7 @@ impl Io {
     /// Whether the kernel holds nothing of ours and will answer nothing more.
     pub(crate) fn is_quiet(&self) -> bool {
         self.sockets.len() == 0
+            && !self.sockets.is_pinned()
             && self.datagrams.len() == 0
             && self.listeners.len() == 0
             && self.ops.len() == 0

@@ -5,7 +5,9 @@
 
 #![allow(unsafe_code)]
 
+use std::os::fd::{BorrowedFd, RawFd};
 use std::task::Waker;
+use std::time::Duration;
 
 use super::Context;
 use super::receive::{self, Receive};
@@ -34,7 +36,7 @@ impl Sockets {
             self.abandon(id, cx);
             return wakers;
         }
-        if socket.send != SendState::Idle || socket.waiting() > 0 {
+        if socket.send != SendState::Idle || socket.waiting() > 0 || socket.pinned > 0 {
             socket.rearm_timer(id, cx.now.saturating_add(CLOSE_DRAIN_NS), cx);
         }
         self.continue_close(id, cx);
@@ -46,10 +48,14 @@ impl Sockets {
         self.socket(id).abrupt = true;
     }
 
-    /// Closes the descriptor once nothing is left to send.
+    /// Closes the descriptor once nothing is left to send, and no memory of owners is read any more.
     pub(super) fn continue_close(&mut self, id: SocketId, cx: &mut Context<'_>) {
         let socket = self.socket(id);
-        if socket.fd != -1 && socket.send == SendState::Idle && socket.waiting() == 0 {
+        let is_sent = socket.send == SendState::Idle && socket.waiting() == 0;
+        if socket.fd != -1 && is_sent && (socket.pinned == 0 || socket.abandoned) {
+            if socket.pinned > 0 {
+                reset(socket.fd);
+            }
             // SAFETY: closing points to no memory; the slot gives its descriptor away here.
             unsafe { cx.driver.push(Op::Close { fd: socket.fd }, Key::IGNORED) };
             socket.fd = -1;
@@ -68,9 +74,19 @@ impl Sockets {
         cx.wakes.push_sent(unsent);
         socket.abandoned = true;
         if socket.send != SendState::Idle {
+            let zero_copy = socket.owned.as_ref().and_then(|owned| owned.submitted);
+            let target = zero_copy.unwrap_or_else(|| id.key(Kind::Send));
             // SAFETY: a cancellation points to no memory.
-            unsafe { cx.driver.push(Op::Cancel { target: id.key(Kind::Send) }, Key::IGNORED) };
+            unsafe { cx.driver.push(Op::Cancel { target }, Key::IGNORED) };
         }
         self.continue_close(id, cx);
     }
+}
+
+/// The close of this descriptor throws away what the kernel has still to send, and so lets go of the memory that it lies in.
+fn reset(fd: RawFd) {
+    // SAFETY: the slot, which gives it here, has the descriptor open.
+    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+    // It fails on nothing that is a TCP socket; others send no memory of owners.
+    let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }

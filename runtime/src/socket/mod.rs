@@ -23,6 +23,7 @@ mod owned;
 mod receive;
 mod send;
 mod table;
+mod zero_copy;
 
 use std::task::Waker;
 

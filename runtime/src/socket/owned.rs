@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use super::send::SEND_BYTES_MAX;
 use super::table::{Socket, SocketId, Sockets};
-use crate::driver::Op;
+use super::zero_copy::COPIED_BYTES;
+use crate::driver::{Key, Op};
 
 /// Owned bytes of a socket, waiting or with the kernel.
 pub(super) struct Owned {
@@ -19,6 +20,10 @@ pub(super) struct Owned {
     pub(super) behind: usize,
     /// Whether it leaves with `flying`, behind those bytes.
     pub(super) flies: bool,
+    /// Whether the kernel is to read it where it is, and has not refused to: `zero_copy`.
+    pub(super) zero_copy: bool,
+    /// The zero-copy send of it whose result is not in.
+    pub(super) submitted: Option<Key>,
     /// What the kernel is told of both.
     /// INVARIANT: neither moved nor changed while `send` is not `Idle`.
     message: libc::msghdr,
@@ -37,7 +42,7 @@ impl std::fmt::Debug for Owned {
 impl Sockets {
     /// Lets `bytes` leave behind what is gathered. They come back if others wait, and if sending has ended: then nobody
     /// will ever see them.
-    pub(crate) fn try_own(&mut self, id: SocketId, bytes: Bytes) -> Result<(), NotOwned> {
+    pub(crate) fn try_own(&mut self, id: SocketId, bytes: Bytes, zero_copy: bool) -> Result<(), NotOwned> {
         let socket = self.socket(id);
         if socket.send_error != 0 {
             return Err(NotOwned::Ended(bytes));
@@ -49,7 +54,8 @@ impl Sockets {
         // SAFETY: both are plain data for which zeros are valid.
         let (message, parts) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
         let behind = socket.gather.len();
-        socket.owned = Some(Box::new(Owned { bytes, behind, flies: false, message, parts }));
+        let (flies, submitted) = (false, None);
+        socket.owned = Some(Box::new(Owned { bytes, behind, flies, zero_copy, submitted, message, parts }));
         self.mark_dirty(id);
         Ok(())
     }
@@ -98,7 +104,8 @@ impl Socket {
         let before = self.flying.get(self.sent..).unwrap_or_default();
         let start = self.sent.saturating_sub(self.flying.len());
         let rest = &owned.bytes[start..];
-        let rest = &rest[..rest.len().min(SEND_BYTES_MAX)];
+        let len_max = if owned.zero_copy && !before.is_empty() { COPIED_BYTES } else { SEND_BYTES_MAX };
+        let rest = &rest[..rest.len().min(len_max)];
         let part =
             |bytes: &[u8]| libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         owned.parts = [part(before), part(rest)];

@@ -110,7 +110,7 @@ impl Sockets {
         socket.lent = Some(Box::default());
         socket.sent = 0;
         socket.send = SendState::Flying;
-        submit(socket, id, cx);
+        self.submit(id, cx);
         self.count_late(id);
         Ok(())
     }
@@ -211,9 +211,10 @@ impl Sockets {
             // Where somebody waits for the outcome, a completion must end the loop's sleep; silence would not.
             let awaited = socket.closing || socket.writer.is_some();
             let whole = socket.flying.len() <= SEND_BYTES_MAX && !owned;
-            socket.send = if skip && whole && !awaited { SendState::Trying } else { SendState::Flying };
-            submit(socket, id, cx);
-            if socket.send == SendState::Trying {
+            let is_try = skip && whole && !awaited;
+            socket.send = if is_try { SendState::Trying } else { SendState::Flying };
+            self.submit(id, cx);
+            if is_try {
                 self.trying.push(id);
             } else {
                 self.count_late(id);
@@ -276,7 +277,7 @@ impl Sockets {
             return self.sent_all(id, cx);
         }
         socket.send = SendState::Flying;
-        submit(socket, id, cx);
+        self.submit(id, cx);
         self.count_late(id);
     }
 
@@ -337,32 +338,39 @@ impl Sockets {
 }
 
 #[inline]
-fn send_result(socket: &Socket) -> io::Result<()> {
+pub(super) fn send_result(socket: &Socket) -> io::Result<()> {
     match socket.send_error {
         0 => Ok(()),
         errno => Err(io::Error::from_raw_os_error(errno)),
     }
 }
 
-/// Hands the unsent part of `flying` to the kernel.
-#[inline]
-fn submit(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
-    if socket.owned.is_some()
-        && let Some(op) = socket.owned_op()
-    {
-        // SAFETY: as below for `flying`, and the same holds of the owned bytes and the message (invariants there), whose
-        // box is not freed while `send` is not Idle.
-        return unsafe { cx.driver.push(op, id.key(Kind::Send)) };
+impl Sockets {
+    /// Hands the unsent part of `flying` to the kernel, or of owned bytes behind it.
+    #[inline]
+    fn submit(&mut self, id: SocketId, cx: &mut Context<'_>) {
+        let Sockets { slots, pinned, .. } = self;
+        let socket = &mut slots[id.slot as usize];
+        if socket.owned.is_some() {
+            if socket.submit_zero_copy(id, pinned, cx.driver) {
+                return;
+            }
+            if let Some(op) = socket.owned_op() {
+                // SAFETY: as below for `flying`, and the same holds of the owned bytes and the message (invariants there), whose
+                // box is not freed while `send` is not Idle.
+                return unsafe { cx.driver.push(op, id.key(Kind::Send)) };
+            }
+        }
+        let rest = &socket.flying[socket.sent..];
+        // The rest of more than that follows on the completion.
+        let (fd, bytes, len) = (socket.fd, rest.as_ptr(), rest.len().min(SEND_BYTES_MAX) as u32);
+        let op = if socket.send == SendState::Trying {
+            Op::SendNow { fd, bytes, len }
+        } else {
+            Op::Send { fd, bytes, len }
+        };
+        // SAFETY: `flying` is neither moved, changed nor freed while `send` is not Idle (invariant on the field), and the
+        // slot is not freed before.
+        unsafe { cx.driver.push(op, id.key(Kind::Send)) };
     }
-    let rest = &socket.flying[socket.sent..];
-    // The rest of more than that follows on the completion.
-    let (fd, bytes, len) = (socket.fd, rest.as_ptr(), rest.len().min(SEND_BYTES_MAX) as u32);
-    let op = if socket.send == SendState::Trying {
-        Op::SendNow { fd, bytes, len }
-    } else {
-        Op::Send { fd, bytes, len }
-    };
-    // SAFETY: `flying` is neither moved, changed nor freed while `send` is not Idle (invariant on the field), and the
-    // slot is not freed before.
-    unsafe { cx.driver.push(op, id.key(Kind::Send)) };
 }

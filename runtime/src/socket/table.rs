@@ -87,6 +87,8 @@ pub(super) struct Socket {
     pub(super) flying: Vec<u8>,
     /// Bytes that are not copied.
     pub(super) owned: Option<Box<super::owned::Owned>>,
+    /// Bytes of owners that the kernel reads where they are: `zero_copy`.
+    pub(super) pinned: usize,
     /// How many of `flying`, and of owned bytes behind them, the kernel has taken.
     pub(super) sent: usize,
     /// Its part of [`Sockets::late_bytes`].
@@ -119,6 +121,8 @@ pub(crate) struct Sockets {
     pub(super) tried: u64,
     /// Sockets that found the buffer ring empty, in the order in which they did.
     pub(super) starved: VecDeque<SocketId>,
+    /// What the kernel reads of owners' memory, of sockets that are gone too.
+    pub(super) pinned: super::zero_copy::Pinned,
     /// Emptied send buffers for the next answer.
     pub(super) spare: Vec<Vec<u8>>,
     /// Bytes that stream sockets received, ever.
@@ -251,6 +255,7 @@ impl Socket {
             buffers_out: 0,
             flying: Vec::new(),
             owned: None,
+            pinned: 0,
             sent: 0,
             late: 0,
             deadline: u64::MAX,

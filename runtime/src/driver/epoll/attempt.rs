@@ -53,7 +53,9 @@ pub(super) unsafe fn attempt(op: &mut Op, done: &mut u32) -> Attempt {
             if result == Attempt::WouldBlock { Attempt::Done(-libc::EAGAIN) } else { result }
         }
         // SAFETY: as above.
-        Op::Send { fd, bytes, len } => unsafe { send_all(fd, bytes, len, done) },
+        Op::Send { fd, bytes, len } | Op::SendZeroCopy { fd, bytes, len } => unsafe {
+            send_all(fd, bytes, len, done)
+        },
         Op::SendNow { fd, bytes, len } => {
             // SAFETY: as above.
             match unsafe { send(fd, bytes, len as usize) } {

@@ -150,7 +150,13 @@ impl Epoll {
             match unsafe { attempt(&mut parked.op, &mut parked.done) } {
                 Attempt::Done(result) => {
                     let more = result >= 0 && matches!(parked.op, Op::Accept { multishot: true, .. });
-                    self.ready.push_back(Event { key: parked.key, result, buffer: None, more });
+                    self.ready.push_back(Event {
+                        key: parked.key,
+                        result,
+                        buffer: None,
+                        more,
+                        is_notification: false,
+                    });
                     if !more {
                         return None;
                     }
@@ -193,7 +199,7 @@ impl Epoll {
     }
 
     fn finish(&mut self, key: Key, result: i32) {
-        self.ready.push_back(Event { key, result, buffer: None, more: false });
+        self.ready.push_back(Event { key, result, buffer: None, more: false, is_notification: false });
     }
 
     fn cancel(&mut self, target: Key) {
@@ -310,7 +316,13 @@ impl Epoll {
                 op if events & (parked::interest(&op) | parked::ALWAYS) == 0 => self.park(parked),
                 Op::Poll { events: wanted, multishot, .. } => {
                     let result = (events & (wanted | parked::ALWAYS)) as i32;
-                    self.ready.push_back(Event { key: parked.key, result, buffer: None, more: multishot });
+                    self.ready.push_back(Event {
+                        key: parked.key,
+                        result,
+                        buffer: None,
+                        more: multishot,
+                        is_notification: false,
+                    });
                     if multishot {
                         self.parked.go_on(parked);
                     }

@@ -161,7 +161,11 @@ fn is_multishot(op: &Op) -> bool {
 pub(super) fn interest(op: &Op) -> u32 {
     let events = match op {
         Op::Poll { events, .. } => return *events,
-        Op::Connect { .. } | Op::Send { .. } | Op::SendMessage { .. } | Op::Write { .. } => libc::EPOLLOUT,
+        Op::Connect { .. }
+        | Op::Send { .. }
+        | Op::SendZeroCopy { .. }
+        | Op::SendMessage { .. }
+        | Op::Write { .. } => libc::EPOLLOUT,
         _ => libc::EPOLLIN,
     };
     events as u32
@@ -173,6 +177,7 @@ fn descriptor_of(op: &Op) -> Option<RawFd> {
         Op::Accept { fd, .. }
         | Op::Connect { fd, .. }
         | Op::Send { fd, .. }
+        | Op::SendZeroCopy { fd, .. }
         | Op::SendMessage { fd, .. }
         | Op::ReceiveMessage { fd, .. }
         | Op::Read { fd, .. }

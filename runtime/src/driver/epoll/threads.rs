@@ -74,7 +74,13 @@ impl Threads {
                 Ok(thread) => self.running.push(thread),
                 Err(error) if self.running.is_empty() => {
                     let result = -error.raw_os_error().unwrap_or(libc::EAGAIN);
-                    return ready.push_back(Event { key, result, buffer: None, more: false });
+                    return ready.push_back(Event {
+                        key,
+                        result,
+                        buffer: None,
+                        more: false,
+                        is_notification: false,
+                    });
                 }
                 // Those that there are do it, later.
                 Err(_) => {}
@@ -91,7 +97,13 @@ impl Threads {
         let _ = rustix::io::read(&self.shared.bell, &mut [0; 8]);
         let done = std::mem::take(&mut self.shared.lock().done);
         self.under_way -= done.len();
-        ready.extend(done.into_iter().map(|(key, result)| Event { key, result, buffer: None, more: false }));
+        ready.extend(done.into_iter().map(|(key, result)| Event {
+            key,
+            result,
+            buffer: None,
+            more: false,
+            is_notification: false,
+        }));
     }
 }
 

@@ -54,6 +54,8 @@ features! {
     /// `IORING_SETUP_DEFER_TASKRUN` with `IORING_SETUP_SINGLE_ISSUER` (6.1): completion work runs when the loop enters
     /// the kernel, not whenever a packet arrives.
     DeferTaskrun = "defer_taskrun",
+    /// `IORING_OP_SEND_ZC` (6.0): sends out of their owner's memory, where that is asked for; copies otherwise.
+    SendZeroCopy = "send_zc",
     /// Multishot receive (6.0): one request delivers until it is cancelled.
     ReceiveMultishot = "receive_multishot",
     /// Multishot receive of datagrams with their senders (6.0).

@@ -335,6 +335,7 @@ impl Uring {
             result: entry.result(),
             buffer: cqueue::buffer_select(flags),
             more: cqueue::more(flags),
+            is_notification: cqueue::notif(flags),
         })
     }
 

@@ -15,7 +15,7 @@ use io_uring::{Probe, Submitter, opcode, squeue};
 use super::{Capabilities, Feature};
 
 /// Every opcode that `sqe` makes entries of. One that is missing here fails with EACCES in its first test.
-const OPCODES: [u8; 23] = [
+const OPCODES: [u8; 24] = [
     opcode::Accept::CODE,
     opcode::AsyncCancel::CODE,
     opcode::Close::CODE,
@@ -33,6 +33,7 @@ const OPCODES: [u8; 23] = [
     opcode::RenameAt::CODE,
     opcode::Send::CODE,
     opcode::SendMsg::CODE,
+    opcode::SendZc::CODE,
     opcode::Statx::CODE,
     opcode::SymlinkAt::CODE,
     opcode::Timeout::CODE,

@@ -59,6 +59,9 @@ pub(super) fn entry(
             .flags(SEND_ALL | libc::MSG_DONTWAIT)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS),
+        Op::SendZeroCopy { fd, bytes, len } => {
+            opcode::SendZc::new(Fd(fd), bytes, len).flags(SEND_ALL).build()
+        }
         Op::SendMessage { fd, message } => {
             opcode::SendMsg::new(Fd(fd), message).flags(libc::MSG_NOSIGNAL as u32).build()
         }
