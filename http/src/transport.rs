@@ -34,8 +34,10 @@ pub(crate) trait Transport: 'static {
     fn with_send_buffer<R>(&self, f: impl FnOnce(&mut Vec<u8>) -> R) -> R;
     /// Whether it takes memory of somebody else's and lets it leave without a copy.
     const TAKES_OWNED: bool;
-    /// Takes `bytes` behind what is buffered, unless others wait.
-    fn try_send_bytes(&self, bytes: Bytes) -> Result<(), Bytes>;
+    /// Takes `bytes` behind what is buffered, unless others wait; with `zero_copy` the kernel reads them where they are.
+    fn try_send_bytes(&self, bytes: Bytes, zero_copy: bool) -> Result<(), Bytes>;
+    /// As the flush, and the kernel reads nothing any more of what it was given so.
+    fn poll_released(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     fn send_buffered(&self) -> usize;
     /// Bytes that the client's kernel has taken, ever.
     fn taken(&self) -> u64;
@@ -81,8 +83,12 @@ impl Transport for TcpStream {
 
     const TAKES_OWNED: bool = true;
 
-    fn try_send_bytes(&self, bytes: Bytes) -> Result<(), Bytes> {
-        TcpStream::try_send_bytes(self, bytes)
+    fn try_send_bytes(&self, bytes: Bytes, zero_copy: bool) -> Result<(), Bytes> {
+        if zero_copy { self.try_send_zero_copy(bytes) } else { TcpStream::try_send_bytes(self, bytes) }
+    }
+
+    fn poll_released(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        TcpStream::poll_released(self, cx)
     }
 
     #[inline]
@@ -188,8 +194,12 @@ impl Transport for TlsStream {
     // Encrypting is the copy.
     const TAKES_OWNED: bool = false;
 
-    fn try_send_bytes(&self, bytes: Bytes) -> Result<(), Bytes> {
+    fn try_send_bytes(&self, bytes: Bytes, _: bool) -> Result<(), Bytes> {
         Err(bytes)
+    }
+
+    fn poll_released(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        TlsStream::poll_flush(self, cx)
     }
 
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Plaintext>>> {

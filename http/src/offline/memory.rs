@@ -123,7 +123,11 @@ impl Transport for Memory {
         f(&mut self.0.buffer.borrow_mut())
     }
 
-    fn try_send_bytes(&self, bytes: Bytes) -> Result<(), Bytes> {
+    fn poll_released(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+
+    fn try_send_bytes(&self, bytes: Bytes, _: bool) -> Result<(), Bytes> {
         Err(bytes)
     }
 

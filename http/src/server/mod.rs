@@ -63,6 +63,8 @@ struct Shared {
     registry: Registry,
     admission: Admission,
     log: Option<Rc<AccessLog>>,
+    /// Content of so many bytes leaves without the kernel's copy.
+    zero_copy_bytes_min: usize,
     /// Where clients are kept in mind.
     proxies: Option<Rc<Proxies>>,
 }
@@ -80,7 +82,10 @@ impl Server {
         let limits = limits.clamped();
         let service = Service::new(router, limits.clone());
         let (registry, admission) = (Registry::default(), Admission::default());
-        Server { shared: Rc::new(Shared { service, limits, registry, admission, log: None, proxies: None }) }
+        let zero_copy_bytes_min = usize::MAX;
+        let shared =
+            Shared { service, limits, registry, admission, log: None, zero_copy_bytes_min, proxies: None };
+        Server { shared: Rc::new(shared) }
     }
 
     /// Writes a line for each answer. A server without one pays nothing for it.
@@ -125,6 +130,36 @@ impl Server {
         let value = HeaderValue::try_from(value).expect("a field `Server` without control characters");
         let shared = Rc::get_mut(&mut self.shared).expect("the field is set before the server is used");
         shared.service.set_server(&value);
+        self
+    }
+
+    /// Sends the content of answers that is in memory as a whole and has so many bytes, and more than 64 KiB, out of that memory:
+    /// IORING_OP_SEND_ZC (Linux 6.0), see [`TcpStream::try_send_zero_copy`]. It is off unless it is asked for.
+    ///
+    /// It saves the kernel's copy where packets go to a network card, and costs a second completion for every 256 KiB; on loopback
+    /// the kernel copies anyway, a little later. Measure it on the network that you serve, with content of hundreds of KiB.
+    ///
+    /// What it does not do: it is not for TLS, whose copy is the encryption, nor for streams, nor for files, which leave by
+    /// sendfile(2). Where the kernel has no such send, or no memory to lock, content is copied as without it. The content is kept,
+    /// and counts among [`Limits::memory_bytes`], until the client has acknowledged it; the next answer of that connection is
+    /// made then. At most 4 MiB of a connection are under way so, the rest waits or is copied.
+    ///
+    /// # Panics
+    ///
+    /// When the server has been cloned or serves already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Router, Server};
+    ///
+    /// let server = Server::new(Router::new()).with_zero_copy(512 * 1024);
+    /// ```
+    #[must_use]
+    pub fn with_zero_copy(mut self, bytes_min: usize) -> Server {
+        let shared =
+            Rc::get_mut(&mut self.shared).expect("zero-copy sends are asked for before the server is used");
+        shared.zero_copy_bytes_min = bytes_min;
         self
     }
 

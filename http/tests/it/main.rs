@@ -20,3 +20,4 @@ mod spans;
 mod streaming;
 #[cfg(feature = "tls")]
 mod tls;
+mod zero_copy;

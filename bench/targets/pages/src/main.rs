@@ -43,6 +43,10 @@ struct Options {
     #[arg(long, default_value_t = 5_000)]
     body_grace_ms: u64,
 
+    /// Send the download without the kernel's copy if it has so many bytes; 102400 is its length. Off without it.
+    #[arg(long, value_name = "BYTES")]
+    zero_copy_min: Option<usize>,
+
     /// CPU time that every request burns, in nanoseconds.
     #[arg(long, default_value_t = 0)]
     burn: u64,
@@ -67,10 +71,18 @@ fn run(options: &Options) -> std::io::Result<()> {
         body_rate_grace: Duration::from_millis(options.body_grace_ms),
         ..Limits::default()
     };
-    let loops = Builder::new()
-        .cores(options.cores.iter().copied())
-        .listen(options.listen)
-        .start(move |core| serve(core, Server::with_limits(router(burn), limits.clone())))?;
+    let zero_copy_min = options.zero_copy_min;
+    let loops =
+        Builder::new().cores(options.cores.iter().copied()).listen(options.listen).start(move |core| {
+            let server = Server::with_limits(router(burn), limits.clone());
+            serve(
+                core,
+                match zero_copy_min {
+                    Some(bytes) => server.with_zero_copy(bytes),
+                    None => server,
+                },
+            )
+        })?;
     termination.wait()?;
     loops.stop();
     loops.join()

@@ -39,6 +39,7 @@ impl<S: Transport> Connection<S> {
             reading.beside = beside;
         }
         let mut watch = None;
+        let is_whole = matches!(leaving.source, Content::Whole(_));
         while !leaving.outgoing.is_broken() {
             let next = self.unless_gone(&mut watch, |cx| leaving.poll_piece(cx)).await;
             let mut piece = match next {
@@ -59,7 +60,8 @@ impl<S: Transport> Connection<S> {
                     && piece.rest().len() >= OWNED_BYTES_MIN
                     && let Some(bytes) = piece.take_owned()
                 {
-                    if !self.leave_owned(&mut leaving.outgoing, bytes).await {
+                    let zero_copy = is_whole && bytes.len() >= self.shared.zero_copy_bytes_min;
+                    if !self.leave_owned(&mut leaving.outgoing, bytes, zero_copy).await {
                         return Some(End::Gone);
                     }
                     break;
@@ -74,10 +76,10 @@ impl<S: Transport> Connection<S> {
     }
 
     /// Lets a large piece leave without a copy. `false` if the client does not take what is before it.
-    pub(super) async fn leave_owned(&self, outgoing: &mut Outgoing, mut bytes: Bytes) -> bool {
+    async fn leave_owned(&self, outgoing: &mut Outgoing, mut bytes: Bytes, zero_copy: bool) -> bool {
         let len = self.stream.with_send_buffer(|out| outgoing.begin_piece(out, bytes.len()));
         bytes.truncate(len);
-        while let Err(refused) = self.stream.try_send_bytes(bytes) {
+        while let Err(refused) = self.stream.try_send_bytes(bytes, zero_copy) {
             bytes = refused;
             if !self.wait_written(S::poll_flush).await {
                 return false;
@@ -85,6 +87,10 @@ impl<S: Transport> Connection<S> {
         }
         self.stream.with_send_buffer(|out| outgoing.end_piece(out));
         self.note(|entry| entry.bytes += len as u64);
+        if zero_copy {
+            // It is in memory, and counts there, until the client has it.
+            return self.wait_written(S::poll_released).await;
+        }
         // What it takes in memory is the connection's as long as it waits.
         len <= OWNED_BYTES_FREE || self.wait_written(S::poll_write_ready).await
     }
