@@ -15,22 +15,22 @@ JUDGED = (pathlib.Path(__file__).resolve().parent.parent / "differences.md").rea
 
 
 def hear(data):
-    """A list of ("request", method, body), then one of ("refuses: …",), ("goes on",), ("has closed",)."""
+    """A list of ("request", method, target, body), then one of ("refuses: …",), ("goes on",), ("has closed",)."""
     # As much as we take of a head.
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=16 * 1024)
     events = []
-    method, body = None, b""
+    method, target, body = None, b"", b""
     try:
         connection.receive_data(data)
         connection.receive_data(b"")
         while True:
             event = connection.next_event()
             if isinstance(event, h11.Request):
-                method, body = event.method.decode("ascii"), b""
+                method, target, body = event.method.decode("ascii"), target_of(event), b""
             elif isinstance(event, h11.Data):
                 body += bytes(event.data)
             elif isinstance(event, h11.EndOfMessage):
-                events.append(("request", method, body))
+                events.append(("request", method, target, body))
                 # A 2xx to CONNECT would turn the connection into a tunnel.
                 status = 501 if method == "CONNECT" else 200
                 connection.send(h11.Response(status_code=status, headers=[("content-length", "0")]))
@@ -51,6 +51,17 @@ def hear(data):
         return events + [(f"refuses: {reason(said)}",)]
 
 
+def target_of(request):
+    """The host of the target, or of the Host field, then path and query."""
+    target = bytes(request.target)
+    scheme, mark, rest = target.partition(b"://")
+    if mark and scheme.isalpha():
+        end = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+        target = rest[end:]
+        return rest[:end] + b" " + (target if target.startswith(b"/") else b"/" + target)
+    return dict(request.headers).get(b"host", b"") + b" " + target
+
+
 def reason(said):
     """A message without what is quoted in it."""
     for mark in ("b'", 'b"', "bytearray", " {", ": '"):
@@ -62,8 +73,8 @@ def ours(fields):
     events = []
     for field in fields:
         if field.startswith("request "):
-            _, method, body = field.split(" ", 2)
-            events.append(("request", method, bytes.fromhex(body)))
+            _, method, target, body = field.split(" ", 3)
+            events.append(("request", method, bytes.fromhex(target), bytes.fromhex(body)))
         else:
             events.append((field,))
     return events
@@ -81,6 +92,8 @@ def difference(ours, theirs):
         if other[0] == "has closed":
             return "annulet hears on, h11 has closed"
         if one[0] == other[0] == "request":
+            if (one[1], one[3]) == (other[1], other[3]):
+                return "the same request is for somebody else to h11"
             return "another request is heard by h11"
         say = {"request": "goes on"}
         return f"annulet {say.get(one[0], one[0])}, h11 {say.get(other[0], other[0])}"

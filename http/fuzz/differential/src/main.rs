@@ -28,8 +28,8 @@ const JUDGED: &str = include_str!("../../differences.md");
 /// What is heard, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A whole request: method and body.
-    Request(String, Vec<u8>),
+    /// A whole request: method, whom it is for (the host, then path and query), and body.
+    Request(String, String, Vec<u8>),
     /// Nothing more is heard, and the client is told so.
     Refused(String),
     /// More would be needed.
@@ -50,8 +50,13 @@ impl Event {
 
 fn ours(input: &[u8]) -> Vec<Event> {
     let heard = listen(&Limits::default(), [input]);
-    let mut events: Vec<Event> =
-        heard.requests.into_iter().map(|request| Event::Request(request.method, request.body)).collect();
+    let mut events: Vec<Event> = heard
+        .requests
+        .into_iter()
+        .map(|request| {
+            Event::Request(request.method, format!("{} {}", request.host, request.target), request.body)
+        })
+        .collect();
     // The last of them may be cut or refused.
     if matches!(heard.end, End::InBody | End::BodyRefused(_)) {
         events.pop();
@@ -72,6 +77,11 @@ fn difference(ours: &[Event], theirs: &[Event]) -> Option<String> {
         (Event::Waits | Event::Closed, Event::Waits | Event::Closed) => None,
         // Both refuse: why is a matter of taste.
         (Event::Refused(_), Event::Refused(_)) => None,
+        (Event::Request(method, _, body), Event::Request(their_method, _, their_body))
+            if (method, body) == (their_method, their_body) =>
+        {
+            Some("the same request is for somebody else to hyper".into())
+        }
         (Event::Request(..), Event::Request(..)) => Some("another request is heard by hyper".into()),
         // What it makes of that is its own matter: there is nobody here to hear another request in it.
         (Event::Closed, _) => Some("annulet has closed, hyper hears on".into()),
@@ -140,7 +150,9 @@ fn line(input: &[u8], events: &[Event]) -> String {
     let mut line = hex(input);
     for event in events {
         let said = match event {
-            Event::Request(method, body) => format!("request {method} {}", hex(body)),
+            Event::Request(method, target, body) => {
+                format!("request {method} {} {}", hex(target.as_bytes()), hex(body))
+            }
             other => other.class(),
         };
         write!(line, "\t{said}").unwrap();

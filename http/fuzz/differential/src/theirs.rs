@@ -59,8 +59,9 @@ pub(crate) fn hear(input: &[u8]) -> Vec<Event> {
         let events = events.clone();
         async move {
             let method = request.method().to_string();
+            let target = target_of(&request);
             let event = match request.into_body().collect().await {
-                Ok(body) => Event::Request(method, body.to_bytes().into()),
+                Ok(body) => Event::Request(method, target, body.to_bytes().into()),
                 Err(error) => failed(&error),
             };
             events.borrow_mut().push(event);
@@ -92,6 +93,21 @@ pub(crate) fn hear(input: &[u8]) -> Vec<Event> {
         Err(error) => failed(&error),
     });
     events
+}
+
+/// The host of the target, or of the Host field, then path and query.
+fn target_of(request: &Request<Incoming>) -> String {
+    let host = match request.uri().authority() {
+        Some(authority) => authority.as_str().to_owned(),
+        None => request
+            .headers()
+            .get(hyper::header::HOST)
+            .map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned())
+            .unwrap_or_default(),
+    };
+    // Its display has the `/` of an empty path.
+    let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    format!("{host} {target}")
 }
 
 fn failed(error: &hyper::Error) -> Event {
