@@ -35,7 +35,7 @@ impl fmt::Debug for Interim {
 }
 
 impl Response {
-    /// Content that is made while it leaves, from a stream of [`Bytes`], text, or [`Chunk`](crate::Chunk)s of a request.
+    /// Content that is made while it leaves, from a stream of [`Bytes`](bytes::Bytes), text, or [`Chunk`](crate::Chunk)s of a request.
     ///
     /// The next piece is asked for when less than 64 KiB wait to leave, and no more of a piece than that is copied at once. A client
     /// of HTTP/1.1 gets the chunked coding unless [`with_length`](Response::with_length) is given, one of HTTP/1.0 the end of the

@@ -76,7 +76,7 @@ impl Core {
         self.core
     }
 
-    /// This core's listeners, in the order of [`Builder::listen`].
+    /// This core's listeners, in the order of [`Builder::listen`](crate::Builder::listen).
     ///
     /// # Panics
     ///
@@ -124,7 +124,7 @@ impl Core {
     }
 
     /// Done when the end is near: [`stopped`](Self::stopped) follows after the drain delay
-    /// ([`Builder::drain_delay`]), or comes with it where there is none. The time to tell clients to go elsewhere, while new
+    /// ([`Builder::drain_delay`](crate::Builder::drain_delay)), or comes with it where there is none. The time to tell clients to go elsewhere, while new
     /// ones are still served.
     pub fn draining(&self) -> crate::stop::Stopped {
         self.draining.stopped()

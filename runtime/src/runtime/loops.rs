@@ -11,7 +11,7 @@ use crate::net::{Connections, Group};
 use crate::readiness::{Readiness, ReadinessState};
 use crate::stop::Stop;
 
-/// Running loops; made by [`Builder::start`]. Dropping it detaches them.
+/// Running loops; made by [`Builder::start`](crate::Builder::start). Dropping it detaches them.
 pub struct Loops {
     pub(super) threads: Vec<thread::JoinHandle<()>>,
     pub(super) stop: Stop,
@@ -23,7 +23,7 @@ pub struct Loops {
 }
 
 impl Loops {
-    /// Where they listen, in the order of [`Builder::listen`].
+    /// Where they listen, in the order of [`Builder::listen`](crate::Builder::listen).
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -48,7 +48,7 @@ impl Loops {
         Connections::new(Arc::clone(&self.group))
     }
 
-    /// Asks every loop to stop: [`Core::stopped`] is done from now on.
+    /// Asks every loop to stop: [`Core::stopped`](crate::Core::stopped) is done from now on.
     pub fn stop(&self) {
         self.readiness.move_to(ReadinessState::Draining);
         self.stop.stop();
