@@ -75,9 +75,12 @@ impl Connection {
                     Some((head, _)) if head.is_interim() => {
                         interim += 1;
                         keep_alive &= head.keep_alive;
-                        if head.status == 100 && upload.is_held() {
+                        if head.status == 100 {
+                            if upload.is_held() {
+                                self.restart(times);
+                            }
+                            // Late or not: from here on the answer is the handler's.
                             upload.release(true);
-                            self.restart(times);
                         }
                         continue;
                     }

@@ -134,7 +134,7 @@ impl Server {
     }
 
     /// Sends the content of answers that is in memory as a whole and has so many bytes, and more than 64 KiB, out of that memory:
-    /// IORING_OP_SEND_ZC (Linux 6.0), see [`TcpStream::try_send_zero_copy`]. It is off unless it is asked for.
+    /// IORING_OP_SEND_ZC (from Linux 6.1 on), see [`TcpStream::try_send_zero_copy`]. It is off unless it is asked for.
     ///
     /// It saves the kernel's copy where packets go to a network card, and costs a second completion for every 256 KiB; on loopback
     /// the kernel copies anyway, a little later. Measure it on the network that you serve, with content of hundreds of KiB.
@@ -142,7 +142,8 @@ impl Server {
     /// What it does not do: it is not for TLS, whose copy is the encryption, nor for streams, nor for files, which leave by
     /// sendfile(2). Where the kernel has no such send, or no memory to lock, content is copied as without it. The content is kept,
     /// and counts among [`Limits::memory_bytes`], until the client has acknowledged it; the next answer of that connection is
-    /// made then. At most 4 MiB of a connection are under way so, the rest waits or is copied.
+    /// made then. So a client that takes nothing for the write timeout is cut even if the kernel could have kept the rest for it, and the end
+    /// of a connection comes when the last byte was acknowledged. At most 4 MiB of a connection are under way so, the rest waits or is copied.
     ///
     /// # Panics
     ///

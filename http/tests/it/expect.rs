@@ -259,6 +259,10 @@ fn a_failed_expectation_is_tried_without() {
     // Behind a 100 it is the handler's, who has the content and may have acted on it.
     let late = vec![Head, CONTINUE, Content(3), failed()];
     check(patient, "abc", vec![late], "417 ", &["<asks>abc<end>"]);
+    // Behind one that comes when the content has left already, too.
+    let hasty = || Client::builder().continue_timeout(Duration::ZERO).build();
+    let late = vec![Begin, Content(3), CONTINUE, failed()];
+    check(hasty, "abc", vec![late], "417 ", &["<asks>abc<end>"]);
     let late = vec![Head, CONTINUE, Content(chunked.len()), failed()];
     check(patient, stream(), vec![late], "417 ", &[&format!("<asks>{chunked}<end>")]);
     // Who has not asked gets the answer.

@@ -63,7 +63,7 @@ impl TcpStream {
         self
     }
 
-    /// Bytes that the peer's kernel has acknowledged, ever (`tcpi_bytes_acked` of TCP_INFO, tcp(7); the SYN may be one of them). Unlike
+    /// Bytes that the peer's kernel has acknowledged, ever (`tcpi_bytes_acked` of TCP_INFO, tcp(7); the SYN and the FIN may be among them). Unlike
     /// [`send_buffered`](Self::send_buffered) it shows that a slow reader takes a little.
     ///
     /// # Examples
@@ -78,7 +78,7 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// What getsockopt(2) says.
+    /// What getsockopt(2) says; `Unsupported` before Linux 4.1.
     pub fn acknowledged(&self) -> io::Result<u64> {
         self.0.acknowledged()
     }
@@ -112,7 +112,7 @@ impl TcpStream {
     }
 
     /// As [`try_send_bytes`](Self::try_send_bytes), and the kernel sends `bytes` out of the memory in which they are
-    /// (IORING_OP_SEND_ZC, Linux 6.0), where it otherwise copies them into its own. Their owner is dropped when the peer has
+    /// (IORING_OP_SEND_ZC, from Linux 6.1 on), where it otherwise copies them into its own. Their owner is dropped when the peer has
     /// acknowledged all of them, or the connection is no more; [`released`](Self::released) waits for that.
     ///
     /// It is worth it where a copy costs more than to keep count of pages: for hundreds of KiB and more, to a network card that

@@ -1,4 +1,4 @@
-//! Owned bytes that the kernel sends out of the owner's memory: IORING_OP_SEND_ZC (Linux 6.0).
+//! Owned bytes that the kernel sends out of the owner's memory: IORING_OP_SEND_ZC (Linux 6.0; used from 6.1 on).
 //!
 //! Such a send answers twice: how much was taken, and later, when the peer has acknowledged it all, that nobody reads the memory
 //! any more. Between the two the bytes belong to this table and to nobody else: the socket may have sent other things meanwhile,
@@ -80,7 +80,7 @@ impl Sockets {
     /// Takes a completion of a zero-copy send in: what was taken, or that its bytes were let go.
     pub(crate) fn handle_zero_copy(&mut self, event: Event, cx: &mut Context<'_>) {
         let slot = &self.pinned.slots[event.key.slot() as usize];
-        // Sure in all builds: bytes let go for another's event would be read behind their end. Linux 6.1 has put the two events in order.
+        // Sure in all builds: bytes let go for another's event would be read behind their end.
         assert_eq!(
             slot.generation,
             event.key.generation(),

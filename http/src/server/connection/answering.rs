@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use super::content::Reading;
 use super::gather::Gather;
@@ -129,10 +130,12 @@ impl<S: Transport> Connection<S> {
     /// Throws away what the handler left of a body. `None` when the next request may begin.
     async fn drain_body(&self, reading: Reading) -> Option<End> {
         let limits = &self.shared.limits;
-        let Reading { mut exchange, wait_left, .. } = reading;
+        let Reading { mut exchange, waits_since, wait_left, .. } = reading;
+        // A wait that the handler gave up counts, too.
+        let waits = waits_since.map_or(Duration::ZERO, |since| annulet::time::now() - since);
         exchange.finish_answer(exchange.persists(limits), limits);
         // Once for all of it.
-        self.wait_at_most(limits.body_timeout.min(wait_left));
+        self.wait_at_most(limits.body_timeout.min(wait_left.saturating_sub(waits)));
         while exchange.stage() == Stage::Draining {
             let mut rest = self.rest.take();
             if rest.is_empty() {

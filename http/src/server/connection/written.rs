@@ -28,7 +28,8 @@ impl<S: Transport> Connection<S> {
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Option<T> {
         let service = &self.shared.service;
-        let mut most = None;
+        // What the client has taken, and what waits here, at the last sign of progress.
+        let mut last: Option<(u64, usize)> = None;
         let mut since = annulet::time::now();
         loop {
             let drains = service.drains();
@@ -39,24 +40,29 @@ impl<S: Transport> Connection<S> {
                 Poll::Pending if service.drains() != drains => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             });
-            // Nobody says when the client has taken a little, so it is looked at now and then. What has left here says less: a
-            // request of the ring or the kernel's buffer lets go in steps of up to some 100 KiB.
+            // Nobody says when the client has taken a little, so it is looked at now and then. What has left here says less, a
+            // request of the ring or the kernel's buffer lets go in steps of up to some 100 KiB, but is known where nothing else is.
             let outcome = annulet::time::timeout((patience / 8).min(PROGRESS_STEP_MAX), ready).await;
             let now = annulet::time::now();
-            let taken = match outcome {
+            let (taken, waiting) = match outcome {
                 Ok(Some(ready)) => return Some(ready),
                 Ok(None) => {
                     since = now;
                     continue;
                 }
-                Err(_) => self.stream.taken(),
+                Err(_) => (self.stream.taken(), self.stream.send_buffered()),
             };
-            // Nothing was known before the first look.
-            if *most.get_or_insert(taken) < taken {
-                (most, since) = (Some(taken), now);
-            } else if now - since >= patience {
-                self.give_up();
-                return None;
+            match last {
+                // Nothing was known before the first look.
+                None => last = Some((taken, waiting)),
+                Some(before) if taken > before.0 || waiting < before.1 => {
+                    (last, since) = (Some((taken, waiting)), now);
+                }
+                Some(_) if now - since < patience => {}
+                Some(_) => {
+                    self.give_up();
+                    return None;
+                }
             }
         }
     }

@@ -69,7 +69,8 @@ pub(super) fn features(ring: &IoUring, capabilities: &mut Capabilities) -> io::R
     keep(Feature::Ftruncate, probe.is_supported(opcode::Ftruncate::CODE));
     keep(Feature::WaitId, probe.is_supported(opcode::WaitId::CODE));
     keep(Feature::PathOps, probe.is_supported(opcode::LinkAt::CODE));
-    keep(Feature::SendZeroCopy, probe.is_supported(opcode::SendZc::CODE));
+    // With the opcode that came in 6.1, as did a mend: in 6.0 the two events of a send could come in the wrong order.
+    keep(Feature::SendZeroCopy, probe.is_supported(opcode::SendMsgZc::CODE));
     // Multishot variants have no bit either: accept's came with the socket opcode (5.19), receive's with send_zc (6.0).
     keep(Feature::AcceptMultishot, probe.is_supported(opcode::Socket::CODE));
     keep(Feature::ReceiveMultishot, probe.is_supported(opcode::SendZc::CODE));
