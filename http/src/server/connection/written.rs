@@ -8,8 +8,8 @@ use super::Connection;
 use crate::server::Shared;
 use crate::transport::Transport;
 
-/// How late it may be noticed that a client takes nothing any more.
-const PROGRESS_STEP_MAX: Duration = Duration::from_secs(1);
+/// When it is looked for the first time how much a client has taken, at the latest.
+const FIRST_LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Ready when enough of what was written has left.
 type PollWritten<S> = fn(&S, &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -42,7 +42,12 @@ impl<S: Transport> Connection<S> {
             });
             // Nobody says when the client has taken a little, so it is looked at now and then. What has left here says less, a
             // request of the ring or the kernel's buffer lets go in steps of up to some 100 KiB, but is known where nothing else is.
-            let outcome = annulet::time::timeout((patience / 8).min(PROGRESS_STEP_MAX), ready).await;
+            // Once when it has begun, then when its time is up: ten thousand slow ones shall not keep the loop busy with looking.
+            let next = match last {
+                None => (patience / 8).min(FIRST_LOOK_MAX),
+                Some(_) => patience.saturating_sub(annulet::time::now() - since),
+            };
+            let outcome = annulet::time::timeout(next, ready).await;
             let now = annulet::time::now();
             let (taken, waiting) = match outcome {
                 Ok(Some(ready)) => return Some(ready),
@@ -58,7 +63,6 @@ impl<S: Transport> Connection<S> {
                 Some(before) if taken > before.0 || waiting < before.1 => {
                     (last, since) = (Some((taken, waiting)), now);
                 }
-                Some(_) if now - since < patience => {}
                 Some(_) => {
                     self.give_up();
                     return None;
