@@ -261,15 +261,7 @@ impl Server {
     ///
     /// Outside of a loop.
     pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
-        let _member = poll_fn(|cx| Poll::Ready(Member::join(&self.shared, false, cx))).await;
-        self.bound_unsent(&listener)?;
-        while let Some(stream) = poll_fn(|cx| self.poll_accept(&listener, cx)).await? {
-            self.serve_connection(stream);
-        }
-        while let Some(stream) = listener.rest().await {
-            self.serve_connection(stream);
-        }
-        Ok(())
+        self.accept_all(listener, |stream| self.serve_connection(stream)).await
     }
 
     /// Serves one connection in a task of its own, or refuses it there when there are too many.
@@ -320,15 +312,7 @@ impl Server {
     /// Outside of a loop.
     #[cfg(feature = "tls")]
     pub async fn serve_tls(&self, listener: TcpListener, acceptor: &TlsAcceptor) -> io::Result<()> {
-        let _member = poll_fn(|cx| Poll::Ready(Member::join(&self.shared, false, cx))).await;
-        self.bound_unsent(&listener)?;
-        while let Some(stream) = poll_fn(|cx| self.poll_accept(&listener, cx)).await? {
-            self.serve_tls_connection(stream, acceptor);
-        }
-        while let Some(stream) = listener.rest().await {
-            self.serve_tls_connection(stream, acceptor);
-        }
-        Ok(())
+        self.accept_all(listener, |stream| self.serve_tls_connection(stream, acceptor)).await
     }
 
     /// Serves one connection over TLS, handshake included, in a task of its own, or closes it when there are too many.
@@ -343,6 +327,19 @@ impl Server {
             self.shared.registry.count_connection(self.shared.service.row());
             drop(annulet::spawn(secure::run(stream, acceptor.clone(), self.shared.clone(), place)));
         }
+    }
+
+    /// Hands every connection to `begin` until the server drains, and then what the listener has accepted by itself.
+    async fn accept_all(&self, listener: TcpListener, begin: impl Fn(TcpStream)) -> io::Result<()> {
+        let _member = poll_fn(|cx| Poll::Ready(Member::join(&self.shared, false, cx))).await;
+        self.bound_unsent(&listener)?;
+        while let Some(stream) = poll_fn(|cx| self.poll_accept(&listener, cx)).await? {
+            begin(stream);
+        }
+        while let Some(stream) = listener.rest().await {
+            begin(stream);
+        }
+        Ok(())
     }
 
     /// Connections inherit it.
