@@ -1,5 +1,5 @@
-//! The lines of a head, found by httparse and refused where it is too kind: a bare LF as line end, characters that no target may
-//! hold.
+//! The lines of a request's head, found by httparse and refused where it is too kind: a bare LF as line end, characters that no
+//! target may hold. What an answer's head has in common with it, its fields, is read here too.
 use std::mem::MaybeUninit;
 
 use http::Version;
@@ -39,33 +39,17 @@ pub(super) fn scan_lines(
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Parse::Error(Refusal::RequestLine);
     };
-    // Every line end but the last two stands right before a field name, the last two at the end.
-    if !text[..len].ends_with(b"\r\n\r\n") {
-        return Parse::Error(Refusal::LineEnd);
-    }
-    fields.clear();
-    let mut gathered = Gathered::default();
-    for header in request.headers.iter() {
-        let name = Span::of(header.name.as_bytes(), text);
-        if text[usize::from(name.start) - 2] != b'\r' {
-            return Parse::Error(Refusal::LineEnd);
-        }
-        // An empty value is a slice of anywhere, so its place has to be brought into the head.
-        let value = if header.value.is_empty() { Span::default() } else { Span::of(header.value, text) };
-        let field = Field::new(name, value);
-        fields.push(field);
-        gathered.take(header.name.as_bytes(), header.value, field);
-    }
+    let gathered = match take_fields(&text[..len], request.headers, fields) {
+        Ok(gathered) => gathered,
+        Err(why) => return Parse::Error(why),
+    };
     let method = Span::of(method.as_bytes(), text);
     if target.len() > limits.target_bytes {
         return Parse::Error(Refusal::TargetTooLong);
     }
     let target_span = Span::of(target.as_bytes(), text);
     match split_target(&window[method.range()], &window[target_span.range()], target_span.start) {
-        Ok(target) => {
-            let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
-            Parse::Complete(Lines { len, method, target, version, gathered })
-        }
+        Ok(target) => Parse::Complete(Lines { len, method, target, version: version(minor), gathered }),
         Err(why) => Parse::Error(why),
     }
 }
@@ -90,10 +74,50 @@ fn handle_parse_error(
             Parse::Partial => Parse::Partial,
             Parse::Error(why) => Parse::Error(why),
         },
-        Error::TooManyHeaders => Parse::Error(Refusal::TooManyFields),
-        Error::HeaderName => Parse::Error(Refusal::FieldName),
-        Error::HeaderValue => Parse::Error(Refusal::FieldValue),
-        Error::NewLine => Parse::Error(Refusal::LineEnd),
-        Error::Token | Error::Status => Parse::Error(Refusal::RequestLine),
+        error => Parse::Error(refusal(error, Refusal::RequestLine)),
     }
+}
+
+/// What httparse's error is called here; it says `first_line` of the request line or the status line.
+pub(super) fn refusal(error: httparse::Error, first_line: Refusal) -> Refusal {
+    use httparse::Error;
+    match error {
+        Error::TooManyHeaders => Refusal::TooManyFields,
+        Error::HeaderName => Refusal::FieldName,
+        Error::HeaderValue => Refusal::FieldValue,
+        Error::NewLine => Refusal::LineEnd,
+        Error::Version | Error::Status | Error::Token => first_line,
+    }
+}
+
+/// The version, of the minor ones that httparse knows.
+pub(super) fn version(minor: u8) -> Version {
+    if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 }
+}
+
+/// Puts the header fields that httparse found in `head`, which is whole, in place of `fields`, and refuses a bare LF as line end.
+#[inline]
+pub(super) fn take_fields(
+    head: &[u8],
+    headers: &[httparse::Header<'_>],
+    fields: &mut Vec<Field>,
+) -> Result<Gathered, Refusal> {
+    // Every line end but the last two stands right before a field name, the last two at the end.
+    if !head.ends_with(b"\r\n\r\n") {
+        return Err(Refusal::LineEnd);
+    }
+    fields.clear();
+    let mut gathered = Gathered::default();
+    for header in headers {
+        let name = Span::of(header.name.as_bytes(), head);
+        if head[usize::from(name.start) - 2] != b'\r' {
+            return Err(Refusal::LineEnd);
+        }
+        // An empty value is a slice of anywhere, so its place has to be brought into the head.
+        let value = if header.value.is_empty() { Span::default() } else { Span::of(header.value, head) };
+        let field = Field::new(name, value);
+        fields.push(field);
+        gathered.take(header.name.as_bytes(), header.value, field);
+    }
+    Ok(gathered)
 }

@@ -22,7 +22,8 @@ use http::Version;
 
 use super::chunked::{Decoded, Decoder};
 use super::gathered::Gathered;
-use super::head::{Field, Parse, Span, decide_framing};
+use super::head::{Field, Parse, decide_framing};
+use super::lines::{refusal, take_fields, version};
 use super::outgoing::Trailers;
 use super::syntax::{CLASS, VALUE};
 use super::{Limits, Refusal, framing};
@@ -185,16 +186,7 @@ fn scan(text: &[u8], limits: &Limits, fields: &mut Vec<Field>) -> Parse<(Line, G
     let len = match parsed {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) => return Parse::Partial,
-        Err(error) => {
-            use httparse::Error;
-            return Parse::Error(match error {
-                Error::TooManyHeaders => Refusal::TooManyFields,
-                Error::HeaderName => Refusal::FieldName,
-                Error::HeaderValue => Refusal::FieldValue,
-                Error::NewLine => Refusal::LineEnd,
-                Error::Version | Error::Status | Error::Token => Refusal::StatusLine,
-            });
-        }
+        Err(error) => return Parse::Error(refusal(error, Refusal::StatusLine)),
     };
     // Both are set by a complete parse.
     let (Some(minor), Some(status)) = (response.version, response.code) else {
@@ -204,24 +196,10 @@ fn scan(text: &[u8], limits: &Limits, fields: &mut Vec<Field>) -> Parse<(Line, G
     if status < 100 {
         return Parse::Error(Refusal::StatusLine);
     }
-    // Every line end but the last two stands right before a field name, the last two at the end.
-    if !text[..len].ends_with(b"\r\n\r\n") {
-        return Parse::Error(Refusal::LineEnd);
+    match take_fields(&text[..len], response.headers, fields) {
+        Ok(gathered) => Parse::Complete((Line { len, status, version: version(minor) }, gathered)),
+        Err(why) => Parse::Error(why),
     }
-    let mut gathered = Gathered::default();
-    for header in response.headers.iter() {
-        let name = Span::of(header.name.as_bytes(), text);
-        if text[usize::from(name.start) - 2] != b'\r' {
-            return Parse::Error(Refusal::LineEnd);
-        }
-        // An empty value is a slice of anywhere, so its place has to be brought into the head.
-        let value = if header.value.is_empty() { Span::default() } else { Span::of(header.value, text) };
-        let field = Field::new(name, value);
-        fields.push(field);
-        gathered.take(header.name.as_bytes(), header.value, field);
-    }
-    let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
-    Parse::Complete((Line { len, status, version }, gathered))
 }
 
 /// RFC 9112 section 6.3, for responses, and section 9.3 on persistence.
