@@ -101,7 +101,7 @@ pub(crate) struct Failed;
 
 /// Content that is made while it leaves.
 pub(crate) struct Streamed {
-    pieces: Pin<Box<dyn Stream<Item = Result<Data, Failed>>>>,
+    pieces: PieceStream<Failed>,
     /// As announced.
     pub(crate) length: Option<u64>,
     trailers: Option<Box<dyn FnOnce() -> Trailers>>,
@@ -113,7 +113,7 @@ impl Streamed {
         S: Stream<Item = Result<D, E>> + 'static,
         D: Into<Data>,
     {
-        Streamed { pieces: Box::pin(Erased { stream }), length: None, trailers: None }
+        Streamed { pieces: erase(stream, |_| Failed), length: None, trailers: None }
     }
 
     pub(crate) fn set_trailers(&mut self, trailers: Box<dyn FnOnce() -> Trailers>) {
@@ -140,25 +140,37 @@ impl fmt::Debug for Streamed {
     }
 }
 
+/// Content in pieces, whatever makes them.
+pub(crate) type PieceStream<E> = Pin<Box<dyn Stream<Item = Result<Data, E>>>>;
+
+/// Forgets what `stream` is; `wrong` makes one kind of error of its own.
+pub(crate) fn erase<S, D, E, F>(stream: S, wrong: impl FnMut(E) -> F + 'static) -> PieceStream<F>
+where
+    S: Stream<Item = Result<D, E>> + 'static,
+    D: Into<Data>,
+{
+    Box::pin(Erased { stream, wrong })
+}
+
 pin_project! {
-    struct Erased<S> {
+    struct Erased<S, W> {
         #[pin]
         stream: S,
+        wrong: W,
     }
 }
 
-impl<S, D, E> Stream for Erased<S>
+impl<S, W, D, E, F> Stream for Erased<S, W>
 where
     S: Stream<Item = Result<D, E>>,
+    W: FnMut(E) -> F,
     D: Into<Data>,
 {
-    type Item = Result<Data, Failed>;
+    type Item = Result<Data, F>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(match ready!(self.project().stream.poll_next(cx)) {
-            Some(Ok(piece)) => Some(Ok(piece.into())),
-            Some(Err(_)) => Some(Err(Failed)),
-            None => None,
-        })
+        let this = self.project();
+        let next = ready!(this.stream.poll_next(cx));
+        Poll::Ready(next.map(|piece| piece.map(Into::into).map_err(this.wrong)))
     }
 }

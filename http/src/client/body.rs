@@ -1,7 +1,6 @@
 //! The content of a request on its way out.
 use std::fmt;
 use std::io::{self, Write as _};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -10,13 +9,12 @@ use futures_core::Stream;
 use crate::h1::encode::Length;
 use crate::h1::outgoing::{Outgoing, Trailers};
 use crate::socket::Socket;
-use crate::stream::Data;
+use crate::stream::{Data, PieceStream, erase};
 
 /// What is copied into the send buffer at a time, in bytes: its high-water mark.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) type BoxError = Box<dyn std::error::Error + 'static>;
-type Pieces = Pin<Box<dyn Stream<Item = Result<Data, BoxError>>>>;
 
 /// What a request says.
 ///
@@ -27,7 +25,11 @@ pub struct Body(Content);
 enum Content {
     Empty,
     Bytes(Bytes),
-    Stream { pieces: Pieces, length: Option<u64>, trailers: Option<Box<dyn FnOnce() -> Trailers>> },
+    Stream {
+        pieces: PieceStream<BoxError>,
+        length: Option<u64>,
+        trailers: Option<Box<dyn FnOnce() -> Trailers>>,
+    },
 }
 
 impl Body {
@@ -65,7 +67,7 @@ impl Body {
         D: Into<Data>,
         E: Into<BoxError>,
     {
-        Body(Content::Stream { pieces: Box::pin(Erased { stream }), length: None, trailers: None })
+        Body(Content::Stream { pieces: erase(stream, |error: E| error.into()), length: None, trailers: None })
     }
 
     /// From a stream of exactly so many bytes. One that gives more or fewer fails the request and closes its connection.
@@ -75,7 +77,11 @@ impl Body {
         D: Into<Data>,
         E: Into<BoxError>,
     {
-        Body(Content::Stream { pieces: Box::pin(Erased { stream }), length: Some(length), trailers: None })
+        Body(Content::Stream {
+            pieces: erase(stream, |error: E| error.into()),
+            length: Some(length),
+            trailers: None,
+        })
     }
 
     /// With fields behind the content (RFC 9110 section 6.5): `trailers` is called at its end, so they may say what was not known
@@ -297,27 +303,4 @@ impl Upload {
 
 fn mismatch(how: &str) -> UploadError {
     UploadError::Content(format!("the stream gave {how} bytes than Body::sized announced").into())
-}
-
-pin_project_lite::pin_project! {
-    struct Erased<S> {
-        #[pin]
-        stream: S,
-    }
-}
-
-impl<S, D, E> Stream for Erased<S>
-where
-    S: Stream<Item = Result<D, E>>,
-    D: Into<Data>,
-    E: Into<BoxError>,
-{
-    type Item = Result<Data, BoxError>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(ready!(self.project().stream.poll_next(cx)).map(|piece| match piece {
-            Ok(piece) => Ok(piece.into()),
-            Err(error) => Err(error.into()),
-        }))
-    }
 }
