@@ -1,4 +1,5 @@
 //! The command line: what can be asked for, and in which words. Starts nothing.
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,6 +11,7 @@ use annulet::{Batch, Builder, DriverKind, LoopPolicy, Workers};
 use annulet_http::{HeaderValue, LogFormat, ServeDir, Server};
 use clap::Parser;
 
+use crate::Acceptor;
 use crate::limits::LimitOptions;
 use crate::operations::OperationOptions;
 use crate::pages;
@@ -136,13 +138,24 @@ impl Options {
         }
     }
 
-    /// The loops, without what belongs to addresses and cores.
+    /// The loops, with the addresses that were named and without cores.
     pub(crate) fn loops(&self) -> Builder {
-        let builder = Builder::new().policy(self.policy()).accept(self.accept);
-        match self.driver {
-            Some(driver) => builder.driver(driver),
-            None => builder,
+        let mut builder = Builder::new().policy(self.policy()).accept(self.accept);
+        if let Some(driver) = self.driver {
+            builder = builder.driver(driver);
         }
+        if let Some(connections) = self.connections_max {
+            builder = builder.connections_max(connections);
+        }
+        self.listen.iter().fold(builder, |builder, address| builder.listen(*address))
+    }
+
+    /// TLS, if it is asked for.
+    pub(crate) fn acceptor(&self) -> io::Result<Option<Acceptor>> {
+        #[cfg(feature = "tls")]
+        return self.tls.acceptor();
+        #[cfg(not(feature = "tls"))]
+        return Ok(None);
     }
 }
 

@@ -63,12 +63,8 @@ fn run(options: &Options) -> io::Result<()> {
     let (builder, placed) = place(builder, options)?;
     placed.tell();
     let mut builder = options.operations.apply(builder);
-    if let Some(connections) = options.connections_max {
-        builder = builder.connections_max(connections);
-    }
-    let default = options.listen.is_empty().then_some(DEFAULT_ADDRESS);
-    for address in options.listen.iter().copied().chain(default) {
-        builder = builder.listen(address);
+    if options.listen.is_empty() {
+        builder = builder.listen(DEFAULT_ADDRESS);
     }
     let drain = options.drain;
     let cut = Arc::new(AtomicUsize::new(0));
@@ -76,10 +72,7 @@ fn run(options: &Options) -> io::Result<()> {
     let files = options.dir.as_deref().map(open_dir).transpose()?;
     let log = options.access_log.as_deref().map(log::open).transpose()?;
     let format = options.access_log_format;
-    #[cfg(feature = "tls")]
-    let acceptor = options.tls.acceptor()?;
-    #[cfg(not(feature = "tls"))]
-    let acceptor = None;
+    let acceptor = options.acceptor()?;
     let (heard, hears) = mpsc::channel();
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     options.operations.check(acceptor.is_some())?;
@@ -111,12 +104,17 @@ fn run(options: &Options) -> io::Result<()> {
     loops.stop();
     loops.join()?;
     tell_spread(options, &connections);
+    tell_cut(&cut, drain);
+    Ok(())
+}
+
+/// How many connections were not waited for.
+fn tell_cut(cut: &AtomicUsize, after: Duration) {
     match cut.load(Ordering::Relaxed) {
         0 => {}
-        1 => eprintln!("annulet-serve: 1 connection cut after {drain:?}"),
-        count => eprintln!("annulet-serve: {count} connections cut after {drain:?}"),
+        1 => eprintln!("annulet-serve: 1 connection cut after {after:?}"),
+        count => eprintln!("annulet-serve: {count} connections cut after {after:?}"),
     }
-    Ok(())
 }
 
 /// How connections were spread, for those who have asked for something special.
@@ -169,6 +167,19 @@ type Acceptor = annulet_http::tls::TlsAcceptor;
 #[cfg(not(feature = "tls"))]
 type Acceptor = std::convert::Infallible;
 
+/// Serves all listeners of a core until the server drains.
+fn accept_all(core: &mut Core, server: &Server, acceptor: Option<&Acceptor>) {
+    for listener in core.take_listeners() {
+        let (server, acceptor) = (server.clone(), acceptor.cloned());
+        // Detached: it ends when the server drains.
+        drop(annulet::spawn(async move {
+            if let Err(error) = accept(&server, listener, acceptor).await {
+                eprintln!("annulet-serve: accepting has ended: {error}");
+            }
+        }));
+    }
+}
+
 /// With or without TLS.
 async fn accept(server: &Server, listener: TcpListener, acceptor: Option<Acceptor>) -> io::Result<()> {
     match acceptor {
@@ -192,16 +203,7 @@ async fn serve(
         // Detached: it ends with the loop.
         drop(annulet::spawn(tls::reload_on_hangup(acceptor.clone(), heard.clone())));
     }
-    let acceptor = tls.map(|(acceptor, _)| acceptor);
-    for listener in core.take_listeners() {
-        let (server, acceptor) = (server.clone(), acceptor.clone());
-        // Detached: it ends when the server drains.
-        drop(annulet::spawn(async move {
-            if let Err(error) = accept(&server, listener, acceptor).await {
-                eprintln!("annulet-serve: accepting has ended: {error}");
-            }
-        }));
-    }
+    accept_all(&mut core, &server, tls.map(|(acceptor, _)| acceptor).as_ref());
     core.stopped().await;
     let drain = server.drain_handle();
     drain.start();

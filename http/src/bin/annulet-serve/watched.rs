@@ -10,7 +10,9 @@ use annulet_http::{AccessLog, Server};
 
 use crate::cli::Options;
 use crate::log::Log;
-use crate::{Acceptor, DEFAULT_ADDRESS, accept, open_dir, operations, place, stands_on, tell_spread};
+use crate::{
+    Acceptor, DEFAULT_ADDRESS, accept_all, open_dir, operations, place, stands_on, tell_cut, tell_spread,
+};
 
 /// Serves until a signal ends it. In a worker process: until the supervisor does.
 pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
@@ -25,12 +27,6 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
         .listen_default(DEFAULT_ADDRESS)
         .drain_delay(options.drain_delay)
         .drain_limit(options.drain);
-    if let Some(connections) = options.connections_max {
-        builder = builder.connections_max(connections);
-    }
-    for address in &options.listen {
-        builder = builder.listen(*address);
-    }
     if let Some(user) = &options.user {
         builder = builder.user(user);
     }
@@ -41,10 +37,7 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
     let user = options.user.as_deref();
     let log = options.access_log.as_deref().map(|path| Log::open_for(path, user)).transpose()?;
     let format = options.access_log_format;
-    #[cfg(feature = "tls")]
-    let acceptor = options.tls.acceptor()?;
-    #[cfg(not(feature = "tls"))]
-    let acceptor = None;
+    let acceptor = options.acceptor()?;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     options.operations.check(acceptor.is_some())?;
     let wanted = options.clone();
@@ -76,11 +69,7 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
         tell_spread(options, &connections);
     }
     // Of all threads, or of the one worker that this process is.
-    match cut.load(Ordering::Relaxed) {
-        0 => {}
-        1 => eprintln!("annulet-serve: 1 connection cut after {:?}", patience.all),
-        count => eprintln!("annulet-serve: {count} connections cut after {:?}", patience.all),
-    }
+    tell_cut(&cut, patience.all);
     Ok(())
 }
 
@@ -124,15 +113,7 @@ async fn serve(
     if dumps && let Err(error) = dump_tasks_on(SignalKind::user_defined1()) {
         eprintln!("annulet-serve: SIGUSR1 will not tell of tasks: {error}");
     }
-    for listener in core.take_listeners() {
-        let (server, acceptor) = (server.clone(), acceptor.clone());
-        // Detached: it ends when the server drains.
-        drop(annulet::spawn(async move {
-            if let Err(error) = accept(&server, listener, acceptor).await {
-                eprintln!("annulet-serve: accepting has ended: {error}");
-            }
-        }));
-    }
+    accept_all(&mut core, &server, acceptor.as_ref());
     let drain = server.drain_handle();
     core.draining().await;
     drain.announce();
