@@ -2,7 +2,7 @@
 //!
 //! Pure parts first: [`plan`] (what to send when), [`wire`] (the bytes of requests), [`connection`] (what is in flight),
 //! [`reader`] (from bytes to answers), [`latency`], [`verdict`]. Around them [`engine`] and [`link`], the loop of one core and
-//! its connections. This file starts the loops, listens to them and writes the reports.
+//! its connections. This file starts the loops, listens to them ([`messages`]) and writes the reports.
 
 mod cli;
 mod config;
@@ -11,6 +11,7 @@ mod engine;
 mod handshakes;
 pub(crate) mod latency;
 mod link;
+mod messages;
 mod plan;
 mod reader;
 mod samples;
@@ -34,7 +35,7 @@ use annulet::{Builder, LoopPolicy};
 
 pub(crate) use cli::{Options, parse_rate, parse_time};
 use config::Config;
-use engine::{Control, Message};
+use messages::{Control, Message};
 use summary::Gathered;
 
 use crate::exit::{Exit, Failure};

@@ -8,9 +8,9 @@ use hdrhistogram::Histogram;
 
 use super::cli::Options;
 use super::config::{Config, Mode};
-use super::engine::{Outcome, Part};
 use super::handshakes::Handshakes;
 use super::latency::{corrected, percentile, percentiles, summary_with};
+use super::messages::{Outcome, Part};
 use super::verdict::{Evidence, LoopEvidence, judge, rate_is_met};
 use crate::exit::Exit;
 use crate::report::host;
