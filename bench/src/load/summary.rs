@@ -14,7 +14,7 @@ use super::messages::{Outcome, Part};
 use super::verdict::{Evidence, LoopEvidence, judge, rate_is_met};
 use crate::exit::Exit;
 use crate::report::host;
-use crate::report::schema::{Errors, Finding, Interval, LoopReport, Report, SCHEMA, Settings, VERSION};
+use crate::report::schema::{Finding, Interval, LoopReport, Report, SCHEMA, Settings, VERSION};
 use crate::report::{Slice, histogram};
 
 /// Intervals in a report. At the bound neighbours are merged, so that a run of a day keeps a bounded report.
@@ -241,17 +241,6 @@ impl Gathered {
             _ => Exit::Good,
         };
         (report, exit)
-    }
-}
-
-impl Errors {
-    fn add(&mut self, other: &Errors) {
-        self.connect += other.connect;
-        self.reset += other.reset;
-        self.cut += other.cut;
-        self.malformed += other.malformed;
-        self.timeout += other.timeout;
-        self.status += other.status;
     }
 }
 

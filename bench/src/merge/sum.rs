@@ -37,13 +37,7 @@ pub(super) fn sum(reports: &[Report]) -> Result<Report, Unreadable> {
         for (status, count) in &report.status {
             *total.status.entry(*status).or_default() += count;
         }
-        let (sum, each) = (&mut total.error_counts, &report.error_counts);
-        sum.connect += each.connect;
-        sum.reset += each.reset;
-        sum.cut += each.cut;
-        sum.malformed += each.malformed;
-        sum.timeout += each.timeout;
-        sum.status += each.status;
+        total.error_counts.add(&report.error_counts);
         total.errors += report.errors;
         total.loops.extend(report.loops.iter().cloned());
     }

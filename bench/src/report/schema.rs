@@ -142,6 +142,16 @@ impl Errors {
     pub(crate) fn sum(&self) -> u64 {
         self.connect + self.reset + self.cut + self.malformed + self.timeout + self.status
     }
+
+    /// Adds those of another loop or run.
+    pub(crate) fn add(&mut self, other: &Errors) {
+        self.connect += other.connect;
+        self.reset += other.reset;
+        self.cut += other.cut;
+        self.malformed += other.malformed;
+        self.timeout += other.timeout;
+        self.status += other.status;
+    }
 }
 
 /// Who was the bottleneck.
