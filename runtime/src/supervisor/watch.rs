@@ -2,13 +2,15 @@
 //!
 //! It sleeps in one poll(2) until something happens or the plan's next deadline has come.
 
+mod successor;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -19,33 +21,16 @@ use super::heard::Heard;
 use super::link::{self, Link, PING, Report};
 use super::manager::Manager;
 use super::plan::{Action, Late, Order, Plan, WorkerId};
-use super::process::{self, Process, describe};
+use super::process::{self, Process};
 use super::rows::Rows;
 use super::sockets::Sockets;
 use super::{Ended, Started};
 use crate::readiness::ReadinessState;
 use crate::signal::{Signal, SignalKind};
-
-/// How long a new binary may take to be ready. Arbitrary, and the same as for a worker.
-const SUCCESSOR_READY_MAX: Duration = Duration::from_secs(60);
+use successor::Successor;
 
 /// Starts a worker of a slot with a row on the board; gives it and the supervisor's end of its link.
 pub(super) type Start = Box<dyn Fn(usize, Option<usize>) -> io::Result<(Body, UnixStream)>>;
-
-/// A new binary that is to take over.
-#[derive(Debug)]
-struct Successor {
-    process: Process,
-    /// Until it has taken over; there is nothing to hear afterwards, and its end would wake for ever.
-    link: Option<Link>,
-    late_at: Instant,
-}
-
-impl Successor {
-    fn has_taken_over(&self) -> bool {
-        self.link.is_none()
-    }
-}
 
 /// The supervisor.
 pub(super) struct Watch {
@@ -366,75 +351,6 @@ impl Watch {
             process::reap_strangers(&own);
         }
     }
-
-    fn start_successor(&mut self, now: Instant) {
-        if let Some(why) = refuses_successor(std::process::id()) {
-            return say(why);
-        }
-        let Some((_, sockets)) =
-            self.start.as_ref().filter(|_| self.plan.may_change() && self.successor.is_none())
-        else {
-            return say("SIGUSR2: not now: there is a change under way");
-        };
-        self.manager.reloading();
-        let started = process::start_successor(&sockets.handed_on())
-            .and_then(|(process, link)| Ok((process, Link::new(link)?)));
-        match started {
-            Ok((process, link)) => {
-                say(format_args!("SIGUSR2: pid {} is to take over", process.id()));
-                let late_at = now + SUCCESSOR_READY_MAX;
-                self.successor = Some(Successor { process, link: Some(link), late_at });
-            }
-            Err(error) => {
-                say(format_args!("SIGUSR2: {error}; this one goes on serving"));
-                self.manager.ready();
-            }
-        }
-    }
-
-    fn look_at_successor(&mut self) {
-        let Some(successor) = &mut self.successor else { return };
-        let now = Instant::now();
-        if successor.link.as_mut().is_some_and(Link::receive_any) {
-            successor.link = None;
-            let pid = successor.process.id();
-            say(format_args!("pid {pid} has taken over; finishing what is in flight"));
-            self.ended = self.ended.or(Some(Ended::Replaced));
-            self.manager.handed_over(pid);
-            self.actions.extend(self.plan.replaced(now));
-        }
-        let (pid, took_over) = (successor.process.id(), successor.has_taken_over());
-        let why = match successor.process.try_wait() {
-            Ok(Some(status)) if took_over => {
-                say(format_args!("pid {pid}, which has taken over, {}", describe(status)));
-                self.successor = None;
-                return;
-            }
-            Ok(Some(status)) => format!("{} before it was ready", describe(status)),
-            Ok(None) if !took_over && successor.late_at <= now => {
-                successor.process.send(Raw::KILL);
-                // Its end is seen next.
-                successor.late_at = now + SUCCESSOR_READY_MAX;
-                return say(format_args!("pid {pid} is not ready in time and is killed"));
-            }
-            Ok(None) => return,
-            Err(error) => format!("cannot be waited for: {error}"),
-        };
-        self.successor = None;
-        if self.plan.is_ending() {
-            return say(format_args!("pid {pid} {why}"));
-        }
-        say(format_args!("pid {pid} {why}; this one goes on serving"));
-        self.manager.ready();
-    }
-}
-
-/// Whoever has this number ends everything below it: the kernel would kill the successor with it (pid_namespaces(7)).
-fn refuses_successor(pid: u32) -> Option<&'static str> {
-    (pid == 1).then_some(
-        "SIGUSR2: refused: this is process 1 of its container, which ends with it and would take the successor along; \
-         start a new container instead, or this program below an init (docker run --init)",
-    )
 }
 
 /// To who is beside the workers, in a process of its own; threads share the value.
@@ -448,15 +364,4 @@ fn tell_that_all_serve(worker: &mut Worker, started: &Started) {
 pub(super) fn say(what: impl fmt::Display) {
     // Nobody may be listening any more, which is no reason to end.
     let _ = io::stderr().write_all(format!("annulet: {what}\n").as_bytes());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn process_1_has_no_successor() {
-        assert!(refuses_successor(1).unwrap().contains("--init"));
-        assert_eq!(refuses_successor(2), None);
-    }
 }
