@@ -60,7 +60,7 @@ pub mod together;
 pub use annulet_macros::{main, test};
 pub use blocking::spawn_blocking;
 pub use driver::DriverKind;
-pub use driver::uring::{Capabilities, Feature};
+pub use driver::{Capabilities, Feature};
 pub use future::yield_now;
 pub use metrics::{Metrics, metrics};
 pub use op::Lease;

@@ -1,7 +1,7 @@
 //! The seam to a kernel: submit, wait, complete.
 //!
 //! Above this module hardly anybody knows which kernel interface does the work: what the kernel can do
-//! (`Feature`) is asked by who has a fallback of its own, and who adopts a listening socket asks whether it has to be non-blocking. The shard hands owned [`Op`]s in, each under a
+//! ([`Feature`]) is asked by who has a fallback of its own, and who adopts a listening socket asks whether it has to be non-blocking. The shard hands owned [`Op`]s in, each under a
 //! [`Key`], enters the kernel once a turn with [`Driver::wait`], and takes [`Event`]s out with [`Driver::next_event`].
 //! The driver is an enum, so that the readiness driver stands beside the ring without a generic parameter in any public type.
 //!
@@ -10,18 +10,21 @@
 
 #![allow(unsafe_code)]
 
+mod capabilities;
 mod epoll;
 mod key;
 mod kind;
+mod settings;
 pub(crate) mod uring;
 
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use capabilities::{Capabilities, Feature};
 pub(crate) use key::{GENERATION_MASK, Key, Kind};
 pub use kind::DriverKind;
-pub(crate) use uring::{Capabilities, Settings};
+pub(crate) use settings::Settings;
 
 /// The offset that stands for the file's own position; the only one for pipes and the like.
 pub(crate) const CURRENT_POSITION: u64 = u64::MAX;
@@ -46,7 +49,7 @@ pub(crate) enum Op {
     /// was consumed; an event carries the short count or the error. See [`Driver::settled`].
     SendNow { fd: RawFd, bytes: *const u8, len: u32 },
     /// Send all bytes without copying them: one event says what was taken, and, if it says that there is more, another one, with
-    /// [`Event::is_notification`], that they are read no more. Where [`Feature::SendZeroCopy`](uring::Feature::SendZeroCopy) is.
+    /// [`Event::is_notification`], that they are read no more. Where [`Feature::SendZeroCopy`] is.
     SendZeroCopy { fd: RawFd, bytes: *const u8, len: u32 },
     /// Send of the message's parts what the socket takes, once it takes some: so a slow reader's progress shows.
     SendMessage { fd: RawFd, message: *const libc::msghdr },
@@ -60,7 +63,7 @@ pub(crate) enum Op {
     Write { fd: RawFd, bytes: *const u8, len: u32, offset: u64 },
     /// fsync(2), or fdatasync(2).
     Sync { fd: RawFd, data_only: bool },
-    /// ftruncate(2); where [`Feature::Ftruncate`](uring::Feature::Ftruncate) is.
+    /// ftruncate(2); where [`Feature::Ftruncate`] is.
     Truncate { fd: RawFd, len: u64 },
     /// statx(2) with the basic fields and the birth time; of the descriptor if the path is empty.
     Status { fd: RawFd, path: *const libc::c_char, flags: i32, status: *mut libc::statx },
@@ -68,18 +71,18 @@ pub(crate) enum Op {
     Rename { from: *const libc::c_char, to: *const libc::c_char },
     /// unlinkat(2); `flags` may hold AT_REMOVEDIR.
     Unlink { path: *const libc::c_char, flags: i32 },
-    /// mkdirat(2); where [`Feature::PathOps`](uring::Feature::PathOps) is, like the next two.
+    /// mkdirat(2); where [`Feature::PathOps`] is, like the next two.
     MakeDirectory { path: *const libc::c_char, mode: u32 },
     /// symlinkat(2).
     Symlink { target: *const libc::c_char, path: *const libc::c_char },
     /// linkat(2).
     Link { from: *const libc::c_char, to: *const libc::c_char },
-    /// waitid(2) of the child behind a pidfd, with WEXITED; where [`Feature::WaitId`](uring::Feature::WaitId) is.
+    /// waitid(2) of the child behind a pidfd, with WEXITED; where [`Feature::WaitId`] is.
     WaitChild { pidfd: RawFd, info: *mut libc::siginfo_t },
     /// Wait for readiness (poll(2) bits), once or again and again.
     Poll { fd: RawFd, events: u32, multishot: bool },
     /// End the sleep of the loop whose ring this is, with an event under [`Key::IGNORED`] there; where
-    /// [`Feature::MsgRing`](uring::Feature::MsgRing) is. Tried while it is submitted. No event here means that it went well, as
+    /// [`Feature::MsgRing`] is. Tried while it is submitted. No event here means that it went well, as
     /// for [`Op::SendNow`].
     Ring { fd: RawFd },
     /// Answer at a time, in nanoseconds of CLOCK_MONOTONIC.

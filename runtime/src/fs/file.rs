@@ -12,7 +12,7 @@ use super::options::OpenOptions;
 use super::path::{has, on_the_pool};
 use super::positional::Alignment;
 use super::stream::Stream;
-use crate::driver::uring::Feature;
+use crate::driver::Feature;
 use crate::op::{Memory, close_shared, request};
 use crate::shard::{Shard, current};
 

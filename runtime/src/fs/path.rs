@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::JoinError;
-use crate::driver::uring::Feature;
+use crate::driver::Feature;
 use crate::shard::Shard;
 
 /// The path as the kernel wants it.

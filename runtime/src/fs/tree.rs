@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::metadata::Metadata;
 use super::path::{c_path, explain, explain_two, has, on_the_pool};
-use crate::driver::uring::Feature;
+use crate::driver::Feature;
 use crate::op::{Memory, Operation, request};
 use crate::shard::{Shard, current};
 

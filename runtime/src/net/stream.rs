@@ -17,7 +17,7 @@ use socket2::SockRef;
 
 use super::reset::ResetByPeer;
 use super::share::{Counted, Group};
-use crate::driver::uring::Feature;
+use crate::driver::Feature;
 use crate::op::{Lease, ended, request};
 use crate::shard::{Shard, with_current};
 use crate::socket::{NotLent, NotOwned, Received, SEND_HIGH_WATER, SocketId};

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker, ready};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
 
-use crate::driver::uring::Feature;
+use crate::driver::Feature;
 use crate::op::{Memory, Operation, ended, request};
 use crate::shard::Shard;
 

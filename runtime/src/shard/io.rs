@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Remote;
 use super::ringing::Ringing;
-use crate::driver::uring::Feature;
+use crate::driver::Feature;
 use crate::driver::{BufferGroup, Driver, Event, Key, Kind, Op};
 use crate::op::{BufferPool, Ops, Shape};
 use crate::socket::{Context, Listeners, Sockets, Wakes};

@@ -131,7 +131,7 @@ impl Shard {
     fn make(settings: &ShardSettings, core: Option<usize>) -> std::io::Result<Rc<Self>> {
         let row = settings.board.take(settings.row, core)?;
         let mut driver = Driver::new(&settings.ring)?;
-        let with_ring = driver.capabilities().has(crate::driver::uring::Feature::BufferRing);
+        let with_ring = driver.capabilities().has(crate::driver::Feature::BufferRing);
         let buffers_max = settings.buffers_max.unwrap_or(crate::op::BUFFERS_MAX);
         let mut pool = Rc::new(BufferPool::new(Shape::STREAM, with_ring, buffers_max));
         if let Some((address, entries)) = pool.ring() {

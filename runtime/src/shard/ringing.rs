@@ -87,7 +87,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::driver::uring::{Fault, Feature, inject};
+    use crate::driver::Feature;
+    use crate::driver::uring::{Fault, inject};
     use crate::driver::{Settings, Wait};
     use crate::shard::{Shard, ShardSettings, registry};
     use crate::sys::monotonic_ns;

@@ -22,7 +22,7 @@ use std::task::{Poll, Waker};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{ArmedTimer, Context};
-use crate::driver::uring::Feature;
+use crate::driver::Feature;
 use crate::driver::{Event, GENERATION_MASK, Key, Kind, Op};
 
 /// Accepted connections that nobody has taken yet; beyond it accepting stops until half are taken.

@@ -25,7 +25,7 @@ use std::task::{Poll, Waker};
 
 use super::table::{Socket, SocketId, Sockets};
 use super::{Context, datagram};
-use crate::driver::uring::Feature;
+use crate::driver::Feature;
 use crate::driver::{BufferGroup, Event, Key, Kind, Op};
 use crate::op::{BufferPool, NO_BUFFER, Shape};
 

@@ -21,7 +21,7 @@ use std::task::{Poll, Waker};
 
 use super::Context;
 use super::table::{Socket, SocketId, SocketList, Sockets};
-use crate::driver::uring::Feature;
+use crate::driver::Feature;
 use crate::driver::{Kind, Op};
 
 /// Gathered bytes above which writers wait.

@@ -21,8 +21,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use super::uring::{Capabilities, Feature, Settings};
-use super::{Event, Key, Op, Wait};
+use super::{Capabilities, Event, Feature, Key, Op, Settings, Wait};
 use attempt::{Attempt, attempt};
 use parked::{Parked, ParkedOps};
 use threads::Threads;

@@ -1,13 +1,12 @@
 //! The ring: submission and completion queues, and the one place that enters the kernel.
 //!
-//! Start at [`Uring::wait`]. The set-up ladder is in `setup`, the list of features in `capabilities`, the translation of
-//! an [`Op`] into a submission entry in `sqe`.
+//! Start at [`Uring::wait`]. The set-up ladder is in `setup`, the translation of an [`Op`] into a submission entry in
+//! `sqe`.
 //!
 //! Architecture invariant: completions are only ever taken in [`Uring::next_event`]; nothing here calls a task.
 
 #![allow(unsafe_code)]
 
-mod capabilities;
 #[cfg(test)]
 mod faults;
 mod probe;
@@ -25,16 +24,15 @@ use std::ptr::NonNull;
 use io_uring::types::Timespec;
 use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
-pub use capabilities::{Capabilities, Feature};
 #[cfg(test)]
 pub(crate) use faults::Fault;
 #[cfg(all(test, not(annulet_loom)))]
 pub(crate) use faults::inject;
-pub(crate) use setup::{Settings, explain, is_forbidden};
+pub(crate) use setup::{explain, is_forbidden};
 
 use refusals::Refusals;
 
-use super::{BufferGroup, Event, Key, Op, Wait};
+use super::{BufferGroup, Capabilities, Event, Feature, Key, Op, Settings, Wait};
 
 /// A deadline that no machine lives to see: nanoseconds, about 146 years.
 const FAR: u64 = u64::MAX / 4;

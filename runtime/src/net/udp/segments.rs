@@ -8,7 +8,7 @@ use socket2::SockAddr;
 
 use super::UdpSocket;
 use super::socket::explain;
-use crate::driver::uring::Feature;
+use crate::driver::Feature;
 use crate::net::stream::borrow;
 
 /// Segments of one call: UDP_MAX_SEGMENTS of the kernel when the option came. Newer ones take 128.

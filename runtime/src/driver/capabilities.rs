@@ -5,8 +5,7 @@
 use std::fmt;
 use std::io;
 
-use super::Settings;
-use crate::driver::DriverKind;
+use super::{DriverKind, Settings};
 
 /// The environment variable that holds the mask: names from [`Feature::name`], separated by commas.
 const MASK_VARIABLE: &str = "ANNULET_RING_MASK";
