@@ -20,6 +20,18 @@
 //! and within a level slots are due from low to high, without wrap-around. The first occupied slot of the
 //! lowest occupied level therefore holds the earliest timer: two `trailing_zeros`, no search.
 //!
+//! A slot that gets many timers is split by the next lower digit, there and then, into a node of 64 slots:
+//!
+//! ```text
+//! level 4   . . # . . .        a list of at most SPLIT_ABOVE timers,
+//!                 |            or a node
+//!                 +-- level 3   # . # # . .        of lists and nodes again
+//! ```
+//!
+//! When time reaches such a slot, its node becomes the slots of the level below, as it is. So however many timers there are,
+//! none that is due waits until thousands that are not have been filed anew, and nothing has to be remembered from one `expire` to
+//! the next.
+//!
 //! Nine levels cover all of `u64`, so no deadline has to be clamped and filed again, at 9 KiB for the slots.
 //!
 //! `slots` decides where a timer lives ([`Wheel::file`] is the one place), `expire` is the passing of time.
@@ -32,7 +44,7 @@ mod tests;
 use std::fmt;
 
 use super::pages::Pages;
-use slots::{LEVELS, SLOTS_PER_LEVEL, Slot};
+use slots::{LEVELS, Node, SPLIT_ABOVE, SlotIndex};
 
 /// One tick is `1 << TICK_SHIFT` nanoseconds: 1024 ns. Waking a sleeping core costs tens of microseconds, so a
 /// finer tick separates nothing; and with 6 bits a level it makes the 64 bits of a deadline come out even.
@@ -54,24 +66,29 @@ pub(crate) struct TimerKey {
 /// - A timer fires at the first [`expire`](Self::expire) whose `now` is at or past its deadline, never before.
 /// - Timers that are due at the same `expire` come out in order of their tick (1024 ns), and within a tick in
 ///   order of insertion. A deadline that was already past when inserted counts as the tick of the last `expire`.
-/// - Insert and remove are O(1). A timer is filed anew at most once a level, eight times in its life.
+/// - Insert and remove are O(1). A timer is filed anew at most once a level, eight times in its life: by an `expire`, or
+///   by an insert that finds its slot too full, which moves no more than [`SPLIT_ABOVE`] and a few.
+/// - Memory for slots is allocated by inserts only, when there are more split slots than ever before, and kept.
 pub(crate) struct Wheel<T> {
     /// The tick of the latest `expire`. Never goes back. INVARIANT: no timer is filed before it.
     elapsed: u64,
     /// Timers in the wheel.
     len: usize,
-    /// Bit `l`: `occupied[l] != 0`.
+    /// Bit `l`: level `l` has timers.
     levels_occupied: u16,
-    /// Bit `s` of word `l`: slot `s` of level `l` has timers.
-    occupied: [u64; LEVELS],
-    /// Bit `s` of word `l`: the timer that set the slot's `deadline_min` was removed, and nobody has looked for
-    /// its successor yet. Meaningless, and cleared, where the slot is empty.
-    min_removed: [u64; LEVELS],
-    /// All levels, lowest first.
-    slots: Box<[Slot; LEVELS * SLOTS_PER_LEVEL]>,
+    /// The nodes of the levels themselves, lowest first.
+    levels: [u32; LEVELS],
+    /// These, those of split slots, and spare ones. In boxes, because a node is 1 KiB, and more of them are wanted in the middle
+    /// of a turn.
+    #[allow(clippy::vec_box)]
+    nodes: Vec<Box<Node>>,
+    /// Head of the list of spare nodes, linked through `parent`.
+    spare: u32,
     entries: Pages<Entry<T>>,
     /// Head of the list of vacant entries, linked through `next`.
     vacant: u32,
+    #[cfg(test)]
+    moves: usize,
 }
 
 struct Entry<T> {
@@ -81,8 +98,8 @@ struct Entry<T> {
     prev: u32,
     /// The next timer of the slot, or the next vacant entry.
     next: u32,
-    /// Index into `slots`. Meaningless while vacant.
-    slot: u16,
+    /// Where it is filed. Meaningless while vacant.
+    slot: SlotIndex,
     /// None: vacant.
     value: Option<T>,
 }
@@ -94,11 +111,13 @@ impl<T> Wheel<T> {
             elapsed: 0,
             len: 0,
             levels_occupied: 0,
-            occupied: [0; LEVELS],
-            min_removed: [0; LEVELS],
-            slots: Box::new([Slot { head: NIL, deadline_min: 0 }; LEVELS * SLOTS_PER_LEVEL]),
+            levels: std::array::from_fn(|level| level as u32),
+            nodes: (0..LEVELS as u8).map(Node::new).collect(),
+            spare: NIL,
             entries: Pages::new(),
             vacant: NIL,
+            #[cfg(test)]
+            moves: 0,
         }
     }
 
@@ -130,7 +149,10 @@ impl<T> Wheel<T> {
             TimerKey { index, generation: entry.generation }
         };
         self.len += 1;
-        self.file(key.index, deadline_ns);
+        let (slot, count) = self.file(key.index, deadline_ns);
+        if count as usize > SPLIT_ABOVE {
+            self.split(slot);
+        }
         key
     }
 
@@ -166,11 +188,13 @@ impl<T> Wheel<T> {
     /// for nothing. After an `expire(now)` it is always later than `now`.
     #[inline]
     pub(crate) fn next_deadline(&mut self) -> Option<u64> {
-        let (level, slot) = self.first_occupied()?;
-        if self.min_removed[level] & (1 << slot) != 0 {
-            self.rescan(level, slot);
+        let (level, digit) = self.first_occupied()?;
+        let slot = self.first_list(self.slot_of_level(level, digit));
+        let (node, at) = self.node(slot);
+        if node.min_removed >> at & 1 == 0 {
+            return Some(node.slots[at].deadline_min);
         }
-        Some(self.slots[level * SLOTS_PER_LEVEL + slot].deadline_min)
+        Some(self.rescan(slot))
     }
 
     /// Gives an unlinked entry back and its value out.

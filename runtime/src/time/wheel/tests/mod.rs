@@ -3,9 +3,9 @@
 mod costs;
 mod model;
 
-use super::slots::RESCAN_MAX;
+use super::slots::{LEVEL_BITS, RESCAN_MAX};
 use super::*;
-use model::check_structure;
+use model::{check_structure, expire_few};
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -120,6 +120,84 @@ fn the_earliest_of_a_long_slot_removed_wakes_once_for_nothing() {
     }
     println!("{wakes_for_nothing} wake-ups for nothing");
     assert!(wakes_for_nothing <= 1);
+}
+
+#[test]
+fn what_is_due_waits_for_few_others() {
+    // In one slot of level 4, and of the next; twice, at the same places.
+    let mut wheel = Wheel::new();
+    let mut nodes = 0;
+    for round in 0..2 {
+        let begin = ((round * 40) << (4 * LEVEL_BITS + TICK_SHIFT)) + SECOND;
+        let mut random = model::Random(7);
+        assert!(expire(&mut wheel, begin).is_empty());
+        let mut deadlines: Vec<_> = (0..20_000).map(|_| begin + random.below(30 * SECOND)).collect();
+        for &deadline in &deadlines {
+            wheel.insert(deadline, deadline);
+        }
+        deadlines.sort_unstable();
+        let mut fired = Vec::new();
+        while let Some(now) = wheel.next_deadline() {
+            let due = expire_few(&mut wheel, now);
+            assert!(due.iter().all(|&deadline| deadline == now));
+            fired.extend(due);
+        }
+        assert!(fired == deadlines);
+        assert!(wheel.nodes.len() > LEVELS + 64);
+        assert!(round == 0 || wheel.nodes.len() == nodes, "the second time needs no more memory");
+        nodes = wheel.nodes.len();
+    }
+}
+
+#[test]
+fn a_crowd_fires_in_order_of_insertion() {
+    let mut wheel = Wheel::new();
+    let crowd = 3 * SPLIT_ABOVE as u64;
+    // The same deadline seen from further and further on: at other levels, before and after splits.
+    let deadline = 3600 * SECOND;
+    let mut keys = Vec::new();
+    for (i, ahead) in [3599 * SECOND, 100 * SECOND, 10 * SECOND, SECOND, MS, 2000].into_iter().enumerate() {
+        assert!(expire_few(&mut wheel, deadline - ahead).is_empty());
+        for id in 0..crowd {
+            keys.push(wheel.insert(deadline, i as u64 * crowd + id));
+            wheel.insert(deadline + 5 * MS, u64::MAX);
+        }
+        check_structure(&wheel);
+    }
+    let removed = keys.iter().skip(1).step_by(3).map(|&key| wheel.remove(key).unwrap()).count();
+    assert_eq!(wheel.next_deadline(), Some(deadline));
+    let fired = expire_few(&mut wheel, deadline);
+    assert!(fired.iter().copied().eq((0..keys.len() as u64).filter(|id| id % 3 != 1)));
+    assert_eq!(fired.len() + removed, keys.len());
+    assert_eq!(expire_few(&mut wheel, deadline + 5 * MS).len(), keys.len());
+    assert!(wheel.is_empty());
+}
+
+#[test]
+fn a_crowd_that_leaves_gives_its_nodes_back() {
+    let mut wheel = Wheel::new();
+    for far in [MS, SECOND, 3600 * SECOND, YEAR] {
+        // Within 100 ticks: split down to level 1.
+        let keys: Vec<_> = (0..1000).map(|i| wheel.insert(far + i * 100, i)).collect();
+        check_structure(&wheel);
+        assert_ne!(wheel.nodes.len(), LEVELS);
+        for (i, &key) in keys.iter().enumerate().skip(1) {
+            assert_eq!(wheel.next_deadline(), Some(far));
+            wheel.remove(key);
+            if i % 100 == 0 {
+                check_structure(&wheel);
+            }
+        }
+        wheel.remove(keys[0]);
+        assert_eq!(wheel.next_deadline(), None);
+        check_structure(&wheel);
+        let mut spare = 0;
+        let mut id = wheel.spare;
+        while id != NIL {
+            (spare, id) = (spare + 1, wheel.nodes[id as usize].parent);
+        }
+        assert_eq!(spare, wheel.nodes.len() - LEVELS);
+    }
 }
 
 #[test]
