@@ -84,6 +84,11 @@ impl Shape {
         first: 0,
     };
 
+    /// Bytes that a buffer holds.
+    pub(crate) const fn bytes(self) -> usize {
+        self.bytes
+    }
+
     const fn chunk(self) -> usize {
         1 << self.chunk_shift
     }

@@ -16,7 +16,9 @@
 //! of them are taken. When buffers are scarce the quota is one.
 //!
 //! A multishot receive costs a completion for each small buffer. Who announces much ([`Sockets::expect`]) has its receive
-//! stopped and goes on with one request for each large buffer, until little is left of what was announced.
+//! stopped and goes on with one request for each large buffer, until little is left of what was announced. Behind that it goes on
+//! with one request at a time for a while, asked for when somebody waits: a multishot would take the beginning of the next body
+//! into dozens of small buffers before its length is known.
 
 #![allow(unsafe_code)]
 
@@ -38,6 +40,13 @@ const BULK_QUOTA: u16 = 2;
 
 /// From so many announced bytes on large buffers are used: below it, changing over costs as much as it saves.
 const BULK_MIN: u64 = 32 * 1024;
+
+/// What a small buffer holds.
+const SMALL_BYTES_MAX: u64 = Shape::STREAM.bytes() as u64;
+
+/// So many arrivals of unknown length behind a large body are received by one request each. Arbitrary: a head may come in a few
+/// pieces, and who goes on with small requests soon has a multishot again.
+const ONE_BY_ONE: u8 = 4;
 
 /// Bytes in a buffer of the pool, out of the ring and out of the socket's queue.
 #[derive(Debug)]
@@ -119,7 +128,11 @@ impl Sockets {
     /// Bytes that are already here.
     #[inline]
     pub(crate) fn try_receive(&mut self, id: SocketId, cx: &mut Context<'_>) -> Option<Received> {
-        let received = self.socket(id).pop(cx);
+        let socket = self.socket(id);
+        let received = socket.pop(cx);
+        if received.is_none() && socket.receive == Receive::Idle && !socket.by_hand {
+            arm(socket, id, cx);
+        }
         self.resume(id, cx);
         received
     }
@@ -167,6 +180,9 @@ impl Sockets {
             buffer = next;
         }
         socket.expected = bytes.saturating_sub(here);
+        if socket.expected >= BULK_MIN {
+            socket.one_by_one = ONE_BY_ONE;
+        }
         if socket.wants_bulk() && socket.receive == Receive::Armed && !socket.bulk {
             // Armed again with its last completion, or when its queue is short enough.
             stop(socket, id, cx);
@@ -211,7 +227,11 @@ impl Sockets {
     #[inline]
     fn resume(&mut self, id: SocketId, cx: &mut Context<'_>) {
         let socket = self.socket(id);
-        if socket.receive == Receive::Idle && socket.queued <= socket.quota() / 2 && !socket.by_hand {
+        if socket.receive == Receive::Idle
+            && socket.queued <= socket.quota() / 2
+            && !socket.by_hand
+            && !socket.waits_to_be_asked()
+        {
             arm(socket, id, cx);
         }
     }
@@ -284,7 +304,7 @@ impl Sockets {
                 // No large buffer, and no more of them to be had: small ones do as well.
                 libc::ENOBUFS if socket.bulk => {
                     if !cx.pool.grow_bulk() {
-                        socket.expected = 0;
+                        (socket.expected, socket.one_by_one) = (0, 0);
                     }
                     self.starvations += 1;
                 }
@@ -320,7 +340,8 @@ impl Sockets {
         }
         let socket = self.socket(id);
         let quota = if cx.pool.is_scarce() { 1 } else { socket.quota() };
-        if socket.queued < quota && (was != Receive::Stopping || socket.queued <= quota / 2) {
+        let has_room = socket.queued < quota && (was != Receive::Stopping || socket.queued <= quota / 2);
+        if has_room && (socket.reader.is_some() || !socket.waits_to_be_asked()) {
             arm(socket, id, cx);
         }
     }
@@ -370,7 +391,7 @@ fn arm(socket: &mut Socket, id: SocketId, cx: &mut Context<'_>) {
         socket.receive = Receive::Armed;
         Op::ReceiveMessages { fd: socket.fd }
     } else if capabilities.has(Feature::BufferRing) {
-        let multishot = capabilities.has(Feature::ReceiveMultishot);
+        let multishot = capabilities.has(Feature::ReceiveMultishot) && !socket.waits_to_be_asked();
         socket.receive = Receive::Armed;
         socket.bulk = socket.wants_bulk() && has_bulk_ring(cx);
         if socket.bulk {
@@ -448,7 +469,16 @@ impl Socket {
     /// Whether so much is expected that it is worth a large buffer.
     #[inline]
     fn wants_bulk(&self) -> bool {
-        self.expected >= BULK_MIN
+        // Where nothing has to be changed over, it is for all that a small one does not hold.
+        let bytes_min = if self.one_by_one == 0 { BULK_MIN } else { SMALL_BYTES_MAX + 1 };
+        self.expected >= bytes_min
+    }
+
+    /// Whether the next receive is asked for when somebody waits for it, and not before: with what is here it may become known
+    /// that much follows.
+    #[inline]
+    fn waits_to_be_asked(&self) -> bool {
+        self.one_by_one > 0 && !self.wants_bulk()
     }
 
     /// Buffers that may wait in the queue.
@@ -459,6 +489,7 @@ impl Socket {
 
     #[inline]
     fn append(&mut self, buffer: u16, len: u32, cx: &Context<'_>) {
+        self.one_by_one = self.one_by_one.saturating_sub(u8::from(self.expected == 0));
         self.expected = self.expected.saturating_sub(u64::from(len));
         cx.pool.note(buffer, 0, len, NO_BUFFER);
         if self.queued == 0 {

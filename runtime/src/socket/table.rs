@@ -68,6 +68,8 @@ pub(super) struct Socket {
     pub(super) expected: u64,
     /// Whether the receive in flight is one for a large buffer.
     pub(super) bulk: bool,
+    /// So many arrivals of which nothing was announced are still received by one request each, behind a large body.
+    pub(super) one_by_one: u8,
     /// The buffer of a `ReceiveInto` in flight.
     pub(super) reading: u16,
     /// errno that ended receiving, 0 for none (or the end of the stream).
@@ -246,6 +248,7 @@ impl Socket {
             queued: 0,
             expected: 0,
             bulk: false,
+            one_by_one: 0,
             reading: NO_BUFFER,
             receive_error: 0,
             send_error: 0,

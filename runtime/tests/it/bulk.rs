@@ -125,3 +125,46 @@ fn who_finds_no_large_buffer_goes_on_with_small_ones() {
         assert_eq!(held(), 0);
     });
 }
+
+async fn turns() {
+    for _ in 0..10 {
+        annulet::yield_now().await;
+    }
+}
+
+#[test]
+fn what_follows_a_large_body_is_received_when_it_is_asked_for() {
+    /// Fits into the kernel's buffers while nobody reads.
+    const BYTES: usize = 50_000;
+    /// Arrivals behind a large body by which the socket is known to be one of small requests again.
+    const ONE_BY_ONE: usize = 4;
+    annulet::run(async {
+        let (client, server) = pair().await;
+        let held = || annulet::metrics().buffers_held;
+        let read = async |mut bytes: usize| {
+            while bytes > 0 {
+                bytes -= server.recv().await.unwrap().expect("not all has come").len();
+            }
+        };
+        for _ in 0..3 {
+            server.expect_recv(BYTES as u64);
+            write_pattern(&client, BYTES, BYTES).await;
+            read(BYTES).await;
+            // Of the next one nobody knows yet how long it is.
+            write_pattern(&client, BYTES, BYTES).await;
+            turns().await;
+            assert_eq!(held(), 0, "nobody waits for bytes");
+            let mut left = BYTES;
+            for arrival in 1..=ONE_BY_ONE {
+                let lease = server.recv().await.unwrap().unwrap();
+                assert!(lease.len() <= SMALL, "{} bytes", lease.len());
+                left -= lease.len();
+                drop(lease);
+                turns().await;
+                assert!(held() == 0 || arrival == ONE_BY_ONE, "{} held behind arrival {arrival}", held());
+            }
+            until("it is received ahead again", || held() > 0).await;
+            read(left).await;
+        }
+    });
+}
