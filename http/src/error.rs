@@ -19,7 +19,7 @@ pub struct Error {
 enum Kind {
     Refused(Refusal),
     Io(io::Error),
-    /// The answer is out; the rest of the request's body went to nobody.
+    /// The answer is out, or reading has failed before; the rest of the request's body went to nobody.
     Gone,
 }
 
@@ -56,6 +56,12 @@ impl Error {
     #[must_use]
     pub fn is_io(&self) -> bool {
         matches!(self.kind, Kind::Io(_))
+    }
+
+    /// Whether the content went to nobody, because the request was answered, or reading it has failed, before.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self.kind, Kind::Gone)
     }
 
     /// The rule that was broken, if it was the client's doing.
@@ -98,7 +104,9 @@ impl fmt::Display for Error {
         match &self.kind {
             Kind::Refused(_) => f.write_str("request refused"),
             Kind::Io(_) => f.write_str("connection broken"),
-            Kind::Gone => f.write_str("request already answered"),
+            Kind::Gone => {
+                f.write_str("the content is gone: the request was answered, or reading it failed, before")
+            }
         }
     }
 }

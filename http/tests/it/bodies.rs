@@ -29,6 +29,27 @@ fn echoed() {
     check("Transfer-Encoding: chunked\r\n", "0\r\n\r\n", "200 []");
 }
 
+#[test]
+fn content_goes_with_the_answer() {
+    let kept = Rc::new(RefCell::new(None));
+    let keeps = kept.clone();
+    let router = Router::new().post("/keep", move |request: Request| {
+        keeps.replace(Some(request));
+        async { "" }
+    });
+    with_router(router, async |_, address| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let input = post("/keep", "Content-Length: 5\r\nConnection: close\r\n", "hello");
+        send(&stream, input.as_bytes(), Delivery::Whole).await;
+        // May fail when the server was faster.
+        let _ = stream.shutdown(Shutdown::Write);
+        assert_eq!(summary(&read_all(&stream).await, false), "200 close []");
+        let mut request: Request = kept.take().unwrap();
+        let error = request.chunk().await.unwrap_err();
+        assert!(error.is_gone() && !error.is_refused() && !error.is_io(), "{error}");
+    });
+}
+
 fn shown(trailers: &Trailers) -> String {
     let fields = trailers.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap()));
     fields.collect::<Vec<_>>().join(";")
