@@ -22,6 +22,7 @@ const TEXT_BYTES_MAX: usize = 1024;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LogFormat {
     /// `127.0.0.1 - - [06/Nov/1994:08:49:37 +0000] "GET / HTTP/1.1" 200 14`, as NCSA's server wrote it.
     Common,

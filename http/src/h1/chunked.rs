@@ -120,6 +120,7 @@ pub struct Decoder {
 
 /// What one call to [`Decoder::decode`] came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Decoded {
     /// How much of the input was taken. The rest is to be given again.
     pub used: usize,

@@ -12,6 +12,7 @@ const HEAD_ROOM: usize = 160;
 
 /// A content type common enough to be written from a constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ContentType {
     /// `text/html; charset=utf-8`
     Html,

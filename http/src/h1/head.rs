@@ -85,6 +85,7 @@ impl Span {
 
 /// A head that passed every check. Spans and fields count from its first byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Head {
     /// Where the head stands in the input: after the empty lines before it. In bytes.
     pub start: usize,

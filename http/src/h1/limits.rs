@@ -1,7 +1,7 @@
 //! Every bound of the protocol layer, with its unit, its default and what happens at it.
 use std::time::Duration;
 
-/// What one connection may ask of the server.
+/// What one connection may ask of the server. More limits may come: begin with the [default](Limits::default) ones, as here.
 ///
 /// # Examples
 ///

@@ -47,6 +47,7 @@ pub enum Framing {
 
 /// A response head that passed every check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Head {
     /// From the version to the empty line, in bytes.
     pub len: usize,

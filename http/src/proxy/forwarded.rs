@@ -18,6 +18,7 @@ use super::Network;
 /// let server = Server::new(Router::new()).with_trusted_proxies(proxies, ForwardingField::XForwarded);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ForwardingField {
     /// `X-Forwarded-For` and `X-Forwarded-Proto`.
     XForwarded,

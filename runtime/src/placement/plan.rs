@@ -20,6 +20,7 @@ use super::{available_cores, parse_cores};
 /// assert_eq!("0,2-3".parse(), Ok(Policy::List("0,2-3".to_owned())));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Policy {
     /// One on each core, that is, on each hardware thread: `core`.
     #[default]

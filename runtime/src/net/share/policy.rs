@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 /// Which core serves a new connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AcceptPolicy {
     /// The one that the kernel chooses by a hash of the addresses (SO_REUSEPORT, socket(7)): nothing is shared. Few
     /// connections may be spread unevenly.
