@@ -226,7 +226,7 @@ fn parse_method(text: &str) -> Result<String, String> {
             Err("CONNECT turns the connection into a tunnel, which cannot be measured".to_owned())
         }
         Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(format!("{text:?} is no method")),
+        Err(_) => Err(format!("{text:?} is no method; write a token such as GET or POST")),
     }
 }
 

@@ -39,10 +39,13 @@ impl FromStr for Delay {
 
     fn from_str(text: &str) -> Result<Delay, String> {
         if let Some(rest) = text.strip_prefix("lognormal:") {
-            let (median, sigma) = rest.split_once(',').ok_or("write lognormal:MEDIAN,SIGMA")?;
-            let sigma: f64 = sigma.parse().map_err(|_| format!("{sigma:?} is no number"))?;
+            let (median, sigma) =
+                rest.split_once(',').ok_or("write lognormal:MEDIAN,SIGMA, such as lognormal:5ms,0.5")?;
+            let sigma: f64 = sigma
+                .parse()
+                .map_err(|_| format!("{sigma:?} is no sigma; write a number between 0 and 5"))?;
             if !(0.0..=5.0).contains(&sigma) {
-                return Err("sigma is between 0 and 5".to_owned());
+                return Err(format!("a sigma of {sigma} makes no sense; write a number between 0 and 5"));
             }
             return Ok(Delay::LogNormal { median: parse_time(median)?, sigma });
         }

@@ -60,7 +60,9 @@ impl std::str::FromStr for Network {
             IpAddr::V6(address) => address.to_bits(),
         };
         if prefix < 128 && beyond << prefix != 0 {
-            return Err(format!("{text:?} has bits beyond its prefix"));
+            return Err(format!(
+                "{text:?} has bits beyond its prefix; write zeros there, as in 10.0.0.0/8, or leave the prefix out"
+            ));
         }
         Ok(Network { address, prefix })
     }
