@@ -156,7 +156,7 @@ impl Admin {
 
     fn server(&self) -> Server {
         let limits = Limits { connections: CONNECTIONS_MAX, ..Limits::default() };
-        Server::with_limits(self.router(), limits).uncounted()
+        Server::new(self.router()).with_limits(limits).uncounted()
     }
 
     /// Serves until the other end of `ends` is closed.

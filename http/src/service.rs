@@ -143,6 +143,11 @@ impl Service {
         }
     }
 
+    /// What heads may hold.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.parser = RefCell::new(Parser::new(limits));
+    }
+
     /// What answers say of who made them.
     pub(crate) fn set_server(&mut self, value: &HeaderValue) {
         self.server.clear();

@@ -30,7 +30,7 @@ fn start() -> SocketAddr {
         annulet::run(async {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             sender.send(listener.local_addr().unwrap()).unwrap();
-            Server::with_limits(served::router(), served::limits()).serve(listener).await.unwrap();
+            Server::new(served::router()).with_limits(served::limits()).serve(listener).await.unwrap();
         });
     });
     receiver.recv().unwrap()

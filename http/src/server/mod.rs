@@ -73,19 +73,39 @@ impl Server {
     /// A server with the default [`Limits`].
     #[must_use]
     pub fn new(router: Router) -> Server {
-        Server::with_limits(router, Limits::default())
+        let limits = Limits::default().clamped();
+        let shared = Shared {
+            service: Service::new(router, limits.clone()),
+            limits,
+            registry: Registry::default(),
+            admission: Admission::default(),
+            log: None,
+            zero_copy_bytes_min: usize::MAX,
+            proxies: None,
+        };
+        Server { shared: Rc::new(shared) }
     }
 
-    /// A server with these limits.
+    /// With other limits than the default ones; they are [`clamped`](Limits::clamped).
+    ///
+    /// # Panics
+    ///
+    /// When the server has been cloned or serves already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Limits, Router, Server};
+    ///
+    /// let limits = Limits { body_bytes: 64 * 1024, ..Limits::default() };
+    /// let server = Server::new(Router::new()).with_limits(limits);
+    /// ```
     #[must_use]
-    pub fn with_limits(router: Router, limits: Limits) -> Server {
-        let limits = limits.clamped();
-        let service = Service::new(router, limits.clone());
-        let (registry, admission) = (Registry::default(), Admission::default());
-        let zero_copy_bytes_min = usize::MAX;
-        let shared =
-            Shared { service, limits, registry, admission, log: None, zero_copy_bytes_min, proxies: None };
-        Server { shared: Rc::new(shared) }
+    pub fn with_limits(mut self, limits: Limits) -> Server {
+        let shared = self.unused("limits are set");
+        shared.limits = limits.clamped();
+        shared.service.set_limits(shared.limits.clone());
+        self
     }
 
     /// Writes a line for each answer. A server without one pays nothing for it.
@@ -106,8 +126,7 @@ impl Server {
     /// ```
     #[must_use]
     pub fn with_access_log(mut self, log: AccessLog) -> Server {
-        let shared = Rc::get_mut(&mut self.shared).expect("the access log is set before the server is used");
-        shared.log = Some(Rc::new(log));
+        self.unused("the access log is set").log = Some(Rc::new(log));
         self
     }
 
@@ -128,8 +147,7 @@ impl Server {
     #[must_use]
     pub fn with_server_field(mut self, value: &str) -> Server {
         let value = HeaderValue::try_from(value).expect("a field `Server` without control characters");
-        let shared = Rc::get_mut(&mut self.shared).expect("the field is set before the server is used");
-        shared.service.set_server(&value);
+        self.unused("the field `Server` is set").service.set_server(&value);
         self
     }
 
@@ -158,9 +176,7 @@ impl Server {
     /// ```
     #[must_use]
     pub fn with_zero_copy(mut self, bytes_min: usize) -> Server {
-        let shared =
-            Rc::get_mut(&mut self.shared).expect("zero-copy sends are asked for before the server is used");
-        shared.zero_copy_bytes_min = bytes_min;
+        self.unused("zero-copy sends are asked for").zero_copy_bytes_min = bytes_min;
         self
     }
 
@@ -231,9 +247,20 @@ impl Server {
     }
 
     fn proxies(&mut self) -> &mut Proxies {
-        let text = "clients and proxies are asked for before the server is used";
-        let shared = Rc::get_mut(&mut self.shared).expect(text);
-        Rc::get_mut(shared.proxies.get_or_insert_default()).expect(text)
+        let proxies = self.unused("clients and proxies are asked for").proxies.get_or_insert_default();
+        Rc::get_mut(proxies).expect("they are given away with the server only")
+    }
+
+    /// What is shared, while it is not.
+    ///
+    /// # Panics
+    ///
+    /// When the server has been cloned or serves already.
+    fn unused(&mut self, what: &str) -> &mut Shared {
+        match Rc::get_mut(&mut self.shared) {
+            Some(shared) => shared,
+            None => panic!("{what} before the server is cloned or serves"),
+        }
     }
 
     /// Keeps its connections and requests out of the [counters](annulet::metrics::Counter) of its loop: for a server that is asked
@@ -389,4 +416,17 @@ impl Server {
 /// Outside of a loop.
 pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
     Server::new(router).serve(listener).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "limits are set before the server is cloned or serves")]
+    fn it_is_too_late_to_change_what_is_shared() {
+        let server = Server::new(Router::new());
+        let _other = server.clone();
+        let _ = server.with_limits(Limits::default());
+    }
 }

@@ -74,7 +74,7 @@ pub(crate) fn seeds(texts: &[&str]) -> Vec<Vec<u8>> {
 pub(crate) fn check_heard(seeds: &[Vec<u8>]) {
     let mutations = Mutations::new(seeds);
     annulet::run(async {
-        let (limits, server) = (limits(), Server::with_limits(router(), limits()));
+        let (limits, server) = (limits(), Server::new(router()).with_limits(limits()));
         let (mut input, mut tally) = (Vec::new(), Tally::default());
         for nth in Mutations::numbers("ANNULET_MUTATIONS", 1_000_000) {
             let mut random = mutations.make(nth, &mut input);
@@ -109,7 +109,7 @@ pub(crate) fn check_served(seeds: &[Vec<u8>]) {
     annulet::run(async {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server::with_limits(router(), limits());
+        let server = Server::new(router()).with_limits(limits());
         drop(annulet::spawn(async move { server.serve(listener).await }));
         let all = async {
             let mut input = Vec::new();

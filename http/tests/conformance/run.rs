@@ -23,7 +23,7 @@ pub(crate) fn check_all(name: &str, text: &str) {
     annulet::run(async {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server::with_limits(router(), limits());
+        let server = Server::new(router()).with_limits(limits());
         drop(annulet::spawn(async move { server.serve(listener).await }));
         let offline = Offline::new(router(), limits());
         let all = async {

@@ -17,7 +17,7 @@ fn check(name: &str, conversations: &[&str], expected: &[&str]) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let log = AccessLog::new(file, LogFormat::Combined);
-        let server = Server::with_limits(router(), limits()).with_access_log(log);
+        let server = Server::new(router()).with_limits(limits()).with_access_log(log);
         drop(annulet::spawn(async move { server.serve(listener).await }));
         for conversation in conversations {
             let stream = TcpStream::connect(address).await.unwrap();

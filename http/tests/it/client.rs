@@ -119,7 +119,7 @@ pub(crate) fn run_beside<F: Future<Output = ()>>(
     annulet::run(async {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server::with_limits(router, limits);
+        let server = Server::new(router).with_limits(limits);
         let serving = server.clone();
         annulet::spawn(async move { serving.serve(listener).await.unwrap() });
         let test = test(server, address);

@@ -175,7 +175,7 @@ fn read_slowly_while_draining(router: Router, zero_copy_min: usize, linger: u32,
     let ran = annulet::Builder::new().virtual_clock(true).run_local(async move {
         let listener = annulet::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let server = annulet_http::Server::with_limits(router, limits).with_zero_copy(zero_copy_min);
+        let server = annulet_http::Server::new(router).with_limits(limits).with_zero_copy(zero_copy_min);
         let serving = server.clone();
         drop(annulet::spawn(async move { serving.serve(listener).await.unwrap() }));
         // Before it connects: otherwise its kernel has promised more than that already. Short segments, so that what it reads is told

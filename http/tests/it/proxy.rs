@@ -154,7 +154,7 @@ fn forwarding_fields_are_believed_of_trusted_proxies_only() {
 fn serve(limits: Limits, make: impl Fn(Server) -> Server) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let server = make(Server::with_limits(router(), limits));
+    let server = make(Server::new(router()).with_limits(limits));
     drop(annulet::spawn(async move { server.serve(listener).await }));
     address
 }

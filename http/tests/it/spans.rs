@@ -86,7 +86,7 @@ fn check(requests: &str, expected: &[&str]) {
         annulet::run(async {
             let listener = annulet::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
-            let server = annulet_http::Server::with_limits(router, unhurried());
+            let server = annulet_http::Server::new(router).with_limits(unhurried());
             drop(annulet::spawn(async move { server.serve(listener).await }));
             let stream = annulet::net::TcpStream::connect(address).await.unwrap();
             send(&stream, requests.as_bytes(), Delivery::Whole).await;

@@ -59,7 +59,7 @@ fn with_acceptor<F: Future<Output = ()>>(
         let acceptor = change(&authority, acceptor.alpn(["http/1.1"])).build().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server::with_limits(router, limits);
+        let server = Server::new(router).with_limits(limits);
         let serving = server.clone();
         annulet::spawn(async move { serving.serve_tls(listener, &acceptor).await.unwrap() });
         let test = test(Secure { authority, server, address });

@@ -54,7 +54,7 @@ fn run<F: Future<Output = ()>>(zero_copy: bool, limits: &Limits, test: impl FnOn
     annulet::run(async {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server::with_limits(router, Limits { unsent_bytes: 0, ..limits.clone() });
+        let server = Server::new(router).with_limits(Limits { unsent_bytes: 0, ..limits.clone() });
         let server = if zero_copy { server.with_zero_copy(16 * 1024) } else { server };
         annulet::spawn(async move { server.serve(listener).await.unwrap() });
         annulet::time::timeout(Duration::from_secs(20), test(address))

@@ -42,7 +42,7 @@ fn run() -> io::Result<()> {
     let dataset = Dataset::read(&path)?;
     let files = files(&env::var("STATIC_PATH").unwrap_or_else(|_| "/data/static".to_owned()))?;
     let loops = Builder::new().listen(listen).start(move |mut core| {
-        let server = Server::with_limits(router(Rc::new(dataset.clone()), files.clone()), limits());
+        let server = Server::new(router(Rc::new(dataset.clone()), files.clone())).with_limits(limits());
         async move {
             for listener in core.take_listeners() {
                 let server = server.clone();

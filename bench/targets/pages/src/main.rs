@@ -74,7 +74,7 @@ fn run(options: &Options) -> std::io::Result<()> {
     let zero_copy_min = options.zero_copy_min;
     let loops =
         Builder::new().cores(options.cores.iter().copied()).listen(options.listen).start(move |core| {
-            let server = Server::with_limits(router(burn), limits.clone());
+            let server = Server::new(router(burn)).with_limits(limits.clone());
             serve(
                 core,
                 match zero_copy_min {

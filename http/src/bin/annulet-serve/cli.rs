@@ -130,7 +130,7 @@ impl Options {
 
     /// The server of one core, as all of these want it, without its access log.
     pub(crate) fn server(&self, files: Option<ServeDir>) -> Server {
-        let server = Server::with_limits(pages::site(self.delay, files), self.limits.limits());
+        let server = Server::new(pages::site(self.delay, files)).with_limits(self.limits.limits());
         let server = self.operations.with_clients(server);
         match &self.server_header {
             Some(name) => server.with_server_field(name),
