@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use annulet::Lease;
 use annulet::fs::File;
-use annulet::net::{ResetByPeer, TcpStream};
+use annulet::net::{ResetByPeer, SendProgress, TcpStream};
 #[cfg(feature = "tls")]
 use annulet_tls::{Plaintext, TlsInfo, TlsStream};
 use bytes::Bytes;
@@ -39,8 +39,8 @@ pub(crate) trait Transport: 'static {
     /// As the flush, and the kernel reads nothing any more of what it was given so.
     fn poll_released(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     fn send_buffered(&self) -> usize;
-    /// Bytes that the client's kernel has taken, ever.
-    fn taken(&self) -> u64;
+    /// How far the client has come with what was sent.
+    fn send_progress(&self) -> io::Result<SendProgress>;
     /// Bytes that wait to leave beside those in the buffer that `with_send_buffer` lends, where that buffer does not tell.
     fn unsent_beside(&self) -> usize;
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -116,9 +116,8 @@ impl Transport for TcpStream {
         TcpStream::send_buffered(self)
     }
 
-    fn taken(&self) -> u64 {
-        // Where there is no connection any more, the flush says so.
-        self.acknowledged().unwrap_or(0)
+    fn send_progress(&self) -> io::Result<SendProgress> {
+        TcpStream::send_progress(self)
     }
 
     #[inline]
@@ -223,8 +222,8 @@ impl Transport for TlsStream {
         TlsStream::send_buffered(self)
     }
 
-    fn taken(&self) -> u64 {
-        self.get_ref().acknowledged().unwrap_or(0)
+    fn send_progress(&self) -> io::Result<SendProgress> {
+        self.get_ref().send_progress()
     }
 
     fn unsent_beside(&self) -> usize {

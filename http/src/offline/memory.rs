@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use annulet::fs::File;
+use annulet::net::SendProgress;
 use bytes::Bytes;
 
 use crate::body::{Chunk, Piece};
@@ -135,8 +136,8 @@ impl Transport for Memory {
         self.0.buffer.borrow().len()
     }
 
-    fn taken(&self) -> u64 {
-        self.0.sent.borrow().len() as u64
+    fn send_progress(&self) -> io::Result<SendProgress> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn unsent_beside(&self) -> usize {

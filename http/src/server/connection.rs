@@ -58,6 +58,8 @@ pub(super) struct Connection<S> {
     /// Counts requests with bodies and their answers: a claim on a body is good while this stands still.
     claim: Cell<u32>,
     requests_left: Cell<u32>,
+    /// Whether it was seen that the client has taken everything.
+    is_known_idle: Cell<bool>,
     /// What is known of the answer at work, for the access log if there is one.
     entry: Cell<Option<Box<Entry>>>,
     /// Who is at the other end, where that is kept in mind.
@@ -95,8 +97,6 @@ enum Turn {
     Leave(Box<Leaving>),
     /// So much waits to leave that no further answer is made.
     Full,
-    /// What waits to leave is waited for before the connection counts as idle.
-    Flush,
     End(End),
 }
 
@@ -106,6 +106,7 @@ impl<S: Transport> Connection<S> {
             stream,
             requests_left: Cell::new(seat.limits.requests_per_connection),
             shared: seat,
+            is_known_idle: Cell::new(false),
             entry: Cell::default(),
             peer: OnceCell::new(),
             rest: RefCell::default(),
@@ -141,7 +142,7 @@ impl<S: Transport> Connection<S> {
         if (!S::IS_PLAIN || self.shared.proxies.is_some()) && Box::pin(self.meet()).await.is_err() {
             return self.leave();
         }
-        self.wait_at_most(self.shared.limits.keep_alive_timeout);
+        self.wait_idle();
         loop {
             match poll_fn(|cx| self.poll_turn(cx)).await {
                 Turn::Call(call, facts) => match Box::pin(self.answer_later(call, facts)).await {
@@ -164,12 +165,6 @@ impl<S: Transport> Connection<S> {
                         return End::Gone;
                     }
                 }
-                Turn::Flush => {
-                    if !Box::pin(self.wait_written(S::poll_flush)).await {
-                        return End::Gone;
-                    }
-                    self.wait_for_next();
-                }
                 Turn::End(end) => return end,
             }
         }
@@ -179,7 +174,19 @@ impl<S: Transport> Connection<S> {
     fn wait_for_next(&self) {
         self.log_answer();
         self.shared.hold_anyway(self.rest.borrow().len());
-        self.wait_at_most(self.shared.limits.keep_alive_timeout);
+        self.wait_idle();
+    }
+
+    /// Starts the clock of an idle connection. When an answer would have waited for too long, it is looked whether one has.
+    #[inline]
+    fn wait_idle(&self) {
+        self.is_known_idle.set(false);
+        self.wait_at_most(self.idle_look());
+    }
+
+    /// How long nothing has come when it is looked.
+    pub(super) fn idle_look(&self) -> Duration {
+        self.shared.limits.keep_alive_timeout.min(self.shared.limits.write_timeout)
     }
 
     /// Answers requests as they come in, until something else has to be done.
@@ -215,19 +222,24 @@ impl<S: Transport> Connection<S> {
     /// Waits for bytes between requests or in a head.
     #[inline]
     fn poll_input(&self, cx: &mut Context<'_>) -> Poll<Result<S::Received, Turn>> {
-        Poll::Ready(match self.stream.poll_recv(cx) {
-            Poll::Ready(Ok(Some(lease))) => Ok(lease),
-            Poll::Pending if self.shared.service.drains() && self.progress.get() != Progress::HeadBegun => {
-                Err(Turn::End(End::Finished))
-            }
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(None)) => Err(self.end_input(Refusal::HeadCut)),
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
-                Err(self.end_input(Refusal::Timeout))
-            }
-            // A reset, most likely: whom could one tell?
-            Poll::Ready(Err(_)) => Err(Turn::End(End::Gone)),
-        })
+        loop {
+            return Poll::Ready(match self.stream.poll_recv(cx) {
+                Poll::Ready(Ok(Some(lease))) => Ok(lease),
+                Poll::Pending
+                    if self.shared.service.drains() && self.progress.get() != Progress::HeadBegun =>
+                {
+                    Err(Turn::End(End::Finished))
+                }
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(None)) => Err(self.end_input(Refusal::HeadCut)),
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut => match self.time_out() {
+                    Some(turn) => Err(turn),
+                    None => continue,
+                },
+                // A reset, most likely: whom could one tell?
+                Poll::Ready(Err(_)) => Err(Turn::End(End::Gone)),
+            });
+        }
     }
 
     fn has_unsent(&self) -> bool {
@@ -272,12 +284,12 @@ impl<S: Transport> Connection<S> {
         }
         let before = self.progress.replace(Progress::New);
         match stop {
-            Stop::NeedInput if is_used_up => self.wait_at_most(self.shared.limits.keep_alive_timeout),
+            Stop::NeedInput if is_used_up => self.wait_idle(),
             Stop::NeedInput if is_empty_lines(&self.rest.borrow()) => {
                 self.progress.set(Progress::EmptyLines);
                 // They do not wind the clock up that the last answer started.
                 if used > 0 {
-                    self.wait_at_most(self.shared.limits.keep_alive_timeout);
+                    self.wait_idle();
                 }
             }
             Stop::NeedInput => {

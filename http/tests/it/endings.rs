@@ -9,8 +9,8 @@ use annulet::sync::Notify;
 use annulet_http::{Limits, Request, Router};
 
 use crate::client::{
-    HUGE_BYTES, check, connect_narrow, limits, read_all, summary, unhurried, with_router, with_server,
-    with_server_and_limits,
+    HUGE_BYTES, check, connect_narrow, limits, read_all, run_beside, summary, unhurried, with_router,
+    with_server, with_server_and_limits,
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -309,6 +309,120 @@ fn a_client_that_reads_nothing_is_reset() {
         let read = annulet::spawn_blocking(move || client.read_to_end(&mut Vec::new()));
         assert_eq!(read.await.unwrap().unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     });
+}
+
+/// Connects a client that reads nothing, sends `input`, and waits until the server has let it go.
+async fn check_is_let_go(server: &annulet_http::Server, address: SocketAddr, input: &str) {
+    let drain = server.drain_handle();
+    // What the kernel takes is bounded for those who come when the server is there.
+    drop(TcpStream::connect(address).await.unwrap());
+    while drain.connections() == 0 {
+        annulet::yield_now().await;
+    }
+    while drain.connections() > 0 {
+        annulet::time::sleep(Duration::from_millis(1)).await;
+    }
+    // Before it connects: otherwise its kernel has promised more than that already.
+    let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    client.set_recv_buffer_size(4096).unwrap();
+    client.connect(&address.into()).unwrap();
+    let mut client = std::net::TcpStream::from(client);
+    client.write_all(input.as_bytes()).unwrap();
+    while drain.connections() == 0 {
+        annulet::yield_now().await;
+    }
+    while drain.connections() > 0 {
+        annulet::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+const FULL: &str = "GET /full HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// An answer that fills what a client's kernel takes, and is made all the same; and one that is never made.
+fn full_and_never() -> Router {
+    Router::new()
+        .get("/full", async |_: Request| "x".repeat(60 * 1024))
+        .get("/never", async |_: Request| std::future::pending::<&str>().await)
+}
+
+#[test]
+fn an_answer_that_waits_has_its_time_while_another_is_made() {
+    let limits = Limits { write_timeout: Duration::from_millis(50), ..unhurried() };
+    run_beside(full_and_never(), limits, async |server, address| {
+        // The kernel takes a part of the first; the rest waits here, and is too little to keep the second from being made.
+        let both = format!("{FULL}GET /never HTTP/1.1\r\nHost: a\r\n\r\n");
+        check_is_let_go(&server, address, &both).await;
+    });
+}
+
+#[test]
+fn an_answer_that_waits_has_its_time_when_nothing_more_is_asked() {
+    let (write_timeout, keep_alive_timeout) = (Duration::from_millis(50), Duration::from_secs(600));
+    let limits = Limits { write_timeout, keep_alive_timeout, ..unhurried() };
+    // As above; with two, more waits than an answer is made behind.
+    for count in [1, 2] {
+        run_beside(full_and_never(), limits.clone(), async |server, address| {
+            check_is_let_go(&server, address, &FULL.repeat(count)).await;
+        });
+    }
+}
+
+#[test]
+fn who_has_taken_all_is_idle_for_as_long_as_it_may() {
+    let (write_timeout, keep_alive_timeout) = (Duration::from_millis(20), Duration::from_millis(100));
+    let limits = Limits { write_timeout, keep_alive_timeout, ..unhurried() };
+    with_server_and_limits(limits, async |_, address| {
+        let begun = annulet::time::now();
+        let stream = TcpStream::connect(address).await.unwrap();
+        // The second time the clock starts anew.
+        for count in 1..=2 {
+            stream.write_all(GET.as_bytes()).await.unwrap();
+            assert!(stream.recv().await.unwrap().is_some());
+            annulet::time::sleep(write_timeout * 2).await;
+            assert!(annulet::time::now() - begun >= write_timeout * 2 * count);
+        }
+        assert_eq!(read_all(&stream).await, "");
+        assert!(annulet::time::now() - begun >= write_timeout * 2 + keep_alive_timeout);
+    });
+}
+
+#[test]
+fn a_reset_behind_a_half_close_drops_the_handler() {
+    struct Dropped(Rc<Notify>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+    for head in ["GET /", "POST /"] {
+        let (begun, dropped) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+        let (begins, drops) = (begun.clone(), dropped.clone());
+        let held = move |mut request: Request| {
+            let (begins, held) = (begins.clone(), Dropped(drops.clone()));
+            async move {
+                let _held = held;
+                request.bytes(100).await.unwrap();
+                begins.notify_one();
+                std::future::pending::<&str>().await
+            }
+        };
+        let router = Router::new().get("/", held.clone()).post("/", held);
+        with_router(router, async |server, address| {
+            let mut client = std::net::TcpStream::connect(address).unwrap();
+            let request = format!("{head} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+            client.write_all(request.as_bytes()).unwrap();
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            begun.notified().await;
+            // It is here to be answered, for all that is known.
+            for _ in 0..10 {
+                annulet::time::sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(server.drain_handle().connections(), 1);
+            socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(client);
+            dropped.notified().await;
+        });
+    }
 }
 
 #[test]

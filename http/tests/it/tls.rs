@@ -1,5 +1,6 @@
 //! The same over TLS: the server, the client, and others on either side.
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -101,6 +102,19 @@ fn requests_are_answered() {
         "200 [hello] 200 close [abc]",
     );
     check("nonsense\r\n\r\n", "400 close [Bad Request]");
+}
+
+#[test]
+fn the_end_of_an_idle_connection_is_told_with_close_notify() {
+    for ends in [false, true] {
+        with_tls(router(), limits(), async |secure| {
+            let stream = secure.connect().await;
+            if ends {
+                poll_fn(|cx| stream.poll_shutdown(cx)).await.unwrap();
+            }
+            assert!(stream.recv().await.unwrap().is_none(), "{ends}");
+        });
+    }
 }
 
 #[test]

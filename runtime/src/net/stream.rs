@@ -18,7 +18,7 @@ use socket2::SockRef;
 use super::reset::ResetByPeer;
 use super::share::{Counted, Group};
 use crate::driver::Feature;
-use crate::op::{Lease, ended, request};
+use crate::op::{Lease, ended};
 use crate::shard::{Shard, with_current};
 use crate::socket::{NotLent, NotOwned, Received, SEND_HIGH_WATER, SocketId};
 use crate::task::{WaitsFor, waits};
@@ -236,12 +236,14 @@ impl Stream {
         f(&mut guard.1)
     }
 
-    /// See [`TcpStream::acknowledged`](super::TcpStream::acknowledged).
-    pub(super) fn acknowledged(&self) -> io::Result<u64> {
-        /// The place of `tcpi_bytes_acked` in `struct tcp_info` of linux/tcp.h, which grows at its end only; libc's ends before it.
-        const BYTES_ACKED: usize = 120 / size_of::<u64>();
-        let mut info = [0u64; BYTES_ACKED + 1];
-        let mut len = size_of_val(&info) as libc::socklen_t;
+    /// TCP_INFO of tcp(7), as the kernel lays it out: `struct tcp_info` of linux/tcp.h, which grows at its end only. `Unsupported` where
+    /// it ends before `N` words of 32 bits.
+    pub(super) fn tcp_info<const N: usize>(&self) -> io::Result<[u32; N]> {
+        // With the alignment of its longest fields.
+        #[repr(C, align(8))]
+        struct Words<const N: usize>([u32; N]);
+        let mut info = Words([0; N]);
+        let mut len = size_of_val(&info.0) as libc::socklen_t;
         borrow(self.as_raw_fd(), |socket| {
             // SAFETY: the kernel writes at most `len` bytes to `info`, and both live through the call.
             let result = unsafe {
@@ -249,12 +251,12 @@ impl Stream {
                     socket.as_raw_fd(),
                     libc::IPPROTO_TCP,
                     libc::TCP_INFO,
-                    info.as_mut_ptr().cast(),
+                    (&raw mut info.0).cast(),
                     &raw mut len,
                 )
             };
             match result {
-                0 if len as usize == size_of_val(&info) => Ok(info[BYTES_ACKED]),
+                0 if len as usize == size_of_val(&info.0) => Ok(info.0),
                 0 => Err(io::ErrorKind::Unsupported.into()),
                 _ => Err(io::Error::last_os_error()),
             }
@@ -263,8 +265,7 @@ impl Stream {
 
     /// See [`TcpStream::reset_by_peer`](super::TcpStream::reset_by_peer).
     pub(super) fn reset_by_peer(&self) -> ResetByPeer<'_> {
-        // Errors and hang-ups are told to whoever polls for anything, or nothing.
-        ResetByPeer::new(request::poll_number(&self.shard, self.as_raw_fd(), 0))
+        ResetByPeer::new(&self.shard, self.as_raw_fd())
     }
 
     #[inline]

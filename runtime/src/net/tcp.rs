@@ -15,6 +15,7 @@ use super::address::ToSocketAddrs;
 use super::byte_stream::byte_stream;
 use super::connect::connect;
 use super::reset::ResetByPeer;
+use super::send_progress::SendProgress;
 use super::share::Counted;
 use super::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use super::stream::{Stream, borrow};
@@ -63,8 +64,8 @@ impl TcpStream {
         self
     }
 
-    /// Bytes that the peer's kernel has acknowledged, ever (`tcpi_bytes_acked` of TCP_INFO, tcp(7); the SYN and the FIN may be among them). Unlike
-    /// [`send_buffered`](Self::send_buffered) it shows that a slow reader takes a little.
+    /// How far the peer has come with what was sent, and since when it has not moved. Unlike [`send_buffered`](Self::send_buffered) it
+    /// shows that a slow reader takes a little.
     ///
     /// # Examples
     ///
@@ -72,22 +73,23 @@ impl TcpStream {
     /// # annulet::run(async {
     /// let listener = annulet::net::TcpListener::bind("127.0.0.1:0").unwrap();
     /// let client = annulet::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    /// assert!(client.acknowledged().unwrap() <= 1);
+    /// assert!(client.send_progress().unwrap().acknowledged <= 1);
     /// # });
     /// ```
     ///
     /// # Errors
     ///
-    /// What getsockopt(2) says; `Unsupported` before Linux 4.1.
-    pub fn acknowledged(&self) -> io::Result<u64> {
-        self.0.acknowledged()
+    /// What getsockopt(2) says; `Unsupported` before Linux 4.6.
+    pub fn send_progress(&self) -> io::Result<SendProgress> {
+        SendProgress::of(&self.0)
     }
 
     /// Watches for a reset, whatever has been received and not read: for who works for a client and does not read meanwhile. It is a
     /// request of its own (POLL_ADD), made now; whoever waits in a read hears of a reset there.
     ///
-    /// Pending for ever if the peer ends its side in order, even if it resets the connection later: then the next write says so. Where
-    /// this side has been [shut down](Self::shutdown) before, the peer's orderly end counts as a reset: nothing can come or go any more.
+    /// It goes on behind the orderly end of the peer's side. (From Linux 5.13 on, or on epoll. On older rings it is pending for ever then,
+    /// and the next write says what has become of the peer.) Where this side has been [shut down](Self::shutdown) before, the peer's
+    /// orderly end counts as a reset: nothing can come or go any more.
     ///
     /// # Examples
     ///

@@ -53,6 +53,27 @@ pub(crate) fn poll_number(shard: &Rc<Shard>, fd: RawFd, events: u32) -> Operatio
     operation.waits_for_readiness(fd)
 }
 
+/// Watches for errors and a hang-up of both sides of a descriptor that somebody else owns, as [`poll_number`] does for readiness. The
+/// orderly end of one side, which the ring tells whoever polls, does not end it. Done with ECANCELED when there was one; with EINVAL
+/// before Linux 5.13, which cannot go on polling.
+pub(crate) fn watch_number(shard: &Rc<Shard>, fd: RawFd) -> Operation {
+    let payload = Payload::default();
+    // SAFETY: a poll points to no memory.
+    let operation = unsafe {
+        Operation::submit(Rc::clone(shard), "watch", payload, |_, _| Op::Poll {
+            fd,
+            events: 0,
+            multishot: true,
+        })
+    };
+    operation.waits_for_readiness(fd)
+}
+
+/// Whether a poll says that there is an error, or that both sides have ended.
+pub(crate) fn is_hung_up(events: i32) -> bool {
+    events > 0 && events & i32::from(libc::POLLERR | libc::POLLHUP) != 0
+}
+
 /// What one read or write moves at the most: the kernel's own limit, MAX_RW_COUNT of read(2).
 const MOVED_MAX: usize = 0x7fff_f000;
 

@@ -9,6 +9,7 @@ use std::task::{Poll, Waker};
 use super::lifecycle::{Lifecycle, OnCompletion, OnDrop};
 use super::operation::Outcome;
 use super::payload::{Memory, Payload};
+use super::request;
 use crate::driver::{Driver, Event, GENERATION_MASK, Key, Kind, Op};
 use crate::socket::Wakes;
 
@@ -114,9 +115,16 @@ impl Ops {
     /// Takes the completion in.
     #[inline]
     pub(crate) fn handle_event(&mut self, event: Event, driver: &mut Driver, wakes: &mut Wakes) {
-        debug_assert!(!event.more, "one-shot operations complete once");
         let id = OpId { slot: event.key.slot(), generation: event.key.generation() };
         let slot = self.find(id).expect("a completion arrives before its slot is reused");
+        if event.more {
+            // Of a watch, which is the one that tells more than once: what it was made for ends it, the rest is not looked at.
+            if request::is_hung_up(event.result) && slot.lifecycle == Some(Lifecycle::Submitted) {
+                // SAFETY: a cancellation points to no memory.
+                unsafe { driver.push(Op::Cancel { target: event.key }, Key::IGNORED) };
+            }
+            return;
+        }
         match slot.lifecycle().handle_completion(event.result) {
             OnCompletion::Wake => wakes.push(&mut slot.waiter),
             OnCompletion::Reclaim(result) => self.reclaim(id, result, driver),

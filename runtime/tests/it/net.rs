@@ -382,3 +382,37 @@ fn a_listener_that_has_ended_accepts_again_when_asked() {
         }
     });
 }
+
+#[test]
+fn a_reset_is_heard_behind_the_end_of_the_peers_side() {
+    annulet::run(async {
+        let (client, server) = pair().await;
+        client.shutdown(Shutdown::Write).unwrap();
+        assert!(server.recv().await.unwrap().is_none());
+        let mut reset = server.reset_by_peer();
+        assert!(timeout(Duration::from_millis(20), &mut reset).await.is_err(), "that is no reset");
+        // It has been told, and does not end the watch; nor does what is sent.
+        server.write_all(b"still").await.unwrap();
+        let mut word = [0; 5];
+        client.read_exact(&mut word).await.unwrap();
+        assert!(timeout(Duration::from_millis(20), &mut reset).await.is_err(), "that is no reset");
+        client.set_zero_linger().unwrap();
+        drop(client);
+        timeout(Duration::from_secs(10), &mut reset).await.unwrap();
+    });
+}
+
+#[test]
+fn a_watch_that_is_dropped_leaves_nothing() {
+    annulet::run(async {
+        let (client, server) = pair().await;
+        client.shutdown(Shutdown::Write).unwrap();
+        for _ in 0..100 {
+            let mut reset = server.reset_by_peer();
+            assert!(timeout(Duration::from_micros(10), &mut reset).await.is_err());
+        }
+        client.set_zero_linger().unwrap();
+        drop(client);
+        timeout(Duration::from_secs(10), server.reset_by_peer()).await.unwrap();
+    });
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::content::Reading;
 use super::gather::Gather;
+use super::written::Patience;
 use super::{ANSWER_BYTES_MAX, Connection, End};
 use crate::body::Body;
 use crate::h1::connection::{Exchange, Stage};
@@ -160,16 +161,18 @@ impl<S: Transport> Connection<S> {
 
     /// Waits for a handler. `None` if the client is gone.
     pub(super) async fn wait_for(&self, call: &mut PendingCall) -> Option<Response> {
-        self.unless_gone(&mut None, |cx| poll_call(call, cx)).await
+        self.unless_gone(&mut None, &mut Patience::new(), |cx| poll_call(call, cx)).await
     }
 
-    /// Waits for what `poll` makes. `None` if the client is gone before; `watch` is for the next time.
+    /// Waits for what `poll` makes. `None` if the client is gone before, or takes nothing of what waits to leave; `watch` and
+    /// `patience` are for the next time.
     pub(super) async fn unless_gone<'a, T>(
         &'a self,
         watch: &mut Option<S::Reset<'a>>,
+        patience: &mut Patience,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Option<T> {
-        poll_fn(|cx| {
+        let made = |cx: &mut Context<'_>| {
             if let Some(reading) = &mut *self.reading.borrow_mut() {
                 reading.is_awaited = false;
             }
@@ -177,8 +180,8 @@ impl<S: Transport> Connection<S> {
                 Poll::Ready(made) => Poll::Ready(Some(made)),
                 Poll::Pending => self.poll_gone(watch, cx).map(|()| None),
             }
-        })
-        .await
+        };
+        self.wait_taking(patience, || self.has_unsent(), made).await.flatten()
     }
 
     /// Ready when the client has reset the connection. What it sends is kept, up to a bound; a client that has only ended its side
@@ -199,7 +202,8 @@ impl<S: Transport> Connection<S> {
                     self.shared.hold_more(lease.len());
                     self.rest.borrow_mut().push(&lease);
                 }
-                Ok(None) => return Poll::Pending,
+                // It may still reset the connection.
+                Ok(None) => break,
                 // No deadline runs while an answer is made.
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => self.stream.set_recv_deadline(None),
                 Err(_) => return Poll::Ready(()),

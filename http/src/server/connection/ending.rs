@@ -21,12 +21,35 @@ impl<S: Transport> Connection<S> {
                 let is_head = is_head_request(&self.rest.borrow());
                 Turn::End(self.refuse(why, is_head))
             }
-            // Not idle yet: the client is still being answered.
-            Progress::New | Progress::EmptyLines if why == Refusal::Timeout && self.has_unsent() => {
-                Turn::Flush
-            }
+            // Who speaks TLS is told that this is the end (RFC 9112 section 9.8).
+            Progress::New | Progress::EmptyLines if !S::IS_PLAIN => Turn::End(End::Finished),
             Progress::New | Progress::EmptyLines => Turn::End(self.leave()),
         }
+    }
+
+    /// The deadline has come. `None` if it is another one now.
+    #[cold]
+    pub(super) fn time_out(&self) -> Option<Turn> {
+        let is_idle = matches!(self.progress.get(), Progress::New | Progress::EmptyLines);
+        if is_idle && !self.is_known_idle.get() {
+            // Not idle yet while the client is still being answered.
+            let left = match self.waits_for_taking() {
+                Some(idle) => self.write_patience().saturating_sub(idle),
+                None => {
+                    self.is_known_idle.set(true);
+                    self.shared.limits.keep_alive_timeout - self.idle_look()
+                }
+            };
+            if !left.is_zero() {
+                self.wait_at_most(left);
+                return None;
+            }
+            if !self.is_known_idle.get() {
+                self.give_up();
+                return Some(Turn::End(End::Gone));
+            }
+        }
+        Some(self.end_input(Refusal::Timeout))
     }
 
     /// The end when nothing more is to be read and nothing to be written.

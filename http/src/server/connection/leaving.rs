@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::sending::Sent;
+use super::written::Patience;
 use super::{ANSWER_BYTES_MAX, Connection, End};
 use crate::h1::outgoing::Outgoing;
 use crate::service::{Leaving, PIECE_BYTES_MAX, Source as Content};
@@ -38,10 +39,10 @@ impl<S: Transport> Connection<S> {
         if let Some(reading) = &mut *self.reading.borrow_mut() {
             reading.beside = beside;
         }
-        let mut watch = None;
+        let (mut watch, mut patience) = (None, Patience::new());
         let is_whole = matches!(leaving.source, Content::Whole(_));
         while !leaving.outgoing.is_broken() {
-            let next = self.unless_gone(&mut watch, |cx| leaving.poll_piece(cx)).await;
+            let next = self.unless_gone(&mut watch, &mut patience, |cx| leaving.poll_piece(cx)).await;
             let mut piece = match next {
                 Some(Some(Ok(piece))) => piece,
                 Some(None) => return self.finish_pieces(*leaving),

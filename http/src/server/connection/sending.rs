@@ -6,6 +6,7 @@ use std::pin::pin;
 use annulet::fs::File;
 
 use super::Connection;
+use super::written::Patience;
 use crate::h1::outgoing::Outgoing;
 use crate::transport::Transport;
 
@@ -56,6 +57,6 @@ impl<S: Transport> Connection<S> {
     async fn send_some(&self, file: &File, range: &Range<u64>) -> Option<io::Result<usize>> {
         let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         let mut sending = pin!(self.stream.send_file(file, range.start, len));
-        self.wait_taking(|cx| sending.as_mut().poll(cx)).await
+        self.wait_taking(&mut Patience::new(), || true, |cx| sending.as_mut().poll(cx)).await
     }
 }

@@ -2,85 +2,149 @@
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Connection;
 use crate::server::Shared;
 use crate::transport::Transport;
 
-/// When it is looked for the first time how much a client has taken, at the latest.
-const FIRST_LOOK_MAX: Duration = Duration::from_secs(1);
-
 /// Ready when enough of what was written has left.
 type PollWritten<S> = fn(&S, &mut Context<'_>) -> Poll<io::Result<()>>;
+
+/// Since when a client has taken nothing, as far as is known.
+///
+/// Nobody says when a client has taken a little, so it is looked at when its time would be up: ten thousand slow ones shall not keep
+/// the loop busy with looking. The kernel knows when it was.
+pub(super) struct Patience {
+    since: Instant,
+    /// What the client had taken when it was looked at last.
+    taken: Option<u64>,
+}
+
+impl Patience {
+    pub(super) fn new() -> Patience {
+        Patience { since: annulet::time::now(), taken: None }
+    }
+
+    /// The client has taken so much, ever, and nothing any more for the time `idle`.
+    fn look(&mut self, now: Instant, taken: u64, idle: Duration) {
+        // Before the first look nothing was known.
+        if self.taken.is_none_or(|before| taken > before) {
+            let moved = now.checked_sub(idle);
+            self.since = moved.map_or(self.since, |moved| moved.max(self.since));
+        }
+        self.taken = Some(taken);
+    }
+}
 
 impl<S: Transport> Connection<S> {
     /// Waits until what was written has left, as far as `poll` says. `false` if the client does not take it.
     pub(super) async fn wait_written(&self, poll: PollWritten<S>) -> bool {
-        let written = self.wait_taking(|cx| poll(&self.stream, cx)).await;
+        let written = self.wait_taking(&mut Patience::new(), || true, |cx| poll(&self.stream, cx)).await;
         written.is_some_and(|written| written.is_ok())
     }
 
-    /// Waits for what becomes ready when the client takes what was written. `None` if it does not take it: nothing left for the
-    /// length of the write timeout, or of the linger time once the server drains.
+    /// Waits for `poll`. `None` if meanwhile the client takes nothing of what waits to leave, if anything `waits`: for the length of the
+    /// write timeout, or of the linger time once the server drains.
     pub(super) async fn wait_taking<T>(
         &self,
+        patience: &mut Patience,
+        waits: impl Fn() -> bool,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Option<T> {
         let service = &self.shared.service;
-        // What the client has taken, and what waits here, at the last sign of progress.
-        let mut last: Option<(u64, usize)> = None;
-        let mut since = annulet::time::now();
-        loop {
+        while waits() {
             let drains = service.drains();
-            let patience = self.write_patience();
             let ready = poll_fn(|cx| match poll(cx) {
                 Poll::Ready(ready) => Poll::Ready(Some(ready)),
                 // It counts anew, and is less.
                 Poll::Pending if service.drains() != drains => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             });
-            // Nobody says when the client has taken a little, so it is looked at now and then. What has left here says less, a
-            // request of the ring or the kernel's buffer lets go in steps of up to some 100 KiB, but is known where nothing else is.
-            // Once when it has begun, then when its time is up: ten thousand slow ones shall not keep the loop busy with looking.
-            let next = match last {
-                None => (patience / 8).min(FIRST_LOOK_MAX),
-                Some(_) => patience.saturating_sub(annulet::time::now() - since),
-            };
-            let outcome = annulet::time::timeout(next, ready).await;
-            let now = annulet::time::now();
-            let (taken, waiting) = match outcome {
+            let waited = annulet::time::now().saturating_duration_since(patience.since);
+            let left = self.write_patience().saturating_sub(waited);
+            match annulet::time::timeout(left, ready).await {
                 Ok(Some(ready)) => return Some(ready),
-                Ok(None) => {
-                    since = now;
-                    continue;
-                }
-                Err(_) => (self.stream.taken(), self.stream.send_buffered()),
-            };
-            match last {
-                // Nothing was known before the first look.
-                None => last = Some((taken, waiting)),
-                Some(before) if taken > before.0 || waiting < before.1 => {
-                    (last, since) = (Some((taken, waiting)), now);
-                }
-                Some(_) => {
-                    self.give_up();
-                    return None;
+                Ok(None) => *patience = Patience::new(),
+                Err(_) if !waits() => break,
+                Err(_) => {
+                    let (taken, idle) = self.taken();
+                    let now = annulet::time::now();
+                    patience.look(now, taken, idle);
+                    if now - patience.since >= self.write_patience() {
+                        self.give_up();
+                        return None;
+                    }
                 }
             }
+        }
+        // What is written when this is over is waited for from then on.
+        let ready = poll_fn(poll).await;
+        *patience = Patience::new();
+        Some(ready)
+    }
+
+    /// What the client has taken, ever, and how long it has taken nothing.
+    fn taken(&self) -> (u64, Duration) {
+        match self.stream.send_progress() {
+            Ok(progress) => (progress.acknowledged, progress.idle),
+            // What has left here says less, the kernel's buffer takes it in steps of up to some 100 KiB, but is known where nothing
+            // else is.
+            Err(_) => (u64::MAX - self.stream.send_buffered() as u64, Duration::ZERO),
+        }
+    }
+
+    /// How long the client has taken nothing of what waits for it, here or in the kernel, if anything does.
+    pub(super) fn waits_for_taking(&self) -> Option<Duration> {
+        match self.stream.send_progress() {
+            Ok(progress) if progress.waits => Some(progress.idle),
+            // The kernel has room, so it is on its way there.
+            Ok(_) => self.has_unsent().then_some(Duration::ZERO),
+            Err(_) => self.has_unsent().then_some(Duration::MAX),
         }
     }
 
     /// How long a client may take nothing.
-    fn write_patience(&self) -> Duration {
+    pub(super) fn write_patience(&self) -> Duration {
         let Shared { service, limits, .. } = &*self.shared;
         if service.drains() { limits.write_timeout.min(limits.linger) } else { limits.write_timeout }
     }
 
     /// The connection will be reset when it is dropped. Otherwise what has been written would wait in memory, ours and the kernel's,
     /// for as long as the client likes.
-    fn give_up(&self) {
+    pub(super) fn give_up(&self) {
         // Fails only where there is no connection any more.
         let _ = self.stream.set_zero_linger();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_progress_counts_from_when_it_was() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        // When it is looked, what has been taken by then and since when nothing has; since when it counts.
+        let check = |looks: &[(u64, u64, u64)], since| {
+            let mut patience = Patience { since: begun, taken: None };
+            for (now, taken, idle) in looks {
+                patience.look(at(*now), *taken, Duration::from_secs(*idle));
+            }
+            assert_eq!((patience.since - begun).as_secs(), since, "{looks:?}");
+        };
+        // Nothing since before it began.
+        check(&[(30, 500, 70)], 0);
+        // It stopped after a second.
+        check(&[(30, 500, 29)], 1);
+        check(&[(30, 500, 29), (31, 500, 30)], 1);
+        // Something is sent again, to nobody: no progress.
+        check(&[(30, 500, 29), (31, 500, 2)], 1);
+        // It takes a little.
+        check(&[(30, 500, 29), (31, 501, 1)], 30);
+        check(&[(30, 500, 29), (31, 501, 1), (60, 501, 30)], 30);
+        // Longer ago than any clock goes back.
+        check(&[(30, 500, u64::MAX)], 0);
     }
 }
