@@ -33,6 +33,9 @@ const LOCAL: [u64; 9] = [
     0xe0f5_e1e2,
 ];
 
+/// So often a file that cannot be opened now is waited for: half a second in all, on a thread of the blocking pool. Arbitrary.
+const PAUSES_MAX: u32 = 9;
+
 /// How a lookup may go about it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -159,22 +162,43 @@ fn open(root: &impl AsFd, name: &OsString, way: Way) -> io::Result<Option<File>>
         // What is mounted below may be another kind of file system.
         resolve |= ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
     }
-    loop {
-        return match openat2(root, name, flags, Mode::empty(), resolve) {
-            Ok(file) => Ok(Some(file.into())),
-            // Not known by now, or another file system; INVAL: before Linux 5.12.
-            Err(Errno::AGAIN | Errno::XDEV | Errno::INVAL) if way == Way::Cached => {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
-            // A name was moved while it was looked up: see openat2(2).
-            Err(Errno::AGAIN | Errno::INTR) => continue,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP | Errno::ACCESS | Errno::PERM) => {
-                Ok(None)
-            }
-            Err(Errno::NAMETOOLONG | Errno::NXIO | Errno::INVAL) => Ok(None),
-            Err(error) => Err(error.into()),
-        };
+    let look = || openat2(root, name, flags, Mode::empty(), resolve);
+    let looked = match way {
+        Way::Cached => look(),
+        Way::Waiting => insist(look, std::thread::sleep),
+    };
+    match looked {
+        Ok(file) => Ok(Some(file.into())),
+        // Not known by now, or another file system; INVAL: before Linux 5.12. What is leased is waited for elsewhere too.
+        Err(Errno::AGAIN | Errno::INTR | Errno::XDEV | Errno::INVAL) if way == Way::Cached => {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP | Errno::ACCESS | Errno::PERM) => {
+            Ok(None)
+        }
+        Err(Errno::NAMETOOLONG | Errno::NXIO | Errno::INVAL) => Ok(None),
+        Err(error) => Err(error.into()),
     }
+}
+
+/// Looks again while the kernel says so, with a pause before each time: 1 ms, then twice as long as the one before.
+///
+/// A name was moved while it was looked up (openat2(2)), and the next look will do; or somebody holds a lease on the file (fcntl(2): file
+/// servers for other machines do), who has been told by the first look and may take `/proc/sys/fs/lease-break-time` to write what they
+/// have.
+fn insist<T>(
+    mut look: impl FnMut() -> Result<T, Errno>,
+    mut pause: impl FnMut(Duration),
+) -> Result<T, Errno> {
+    let mut length = Duration::from_millis(1);
+    for _ in 0..PAUSES_MAX {
+        match look() {
+            Err(Errno::AGAIN | Errno::INTR) => pause(length),
+            looked => return looked,
+        }
+        length *= 2;
+    }
+    look()
 }
 
 impl Found {
@@ -308,6 +332,35 @@ mod tests {
             assert_eq!(found.content, Some(vec![b'y'; after]));
             assert_eq!(found.len, after as u64);
         }
+    }
+
+    /// As long as a lease is held, and when it is given up.
+    #[test]
+    fn a_file_that_cannot_be_opened_now_is_not_waited_for_for_ever() {
+        let check = |refusals: u32, refusal: Errno, expected: Result<(), Errno>, pauses_ms: &[u128]| {
+            let mut left = refusals;
+            let mut pauses = Vec::new();
+            let looked = insist(
+                || match left.checked_sub(1) {
+                    Some(less) => {
+                        left = less;
+                        Err(refusal)
+                    }
+                    None => Ok(()),
+                },
+                |length| {
+                    pauses.push(length.as_millis());
+                    assert!(pauses.len() < 100, "it does not come to an end");
+                },
+            );
+            assert_eq!(looked, expected, "{refusals} times {refusal:?}");
+            assert_eq!(pauses, pauses_ms, "{refusals} times {refusal:?}");
+        };
+        check(0, Errno::AGAIN, Ok(()), &[]);
+        check(2, Errno::AGAIN, Ok(()), &[1, 2]);
+        check(1, Errno::INTR, Ok(()), &[1]);
+        check(1, Errno::NOENT, Err(Errno::NOENT), &[]);
+        check(u32::MAX, Errno::AGAIN, Err(Errno::AGAIN), &[1, 2, 4, 8, 16, 32, 64, 128, 256]);
     }
 
     #[test]
