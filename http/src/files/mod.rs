@@ -177,7 +177,13 @@ fn send(found: Found, request: &Request) -> Response {
         (Verdict::Failed, _) => return dress(StatusCode::PRECONDITION_FAILED.into_response(), &found),
         (Verdict::NotModified, _) => return dress(Response::new(StatusCode::NOT_MODIFIED), &found),
         // RFC 9110 section 14.2: for GET only.
-        (Verdict::Send, Some(range)) if *request.method() == Method::GET => range::parse(range, found.len),
+        (Verdict::Send, Some(range)) if *request.method() == Method::GET => {
+            match range::parse(range, found.len) {
+                // Content-Encoding would be that of the parts with their heads (RFC 9110 section 8.4), which nobody has compressed.
+                Asked::Ranges(ranges) if ranges.len() > 1 && found.coding.is_some() => Asked::Whole,
+                asked => asked,
+            }
+        }
         _ => Asked::Whole,
     };
     let (len, kind) = (found.len, content_type(&found));

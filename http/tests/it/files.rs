@@ -187,6 +187,13 @@ fn compressed_forms() {
                 &["206", "content-range: bytes 0-1/7\r\n"],
                 "gz",
             ),
+            // Parts of a compressed form are nothing that a client could decode.
+            (
+                "GET /app.js",
+                "Accept-Encoding: gzip\r\nRange: bytes=0-1,5-6\r\n",
+                &[OK, "content-encoding: gzip\r\n", "text/javascript"],
+                "gzipped",
+            ),
         ],
     );
 }
