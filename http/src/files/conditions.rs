@@ -8,6 +8,8 @@ pub(super) struct Validators {
     pub(super) etag: String,
     /// In whole seconds.
     pub(super) modified: SystemTime,
+    /// Whether a second version with the same date is out of the question.
+    pub(super) is_date_strong: bool,
 }
 
 /// What the conditions of a request come to.
@@ -51,8 +53,8 @@ where
     }
     match field("if-range") {
         Some(tag) if tag.starts_with(b"\"") && tag == content.etag.as_bytes() => Verdict::Send,
-        // RFC 9110 section 13.1.5: the very date.
-        Some(_) if date("if-range").is_some_and(|date| date == content.modified) => Verdict::Send,
+        // RFC 9110 section 13.1.5: the very date, if it is a strong validator.
+        Some(_) if content.is_date_strong && date("if-range") == Some(content.modified) => Verdict::Send,
         Some(_) => Verdict::SendWhole,
         None => Verdict::Send,
     }
@@ -95,8 +97,11 @@ mod tests {
         const THEN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
         const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
         const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
-        let content =
-            Validators { etag: "\"a,b\"".into(), modified: UNIX_EPOCH + Duration::from_secs(784_111_777) };
+        let content = Validators {
+            etag: "\"a,b\"".into(),
+            modified: UNIX_EPOCH + Duration::from_secs(784_111_777),
+            is_date_strong: true,
+        };
         let check = |fields: &[(&str, &str)], expected| {
             let lines = |name: &'static str| {
                 fields.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_bytes())
@@ -139,5 +144,13 @@ mod tests {
         check(&[("if-match", "\"x\""), ("if-match", "\"y\", \"a,b\"")], Send);
         check(&[("if-match", "\"x\""), ("if-match", "\"y\"")], Failed);
         check(&[("if-none-match", "\"x\""), ("if-none-match", "\"y\""), ("if-modified-since", AFTER)], Send);
+        // Just written: what comes next may have the same date.
+        let young = Validators { is_date_strong: false, ..content };
+        let judge_young = |name: &'static str, value: &'static str| {
+            judge(|wanted| (wanted == name).then_some(value.as_bytes()).into_iter(), &young)
+        };
+        assert_eq!(judge_young("if-range", THEN), SendWhole);
+        assert_eq!(judge_young("if-range", "\"a,b\""), Send);
+        assert_eq!(judge_young("if-modified-since", THEN), NotModified);
     }
 }

@@ -237,7 +237,7 @@ fn fill(answer: Response, found: Found, parts: Vec<Part>, tail: String, kind: He
 
 /// Fields that a 200 and a 304 share (RFC 9110 section 15.4.5).
 fn dress(answer: Response, found: &Found) -> Response {
-    let Validators { etag, modified } = &found.validators;
+    let Validators { etag, modified, .. } = &found.validators;
     answer
         .with_header(header::ETAG, text(etag.clone()))
         .with_header(header::LAST_MODIFIED, text(httpdate::fmt_http_date(*modified)))

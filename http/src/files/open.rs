@@ -36,6 +36,10 @@ const LOCAL: [u64; 9] = [
 /// So often a file that cannot be opened now is waited for: half a second in all, on a thread of the blocking pool. Arbitrary.
 const PAUSES_MAX: u32 = 9;
 
+/// How old a file has to be before its date alone tells its versions apart (RFC 9110 section 8.8.2.2): a second, and what clocks may
+/// differ, as RFC 7232 had it.
+const DATE_STRONG_AFTER: Duration = Duration::from_secs(60);
+
 /// How a lookup may go about it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -203,21 +207,8 @@ fn insist<T>(
 
 impl Found {
     fn new(file: File, metadata: &Metadata, name: OsString, coding: Option<&'static str>) -> Found {
-        let len = metadata.len();
-        let seconds = u64::try_from(metadata.mtime()).unwrap_or(0);
-        // A date in the future would make every answer seem old (RFC 9110 section 8.8.2.1).
-        let modified = (UNIX_EPOCH + Duration::from_secs(seconds)).min(SystemTime::now());
-        let since_epoch = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let modified = UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs());
-        // The inode too: a file that was moved into place may be as old and as long as the one before.
-        let etag = format!("\"{:x}-{:x}-{:x}{:x}\"", metadata.ino(), len, seconds, metadata.mtime_nsec());
-        let id = FileId {
-            dev: metadata.dev(),
-            ino: metadata.ino(),
-            len,
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        };
-        Found { file, id, len, validators: Validators { etag, modified }, coding, content: None, name }
+        let (id, validators) = identity(metadata);
+        Found { file, id, len: id.len, validators, coding, content: None, name }
     }
 
     /// Whether its content has to be read before the answer can be made.
@@ -255,6 +246,27 @@ impl Found {
         self.len = content.len() as u64;
         self.content = Some(content);
     }
+}
+
+/// What tells this version of a file from others, on this machine and to clients.
+fn identity(metadata: &Metadata) -> (FileId, Validators) {
+    let len = metadata.len();
+    let seconds = u64::try_from(metadata.mtime()).unwrap_or(0);
+    // A date in the future would make every answer seem old (RFC 9110 section 8.8.2.1).
+    let now = SystemTime::now();
+    let modified = (UNIX_EPOCH + Duration::from_secs(seconds)).min(now);
+    let is_date_strong = now >= modified + DATE_STRONG_AFTER;
+    let since_epoch = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let modified = UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs());
+    // The inode too: a file that was moved into place may be as old and as long as the one before.
+    let etag = format!("\"{:x}-{:x}-{:x}{:x}\"", metadata.ino(), len, seconds, metadata.mtime_nsec());
+    let id = FileId {
+        dev: metadata.dev(),
+        ino: metadata.ino(),
+        len,
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+    };
+    (id, Validators { etag, modified, is_date_strong })
 }
 
 #[cfg(test)]

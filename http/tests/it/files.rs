@@ -3,7 +3,7 @@ use std::fs;
 use std::net::Shutdown;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use annulet::net::TcpStream;
 use annulet_http::{Limits, Request, Response, Router, ServeDir};
@@ -264,6 +264,21 @@ fn conditions() {
             assert_eq!(String::from_utf8(content).unwrap(), expected, "{fields:?}");
             assert!(head.contains(&format!("etag: {etag}\r\n")), "{fields:?}: {head}");
         }
+        // A date tells versions apart when it is old enough (RFC 9110 section 8.8.2.2).
+        let by_date = async |modified: &str| {
+            let fields = format!("Range: bytes=1-1\r\nIf-Range: {modified}\r\n");
+            let (head, _) = ask(address, "GET /ten.txt", &fields).await;
+            head[9..12].to_owned()
+        };
+        assert_eq!(by_date(&modified).await, "200", "it has just been written");
+        let then = UNIX_EPOCH + Duration::from_secs(784_111_777);
+        fs::File::options()
+            .write(true)
+            .open(site.0.join("site/ten.txt"))
+            .unwrap()
+            .set_modified(then)
+            .unwrap();
+        assert_eq!(by_date("Sun, 06 Nov 1994 08:49:37 GMT").await, "206");
         // Another file in its place is another content.
         let path = site.0.join("site/ten.txt");
         replace(&path, "9876543210");
