@@ -136,6 +136,17 @@ pub(super) fn find(root: &impl AsFd, path: &str, codings: &Codings, way: Way) ->
         }
         name.push("index.html");
     }
+    let plain = match open(root, &name, way)? {
+        Some(file) => {
+            let metadata = file.metadata()?;
+            match metadata.is_dir() {
+                true if path.ends_with('/') => return Ok(Lookup::Nothing),
+                true => return Ok(Lookup::NeedsSlash),
+                false => Some((file, metadata)),
+            }
+        }
+        None => None,
+    };
     for (coding, suffix) in codings.iter().flatten() {
         let mut compressed = name.clone();
         compressed.push(suffix);
@@ -146,14 +157,11 @@ pub(super) fn find(root: &impl AsFd, path: &str, codings: &Codings, way: Way) ->
             }
         }
     }
-    let Some(file) = open(root, &name, way)? else { return Ok(Lookup::Nothing) };
-    let metadata = file.metadata()?;
-    Ok(if metadata.is_file() {
-        Lookup::File(Box::new(Found::new(file, &metadata, name, None)))
-    } else if metadata.is_dir() {
-        Lookup::NeedsSlash
-    } else {
-        Lookup::Nothing
+    Ok(match plain {
+        Some((file, metadata)) if metadata.is_file() => {
+            Lookup::File(Box::new(Found::new(file, &metadata, name, None)))
+        }
+        _ => Lookup::Nothing,
     })
 }
 

@@ -23,6 +23,8 @@ impl Site {
         fs::write(root.join("secret"), "secret").unwrap();
         fs::write(site.join("index.html"), "<h1>Index</h1>").unwrap();
         fs::write(site.join("folder/index.html"), "folder").unwrap();
+        fs::write(site.join("folder.gz"), "another file").unwrap();
+        fs::create_dir_all(site.join("odd/index.html")).unwrap();
         fs::write(site.join("ten.txt"), "0123456789").unwrap();
         fs::write(site.join("a b.css"), "css").unwrap();
         fs::write(site.join(".hidden"), "hidden").unwrap();
@@ -138,6 +140,8 @@ fn what_is_not_for_everybody() {
         "/etc",
         "/loop",
         "/fifo",
+        "/odd/",
+        "/staticten.txt",
         "/.hidden",
         "/ten.txt/",
         "/ten.txt/x",
@@ -194,6 +198,8 @@ fn compressed_forms() {
                 &[OK, "content-encoding: gzip\r\n", "text/javascript"],
                 "gzipped",
             ),
+            // Not a form of the directory.
+            ("GET /folder", "Accept-Encoding: gzip\r\n", &["HTTP/1.1 308 ", "location: /folder/\r\n"], ""),
         ],
     );
 }
