@@ -82,6 +82,9 @@ impl ServeDir {
         let Some(path) = request.path().strip_prefix(&*self.prefix).map(str::to_owned) else {
             return StatusCode::NOT_FOUND.into_response();
         };
+        if path.is_empty() && !self.prefix.is_empty() {
+            return redirect_to_slash(&request);
+        }
         let codings = codings(&request.values("accept-encoding"));
         match self.look(path, codings).await {
             Ok(Lookup::File(found)) => send(*found, &request),

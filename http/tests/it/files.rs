@@ -113,6 +113,8 @@ fn what_is_there() {
             ("GET /inside", "", &[OK], "0123456789"),
             ("GET /static/ten.txt", "", &[OK], "0123456789"),
             ("GET /static/", "", &[OK], "<h1>Index</h1>"),
+            ("GET /static", "", &["HTTP/1.1 308 ", "location: /static/\r\n"], ""),
+            ("GET /static?x", "", &["HTTP/1.1 308 ", "location: /static/?x\r\n"], ""),
             ("POST /ten.txt", "", &["HTTP/1.1 405 ", "allow: GET, HEAD, OPTIONS\r\n"], "Method Not Allowed"),
             // RFC 9110 section 9.3.7, as a route answers it.
             ("OPTIONS /ten.txt", "", &["HTTP/1.1 204 ", "allow: GET, HEAD, OPTIONS\r\n"], ""),
