@@ -229,8 +229,22 @@ impl Found {
         if self.wants_content() {
             let mut content = Vec::with_capacity(self.len as usize);
             (&self.file).take(READ_AT_ONCE_BYTES_MAX + 1).read_to_end(&mut content)?;
-            self.keep(content);
+            if content.len() as u64 != self.len {
+                self.look_again()?;
+            }
+            if content.len() as u64 <= READ_AT_ONCE_BYTES_MAX {
+                self.keep(content);
+            } else if self.len <= READ_AT_ONCE_BYTES_MAX {
+                return Err(io::Error::other("it is longer than it says, or was just now"));
+            }
         }
+        Ok(())
+    }
+
+    /// It has changed since it was looked at: its validators and its length are others.
+    fn look_again(&mut self) -> io::Result<()> {
+        (self.id, self.validators) = identity(&self.file.metadata()?);
+        self.len = self.id.len;
         Ok(())
     }
 
@@ -341,7 +355,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = open_root(directory.path()).unwrap();
         let path = directory.path().join("a");
-        for (before, after) in [(5, 0), (5, 3), (5, 9)] {
+        for (before, after) in [(5, 0), (5, 3), (5, 9), (5, READ_AT_ONCE_BYTES_MAX as usize)] {
             std::fs::write(&path, vec![b'x'; before]).unwrap();
             let found = find(&root, "/a", &Codings::default(), Way::Waiting).unwrap();
             let Lookup::File(mut found) = found else { panic!("the file is there") };
@@ -351,7 +365,29 @@ mod tests {
             found.read().unwrap();
             assert_eq!(found.content, Some(vec![b'y'; after]));
             assert_eq!(found.len, after as u64);
+            assert_eq!(found.validators, validators(&root), "{before} became {after}");
         }
+    }
+
+    fn validators(root: &OwnedFd) -> Validators {
+        let found = find(root, "/a", &Codings::default(), Way::Waiting).unwrap();
+        let Lookup::File(found) = found else { panic!("the file is there") };
+        found.validators
+    }
+
+    #[test]
+    fn a_file_that_became_too_long_to_be_read_at_once_is_left_to_be_sent_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = open_root(directory.path()).unwrap();
+        let path = directory.path().join("a");
+        std::fs::write(&path, "short").unwrap();
+        let found = find(&root, "/a", &Codings::default(), Way::Waiting).unwrap();
+        let Lookup::File(mut found) = found else { panic!("the file is there") };
+        let len = READ_AT_ONCE_BYTES_MAX + 10;
+        std::fs::write(&path, vec![b'y'; len as usize]).unwrap();
+        found.read().unwrap();
+        assert_eq!((found.content.as_deref(), found.len, found.id.len), (None, len, len));
+        assert_eq!(found.validators, validators(&root));
     }
 
     /// As long as a lease is held, and when it is given up.
