@@ -21,6 +21,9 @@ const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 const TEXT_BYTES_MAX: usize = 1024;
 
 /// How a line looks.
+///
+/// The status is 0 if the client was gone, or the connection over, before there was an answer; the bytes are those that were written for
+/// the client, which may not have taken all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogFormat {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use annulet::net::{TcpListener, TcpStream};
 use annulet_http::{AccessLog, LogFormat, Server};
 
-use crate::client::{limits, read_all, router};
+use crate::client::{connect_narrow, limits, read_all, router, unhurried};
 
 /// The lines for these conversations, one after the other, without their times.
 fn check(name: &str, conversations: &[&str], expected: &[&str]) {
@@ -80,6 +80,46 @@ fn every_answer_has_a_line() {
             r#""POST /echo HTTP/1.1" 413 17 "-" "-""#,
         ],
     );
+}
+
+/// Who it was is told of those, too, that are gone when their line is written.
+#[test]
+fn a_client_that_resets_is_named() {
+    let path = std::env::temp_dir().join(format!("annulet-log-reset-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let file = Arc::new(std::fs::File::options().append(true).create(true).open(&path).unwrap());
+    annulet::run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let log = AccessLog::new(file, LogFormat::Common);
+        let server = Server::new(router()).with_limits(unhurried()).with_access_log(log);
+        let drain = server.drain_handle();
+        drop(annulet::spawn(async move { server.serve(listener).await }));
+        for target in ["/forever", "/huge"] {
+            let stream = connect_narrow(address);
+            let get = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+            // The first answer says that the second is at work.
+            stream
+                .write_all(("GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned() + &get).as_bytes())
+                .await
+                .unwrap();
+            stream.recv().await.unwrap().expect("the first answer");
+            stream.set_zero_linger().unwrap();
+            drop(stream);
+            while drain.connections() > 0 {
+                annulet::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    // The end of the loop has written what was left.
+    let said = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let of =
+        |target: &str| said.lines().find(|line| line.contains(target)).unwrap_or_else(|| panic!("{said}"));
+    for target in ["/forever", "/huge"] {
+        assert!(of(target).starts_with("127.0.0.1 - - ["), "{said}");
+    }
+    assert!(of("/forever").ends_with("\"GET /forever HTTP/1.1\" 0 0"), "{said}");
 }
 
 /// A line for a request, whatever comes before its answer.

@@ -1,4 +1,5 @@
 //! Answers with a line of the access log for each.
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::Context;
 use std::time::Instant;
@@ -46,6 +47,8 @@ impl<S: Transport> Connection<S> {
             self.requests_left.set(requests_left);
             match stop {
                 Stop::Wait(..) | Stop::Body(_) | Stop::Leave(_) => {
+                    // The socket of a client that resets does not tell any more who it was.
+                    entry.client = self.client_of(&entry);
                     self.entry.replace(Some(Box::new(entry)));
                 }
                 _ if has_answer => self.log(log, &entry),
@@ -76,7 +79,10 @@ impl<S: Transport> Connection<S> {
     }
 
     pub(super) fn log(&self, log: &Rc<AccessLog>, entry: &Entry) {
-        let client = entry.client.or_else(|| self.stream.peer_addr().ok().map(|address| address.ip()));
-        log.push(entry, client, annulet::time::now());
+        log.push(entry, self.client_of(entry), annulet::time::now());
+    }
+
+    fn client_of(&self, entry: &Entry) -> Option<IpAddr> {
+        entry.client.or_else(|| self.stream.peer_addr().ok().map(|address| address.ip()))
     }
 }
