@@ -116,11 +116,17 @@ impl AccessLog {
         drop(annulet::spawn(async move {
             // Nobody can be told of a full disk but the one who looks at the file.
             let _ = annulet::spawn_blocking(move || (&*file).write_all(lines.as_bytes())).await;
-            log.is_writing.set(false);
-            if log.waiting.borrow().len() >= WRITE_BYTES {
-                log.write_out();
-            }
+            log.have_written();
         }));
+    }
+
+    /// The file is free again. What came due meanwhile follows: its timer has been and gone.
+    fn have_written(self: &Rc<AccessLog>) {
+        self.is_writing.set(false);
+        let is_due = self.due.get().is_some_and(|due| due <= annulet::time::now());
+        if is_due || self.waiting.borrow().len() >= WRITE_BYTES {
+            self.write_out();
+        }
     }
 }
 
@@ -276,6 +282,31 @@ mod tests {
                 assert_eq!((log.dropped(), log.waiting.borrow().len()), (dropped, waiting));
             }
         });
+    }
+
+    /// The file is slow: the second line's timer comes while the first is being written.
+    #[test]
+    fn lines_that_came_due_during_a_write_follow_it() {
+        let ran = annulet::Builder::new().virtual_clock(true).run_local(async {
+            let log = Rc::new(AccessLog::new(Arc::new(tempfile::tempfile().unwrap()), LogFormat::Common));
+            let push = || {
+                let now = annulet::time::now();
+                log.push(&Entry::new(b"GET / HTTP/1.1", None, now), None, now);
+            };
+            log.is_writing.set(true);
+            push();
+            annulet::time::sleep(Duration::from_secs(5)).await;
+            assert!(!log.waiting.borrow().is_empty(), "the file is not free");
+            log.have_written();
+            assert!(log.waiting.borrow().is_empty(), "nobody else would write it");
+            // What is not due has its timer.
+            push();
+            log.have_written();
+            assert!(!log.waiting.borrow().is_empty(), "it is not due");
+            annulet::time::sleep(Duration::from_secs(5)).await;
+            assert!(log.waiting.borrow().is_empty() || log.is_writing.get());
+        });
+        ran.unwrap();
     }
 
     #[test]
