@@ -53,17 +53,18 @@ impl Route {
             self.get = Some(self.handlers.len() as u32);
         }
         self.handlers.push((method, erase(handler)));
-        let mut allowed = Vec::new();
+        let mut allowed: Vec<&str> = Vec::new();
         for method in self.methods() {
-            allowed.push(method.as_str());
-            if *method == Method::GET {
-                allowed.push("HEAD");
+            let with_get = (*method == Method::GET).then_some("HEAD");
+            for name in [method.as_str()].into_iter().chain(with_get) {
+                if !allowed.contains(&name) {
+                    allowed.push(name);
+                }
             }
         }
         if !allowed.contains(&"OPTIONS") {
             allowed.push("OPTIONS");
         }
-        allowed.dedup();
         self.allow = HeaderValue::from_str(&allowed.join(", ")).expect("methods are tokens");
     }
 

@@ -24,6 +24,8 @@ fn router() -> Router {
         .get("/files/{*rest}", echo)
         .get("/literal/{{x}}", echo)
         .route(Method::from_bytes(b"PURGE").unwrap(), "/cache", async |_: Request| "purged")
+        .route(Method::HEAD, "/headed", async |_: Request| "headed")
+        .get("/headed", async |_: Request| "got")
         .route(Method::OPTIONS, "/own", async |_: Request| "own")
         .any("/any", async |request: Request| format!("any {}", request.method()))
         .put("/any", async |_: Request| "put")
@@ -173,6 +175,7 @@ fn what_the_router_answers_itself() {
     check("PUT /hello/bob", "405 allow: GET, HEAD, POST, OPTIONS [Method Not Allowed]");
     check("HEAD /cache", "405 allow: PURGE, OPTIONS [Method Not Allowed]");
     check("OPTIONS /hello/bob", "204 allow: GET, HEAD, POST, OPTIONS []");
+    check("PUT /headed", "405 allow: HEAD, GET, OPTIONS [Method Not Allowed]");
     check("OPTIONS *", "204 []");
     check("BREW /", "501 [Not Implemented]");
     check("BREW /nowhere", "501 [Not Implemented]");
