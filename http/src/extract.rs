@@ -103,7 +103,8 @@ takes!(A B C D);
 takes!(A B C D E);
 takes!(A B C D E G);
 
-/// The parameters of the path, in order: one value or a tuple. What does not parse is answered 404: there is no such thing.
+/// The parameters of the path, in order: one value or a tuple. What does not parse is answered 404: there is no such thing. 500 and a
+/// line on stderr where the route has more parameters or fewer, those of a nest among them: a mistake of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Path<T>(pub T);
 
@@ -115,6 +116,9 @@ pub trait FromParam: Sized {
 
 /// What a path's parameters together make.
 pub trait FromParams: Sized {
+    /// Of how many.
+    const COUNT: usize;
+
     /// Takes them in order.
     fn from_params<'p>(params: impl Iterator<Item = &'p str>) -> Option<Self>;
 }
@@ -132,6 +136,8 @@ macro_rules! parsed_params {
 parsed_params!(String bool char u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 std::net::IpAddr);
 
 impl<T: FromParam> FromParams for T {
+    const COUNT: usize = 1;
+
     fn from_params<'p>(mut params: impl Iterator<Item = &'p str>) -> Option<T> {
         T::from_param(params.next()?)
     }
@@ -140,6 +146,8 @@ impl<T: FromParam> FromParams for T {
 macro_rules! tuples_of_params {
     ($($kind:ident)*) => {
         impl<$($kind: FromParam),*> FromParams for ($($kind,)*) {
+            const COUNT: usize = [$(stringify!($kind)),*].len();
+
             fn from_params<'p>(mut params: impl Iterator<Item = &'p str>) -> Option<($($kind,)*)> {
                 Some(($($kind::from_param(params.next()?)?,)*))
             }
@@ -155,6 +163,15 @@ impl<T: FromParams> FromRequest for Path<T> {
     type Rejection = StatusCode;
 
     async fn from_request(request: &mut Request) -> Result<Path<T>, StatusCode> {
+        let count = request.params().count();
+        if count != T::COUNT {
+            let (path, of) = (request.path(), std::any::type_name::<T>());
+            eprintln!(
+                "annulet-http: the route of {path} has {count} parameters, its handler asks for {}: Path<{of}>",
+                T::COUNT
+            );
+            return Err(StatusCode::INTERNAL_SERVER_ERROR);
+        }
         T::from_params(request.params()).map(Path).ok_or(StatusCode::NOT_FOUND)
     }
 }

@@ -32,6 +32,8 @@ fn router() -> Router {
         .get("/stateless", extract(point))
         .post("/mirror/{times}", extract(mirror))
         .get("/two/{a}/{b}", extract(async |Path((a, b)): Path<(u8, String)>| format!("{a} {b}")))
+        .get("/too-few/{a}", extract(async |Path((a, b)): Path<(u8, u8)>| format!("{a} {b}")))
+        .get("/too-many/{a}/{b}", extract(async |Path(a): Path<u8>| a.to_string()))
         .post("/form", extract(async |Form(point): Form<Point>| format!("{} {}", point.x, point.y)))
         .post("/text", extract(async |text: String| text))
         .with_body_limit(20)
@@ -69,6 +71,8 @@ fn arguments() {
     check("GET /point?x=1", "", "", "400 [<missing field `y`>]");
     check("GET /two/7/a%20b", "", "", "200 [<7 a b>]");
     check("GET /two/256/a", "", "", "404 [<Not Found>]");
+    check("GET /too-few/7", "", "", "500 [<Internal Server Error>]");
+    check("GET /too-many/7/8", "", "", "500 [<Internal Server Error>]");
     check("GET /fields", "X: 1\r\nx: 2\r\n", "", "200 [<3>]");
     check("GET /cookies", "Cookie: a=b; c=\"d\"; e\r\nCookie: f=g=h\r\n", "", "200 [<a:b;c:d;f:g=h;>]");
     check("GET /later", "", "", "200 [<later>]");
