@@ -11,7 +11,8 @@ type Cause = Box<dyn std::error::Error + 'static>;
 
 /// Why there is no answer, or not all of it.
 ///
-/// It names the host and what to do about it; the cause is its [`source`](std::error::Error::source).
+/// As text it names the host, what to do about it, and the causes, the nearest first. The cause is its
+/// [`source`](std::error::Error::source) too: who prints a chain prints it twice.
 ///
 /// # Examples
 ///
@@ -20,7 +21,7 @@ type Cause = Box<dyn std::error::Error + 'static>;
 ///     // Nobody listens there.
 ///     let error = annulet_http::get("http://127.0.0.1:1/").await.unwrap_err();
 ///     assert!(error.is_connect() && !error.is_timeout());
-///     assert_eq!(error.to_string(), "cannot connect (http://127.0.0.1:1)");
+///     assert!(error.to_string().starts_with("cannot connect (http://127.0.0.1:1): "), "{error}");
 /// });
 /// ```
 #[derive(Debug)]
@@ -194,10 +195,15 @@ impl fmt::Display for Error {
         if let Kind::Status(status) = self.kind {
             write!(f, ": {status}")?;
         }
-        match &self.origin {
-            Some(origin) => write!(f, " ({origin})"),
-            None => Ok(()),
+        if let Some(origin) = &self.origin {
+            write!(f, " ({origin})")?;
         }
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
     }
 }
 
@@ -217,12 +223,34 @@ impl From<Error> for io::Error {
             _ => io::ErrorKind::Other,
         };
         // The causes may be of one thread only: their text goes along.
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(error) = cause {
-            text += &format!(": {error}");
-            cause = error.source();
-        }
-        io::Error::new(kind, text)
+        io::Error::new(kind, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told() {
+        let check = |error: Error, expected: &str| {
+            assert_eq!(error.to_string(), expected);
+            assert_eq!(io::Error::from(error).to_string(), expected);
+        };
+        check(
+            Error::new(Kind::Closed),
+            "the server closed the connection without an answer; it may have acted on the request",
+        );
+        check(Error::request("no host in it"), "the request is wrong: no host in it");
+        let url = Url::parse("http://a/secret?of=me").unwrap();
+        check(
+            Error::new(Kind::Connect).because(io::Error::other("nobody")).at(&url),
+            "cannot connect (http://a:80): nobody",
+        );
+        let cause = Error::new(Kind::Io).because("the reason");
+        check(
+            Error::new(Kind::Upload).because(cause),
+            "the content of the request could not be sent: the connection broke: the reason",
+        );
     }
 }
