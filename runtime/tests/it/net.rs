@@ -390,7 +390,10 @@ fn a_reset_is_heard_behind_the_end_of_the_peers_side() {
         client.shutdown(Shutdown::Write).unwrap();
         assert!(server.recv().await.unwrap().is_none());
         let mut reset = server.reset_by_peer();
+        let turns = annulet::metrics().turns;
         assert!(timeout(Duration::from_millis(20), &mut reset).await.is_err(), "that is no reset");
+        let turns = annulet::metrics().turns - turns;
+        assert!(turns < 10, "it is told again and again: {turns} turns");
         // It has been told, and does not end the watch; nor does what is sent.
         server.write_all(b"still").await.unwrap();
         let mut word = [0; 5];
