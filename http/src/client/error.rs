@@ -199,8 +199,14 @@ impl fmt::Display for Error {
             write!(f, " ({origin})")?;
         }
         let mut cause = std::error::Error::source(self);
+        let mut said = String::new();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            let text = error.to_string();
+            // Some tell their own causes already, as this one does.
+            if !said.ends_with(&text) {
+                write!(f, ": {text}")?;
+                said = text;
+            }
             cause = error.source();
         }
         Ok(())
