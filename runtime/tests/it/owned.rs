@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use annulet::net::{TcpSocket, TcpStream};
@@ -250,9 +251,8 @@ fn drops() -> usize {
 /// More than the window below, less than a send buffer.
 const SENT_BYTES: usize = 256 * 1024;
 
-/// A client that has sent bytes, in a window that takes a few of them; the others are the kernel's to read. Without the feature
-/// they are copied.
-async fn sent() -> (TcpStream, TcpStream) {
+/// A client whose peer has a window of a few bytes.
+async fn window(send_buffer: usize) -> (TcpStream, TcpStream) {
     let socket = TcpSocket::new_v4().unwrap();
     // Inherited by its connections. The kernel makes more of it, and the window is less.
     socket.set_recv_buffer_size(4096).unwrap();
@@ -261,11 +261,17 @@ async fn sent() -> (TcpStream, TcpStream) {
     let address = listener.local_addr().unwrap();
     let client = annulet::spawn(async move {
         let socket = TcpSocket::new_v4().unwrap();
-        socket.set_send_buffer_size(4 << 20).unwrap();
+        socket.set_send_buffer_size(send_buffer).unwrap();
         socket.connect(address).await.unwrap()
     });
     let server = listener.accept().await.unwrap();
-    let client = client.await.unwrap();
+    (client.await.unwrap(), server)
+}
+
+/// A client that has sent bytes, in a window that takes a few of them; the others are the kernel's to read. Without the feature
+/// they are copied.
+async fn sent() -> (TcpStream, TcpStream) {
+    let (client, server) = window(4 << 20).await;
     client.with_send_buffer(|buffer| buffer.extend_from_slice(b"head"));
     client.try_send_zero_copy(Bytes::from_owner(Poison(pattern(0, SENT_BYTES)))).unwrap();
     client.flush().await.unwrap();
@@ -371,6 +377,36 @@ fn a_socket_that_refuses_gets_copies() {
         }
         drop(client);
         assert!(reader.await.unwrap() == pattern(0, 600_000));
+    });
+}
+
+#[test]
+fn a_departure_waits_until_all_is_released() {
+    annulet::run(async {
+        let (client, server) = sent().await;
+        let is_gone = Rc::new(Cell::new(false));
+        let departing = annulet::spawn({
+            let is_gone = Rc::clone(&is_gone);
+            async move {
+                let departed = client.depart().await.unwrap();
+                is_gone.set(true);
+                departed
+            }
+        });
+        if has_zero_copy() {
+            for _ in 0..10 {
+                annulet::time::sleep(Duration::from_millis(1)).await;
+                assert!(!is_gone.get(), "this core has to hear what the kernel says of its memory");
+            }
+        }
+        let mut all = vec![0; 4 + SENT_BYTES];
+        server.read_exact(&mut all).await.unwrap();
+        assert!(all[4..] == pattern(0, SENT_BYTES));
+        let (client, _) = departing.await.unwrap().arrive();
+        assert_eq!((drops(), client.unreleased()), (1, 0));
+        client.write_all(b"from there").await.unwrap();
+        drop(client);
+        assert_eq!(read_all(&server, false).await, b"from there");
     });
 }
 
