@@ -1,7 +1,9 @@
 //! The rules of the RFCs, one case a line: `cases/*.txt`. Each case is delivered whole, line by line, byte by byte and in random
 //! cuts, over a real socket, and where it has no body through the offline service too. The outcome must be the same every time.
 //!
-//! Start in [`table`], which describes the files. [`mutations`] goes on from them to requests that nobody has thought of.
+//! Start in [`table`], which describes the files. [`mutations`] goes on from them to requests that nobody has thought of,
+//! [`corpus`] has those that fuzzing has.
+mod corpus;
 mod model;
 mod mutate;
 mod mutations;
