@@ -23,6 +23,7 @@ use crate::h1::framing::Framing;
 use crate::h1::head::{Field, Head, Parse, Parser, Span};
 use crate::h1::outgoing::Trailers;
 use crate::proxy::Peer;
+use crate::router::escaped;
 
 /// Blocks kept per thread; one per request at work is needed. A thousand slow requests at a time leave so many behind.
 const BLOCKS_FREE_MAX: usize = 256;
@@ -63,6 +64,8 @@ struct Block {
     values: String,
     /// For decoding.
     scratch: Vec<u8>,
+    /// For the form in which an escaped path is matched.
+    matched: Vec<u8>,
     /// Whether one of the next three is there: one look instead of three for most.
     has_rare: bool,
     /// Who sent it, where the server keeps that in mind.
@@ -93,7 +96,21 @@ impl Request {
         self.block().head.version
     }
 
-    /// The path as it was sent: not decoded, never empty, `*` for `OPTIONS *`.
+    /// The path, never empty, `*` for `OPTIONS *`. It is the URI that was sent in its normal form (RFC 3986 section 6.2.2): letters,
+    /// digits and `-._~` are not escaped, other escapes are left, in capital digits. So whoever compares it is not passed by who
+    /// writes it otherwise. What is not done: `..` is a segment like others, and so is an empty one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::offline::Offline;
+    /// use annulet_http::{Limits, Request, Router};
+    ///
+    /// let router = Router::new().fallback(async |request: Request| request.path().to_owned());
+    /// let (server, mut answers) = (Offline::new(router, Limits::default()), Vec::new());
+    /// server.answer(b"GET /%7ea/b%2fc HTTP/1.0\r\n\r\n", std::time::Instant::now(), &mut answers);
+    /// assert!(answers.ends_with(b"/~a/b%2Fc"));
+    /// ```
     #[must_use]
     pub fn path(&self) -> &str {
         self.block().text(self.block().head.path)
@@ -418,6 +435,21 @@ impl Request {
         &self.block().head
     }
 
+    /// Gives a path with escapes its normal form, see [`path`](Request::path). What was behind it in the head stays where it is.
+    pub(crate) fn normalise_path(&mut self) {
+        let block = self.block_mut();
+        block.head.path.len = escaped::normalise(&mut block.bytes[block.head.path.range()]) as u16;
+    }
+
+    /// Memory for the form in which the path is matched, until it is [kept](Request::keep_matched).
+    pub(crate) fn take_matched(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.block_mut().matched)
+    }
+
+    pub(crate) fn keep_matched(&mut self, matched: Vec<u8>) {
+        self.block_mut().matched = matched;
+    }
+
     /// Adds the next parameter, a piece of the path.
     ///
     /// # Errors
@@ -500,6 +532,7 @@ impl Drop for Request {
             block.bytes = Vec::new();
             block.values = String::new();
             block.scratch = Vec::new();
+            block.matched = Vec::new();
         }
         // Fails only while the thread ends: then the allocator has it.
         let _ = FREE.try_with(|free| {

@@ -1,7 +1,7 @@
 //! A span of the crate `tracing` for each request that is routed, with the feature `tracing`. Without it nothing of this is compiled;
 //! with it and without a subscriber that wants spans of this crate, a request costs a test more.
 //!
-//! The span has the name `request` and the fields `method`, `path` (as sent, without its query, which may hold secrets) and `status`.
+//! The span has the name `request` and the fields `method`, `path` (without its query, which may hold secrets) and `status`.
 //! The handler runs in it, each time that it is polled. It ends with the answer, before the content of one that is made while it
 //! leaves; a request that is refused before it is routed has none.
 use std::task::Context;

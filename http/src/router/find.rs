@@ -3,8 +3,8 @@ use std::iter::once;
 
 use http::{Method, StatusCode, header};
 
-use super::Router;
 use super::route::is_common;
+use super::{Router, escaped};
 use crate::h1::{Refusal, same};
 use crate::handler::PendingCall;
 use crate::request::Request;
@@ -42,10 +42,36 @@ impl Router {
         if let Some(&(_, index)) = self.literal.iter().find(|(literal, _)| same(literal.as_bytes(), path)) {
             return self.find_handler(index, is_get, request.method());
         }
+        if head.path_is_escaped {
+            return self.find_escaped(is_get, request);
+        }
+        self.find_open(path, is_get, request)
+    }
+
+    /// Behind the paths without parameters. Those of them in the lane hold no escape that another stands for.
+    #[inline(always)]
+    fn find_open(&self, path: &[u8], is_get: bool, request: &mut Request) -> Result<Target, Miss> {
         if self.is_simple {
             return self.find_prefixed(path, is_get, request);
         }
         self.find_in_tree(path, is_get, request)
+    }
+
+    /// As `find`, by the form in which all paths that are the same are the same.
+    #[cold]
+    #[inline(never)]
+    fn find_escaped(&self, is_get: bool, request: &mut Request) -> Result<Target, Miss> {
+        request.normalise_path();
+        let mut path = request.take_matched();
+        path.clear();
+        escaped::matched(request.path().as_bytes(), &mut path);
+        let literal = self.literal.iter().find(|(literal, _)| literal.as_bytes() == path);
+        let found = match literal {
+            Some(&(_, index)) => self.find_handler(index, is_get, request.method()),
+            None => self.find_open(&path, is_get, request),
+        };
+        request.keep_matched(path);
+        found
     }
 
     /// In a simple table the bytes before the last segment decide: at most one prefix fits.

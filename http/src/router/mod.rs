@@ -1,7 +1,9 @@
 //! Which handler answers: one tree of paths, and for each path a small table of methods.
 //!
-//! Paths are matched as they were sent; parameters are percent-decoded afterwards, so that an encoded slash stays inside its
-//! parameter. Here a router is put together; `find` is the way of a request through it, `route` one path.
+//! Paths that name the same thing are matched alike, however they are escaped (`escaped`); parameters are percent-decoded afterwards,
+//! so that an encoded slash stays inside its parameter. Here a router is put together; `find` is the way of a request through it,
+//! `route` one path.
+pub(crate) mod escaped;
 mod find;
 mod route;
 
@@ -26,6 +28,9 @@ const LANE_PATHS_MAX: usize = 8;
 ///
 /// `{name}` in a path stands for one segment, `{*name}` for the rest. HEAD is answered by the handler of GET, OPTIONS by the
 /// router.
+///
+/// A path is matched however it is escaped: `/%70rivate` is `/private`, and `/my%20files` is the route `/my files`. Only `%2F` is not
+/// the slash that separates segments (RFC 3986 sections 2.2 and 6.2.2). Capital letters and a second slash make another path.
 ///
 /// # Examples
 ///
@@ -172,6 +177,19 @@ impl Router {
     /// Calls `before` ahead of the handlers of all routes so far, and of the fallback if it is set. If it comes to an answer, the handler
     /// is not called. What was added last comes first.
     ///
+    /// It guards these routes, not what else is below their paths: that is for a fallback to answer, maybe one that nobody guards. To
+    /// guard all of a folder, [`nest`](Router::nest) a router whose fallback serves it:
+    ///
+    /// ```
+    /// use annulet_http::{IntoResponse, Router, ServeDir, StatusCode};
+    ///
+    /// # let files = ServeDir::new(std::env::temp_dir()).unwrap();
+    /// let private = Router::new()
+    ///     .fallback(files.clone())
+    ///     .before(|_| Some(StatusCode::UNAUTHORIZED.into_response()));
+    /// let router = Router::new().nest("/private", private).fallback(files);
+    /// ```
+    ///
     /// # Examples
     ///
     /// ```
@@ -249,8 +267,8 @@ impl Router {
         })
     }
 
-    /// Takes the routes of another router below a path; its `/` is the path itself. Its fallback answers for what is below the path.
-    /// Handlers see the whole path.
+    /// Takes the routes of another router below a path; its `/` is the path itself. Its fallback answers for what is below the path;
+    /// without one, this router's does, past what is around the nested routes. Handlers see the whole path.
     ///
     /// # Panics
     ///
@@ -268,7 +286,7 @@ impl Router {
     /// ```
     #[must_use]
     pub fn nest(mut self, path: &str, inner: Router) -> Router {
-        let path = path.strip_suffix('/').unwrap_or(path);
+        let path = &*escaped::of_route(path.strip_suffix('/').unwrap_or(path));
         let first = self.routes.len() as u32;
         let mut below = inner.fallbacks_below;
         below.extend(inner.fallback.map(|at| (Box::from(""), at)));
@@ -321,6 +339,7 @@ impl Router {
     /// The index of the route for this path, which is added if it is new.
     fn index_of(&mut self, path: &str) -> usize {
         assert!(path.starts_with('/'), "a path begins with a slash: {path:?}");
+        let path = &*escaped::of_route(path);
         self.routes.iter().position(|route| *route.path == *path).unwrap_or_else(|| {
             let index = self.routes.len();
             self.tree.insert(path, index as u32).unwrap_or_else(|error| panic!("{path}: {error}"));

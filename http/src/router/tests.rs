@@ -182,6 +182,60 @@ fn what_the_router_answers_itself() {
     check("GET /hello/%ff", "400 [Bad Request]");
 }
 
+/// RFC 3986 section 6.2.2: however it is written, it is the same path.
+#[test]
+fn a_path_is_matched_however_it_is_escaped() {
+    let guarded = |name: &'static str| {
+        Router::new()
+            .get("/a", async |_: Request| "a")
+            .fallback(async |request: Request| format!("in {}", request.path()))
+            .before(move |_| Some(format!("no: {name}").into_response()))
+    };
+    let router = || {
+        Router::new()
+            .nest("/private", guarded("private"))
+            .nest("/my files+@", guarded("spaces"))
+            .nest("/caf\u{e9}", guarded("beyond ASCII"))
+            .nest("/s%C3%bc%7e", guarded("escaped by the program"))
+            .get("/{{x}}", async |_: Request| "braces")
+            .get("/a%2fb", async |request: Request| format!("slash {}", request.path()))
+            .get("/users/me", async |_: Request| "me")
+            .get("/users/{name}", async |request: Request| request.param("name").unwrap().to_owned())
+            .get("/two/{a}/{b}", async |request: Request| {
+                format!("{} {}", request.param("a").unwrap(), request.param("b").unwrap())
+            })
+            .fallback(async |request: Request| format!("open {}", request.path()))
+    };
+    let check = |path: &str, expected: &str| {
+        check_router(router(), &format!("GET {path}"), &format!("200 [{expected}]"));
+        check_router(router(), &format!("GET http://b{path}?%41"), &format!("200 [{expected}]"));
+    };
+    check("/private/x", "no: private");
+    check("/%70rivate/x", "no: private");
+    check("/p%72iv%61te/x", "no: private");
+    check("/%70rivate", "no: private");
+    check("/%70rivate/%61", "no: private");
+    check("/my%20files+@/x", "no: spaces");
+    check("/my%20files%2b%40/x", "no: spaces");
+    check("/caf%C3%A9/x", "no: beyond ASCII");
+    check("/%63af%c3%a9/x", "no: beyond ASCII");
+    check("/s%c3%Bc~", "no: escaped by the program");
+    check("/%7Bx%7d", "braces");
+    check("/users/m%65", "me");
+    // Decoded once, and an encoded slash is data.
+    check("/users/a%2541", "a%41");
+    check("/users/%6De%2Fx", "me/x");
+    check("/users/%25%32%66", "%2f");
+    check("/two/%41%2f/%25", "A/ %");
+    check("/%61%2fb", "slash /a%2Fb");
+    check("/private%2fx", "open /private%2Fx");
+    // What else a handler sees: RFC 3986 section 6.2.2, no further.
+    check("/%6Fpen/%2e%7e%5F%2d/%3b%40/%c3%a9", "open /open/.~_-/%3B%40/%C3%A9");
+    check_router(router(), "GET /users/%6de/%ff", "200 [open /users/me/%FF]");
+    check_router(router(), "GET /users/%ff", "400 [Bad Request]");
+    check_router(router(), "POST /%75sers/me", "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]");
+}
+
 /// Every path is found, or not, as the tree finds it.
 #[test]
 fn the_lanes_agree_with_the_tree() {

@@ -123,7 +123,7 @@ impl Listening {
         }
         let (head, bytes) = (&self.head, self.head.bytes(input));
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("it is ASCII");
-        let mut target = text(&bytes[head.path.range()]);
+        let mut target = normal(&text(&bytes[head.path.range()]));
         if let Some(query) = head.query {
             target = format!("{target}?{}", text(&bytes[query.range()]));
         }
@@ -187,4 +187,19 @@ impl Conversation {
     pub(crate) fn answers(&self) -> usize {
         self.requests.len() + usize::from(matches!(self.end, End::InHead | End::HeadRefused(_)))
     }
+}
+
+/// A path as RFC 3986 section 6.2.2 would have it, by hand: of its escapes only those of unreserved characters are undone.
+fn normal(path: &str) -> String {
+    let mut parts = path.split('%');
+    let mut normal = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (digits, rest) = part.split_at(2);
+        match u8::from_str_radix(digits, 16).map(char::from) {
+            Ok(c) if c.is_ascii_alphanumeric() || "-._~".contains(c) => normal.push(c),
+            _ => normal.extend(["%", &digits.to_ascii_uppercase()]),
+        }
+        normal += rest;
+    }
+    normal
 }
