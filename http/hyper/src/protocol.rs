@@ -1,4 +1,5 @@
 //! Which HTTP a client speaks, from its first bytes.
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::task::ready;
@@ -51,11 +52,16 @@ impl Prefix {
 }
 
 /// Reads as little as tells the protocol. A client that closes before it has said anything speaks HTTP/1, as far as anybody knows.
+/// `has_begun` is set with the first byte.
 ///
 /// # Errors
 ///
 /// What recv(2) says; `TimedOut` when the client takes longer than `at_most`.
-pub(crate) async fn detect(stream: &impl Transport, at_most: Duration) -> io::Result<(Protocol, Prefix)> {
+pub(crate) async fn detect(
+    stream: &impl Transport,
+    at_most: Duration,
+    has_begun: &Cell<bool>,
+) -> io::Result<(Protocol, Prefix)> {
     match stream.alpn() {
         Some(b"h2") => return Ok((Protocol::Http2, Prefix::default())),
         Some(b"http/1.1") => return Ok((Protocol::Http1, Prefix::default())),
@@ -72,6 +78,7 @@ pub(crate) async fn detect(stream: &impl Transport, at_most: Duration) -> io::Re
             if ready!(stream.poll_read_with(cx, room, |bytes| prefix.push(bytes)))? == 0 {
                 return io::Result::Ok(Protocol::Http1).into();
             }
+            has_begun.set(true);
         }
     })
     .await?;

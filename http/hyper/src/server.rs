@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use annulet::cancel::CancellationToken;
@@ -21,12 +21,15 @@ use tower_service::Service;
 use crate::executor::LocalExecutor;
 use crate::io::{Io, Transport};
 use crate::known::Known;
-use crate::protocol::{Protocol, detect};
+use crate::protocol::{Prefix, Protocol, detect};
 use crate::timer::LoopTimer;
 use crate::tower::TowerService;
 
 /// For the handshake of TLS and for the first bytes, each. As hyper gives a head by itself.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a connection on which nothing has come yet is given when the server drains: its first bytes may be on their way from the kernel.
+const SILENT_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Connections of one server unless told.
 const CONNECTIONS_MAX: usize = 65_536;
@@ -95,6 +98,9 @@ pub trait Listener: sealed::Sealed {
     type Stream: Transport;
     #[doc(hidden)]
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Stream>>;
+    /// What it has accepted by itself, and then no more.
+    #[doc(hidden)]
+    fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<Option<Self::Stream>>;
 }
 
 macro_rules! listener {
@@ -106,6 +112,10 @@ macro_rules! listener {
 
             fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<$stream>> {
                 $listener::poll_accept(self, cx)
+            }
+
+            fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<Option<$stream>> {
+                $listener::poll_rest(self, cx)
             }
         }
     };
@@ -145,7 +155,8 @@ impl<S> Server<S> {
         self
     }
 
-    /// Begins the end: accepting ends, idle connections close, each of the others after what it is answering.
+    /// Begins the end: accepting ends, but what the listener has accepted already is served; idle connections close, those that have
+    /// sent nothing yet 100 ms later, each of the others after what it is answering.
     pub fn start_drain(&self) {
         self.shared.drain.cancel();
     }
@@ -239,17 +250,19 @@ where
         drop(annulet::spawn(self.clone().run(stream, member)));
     }
 
-    /// `None` when the server drains.
+    /// `None` when the server drains and the listener has no more.
     async fn accept<L: Listener>(&self, listener: &L) -> io::Result<Option<L::Stream>> {
         let accepted = poll_fn(|cx| listener.poll_accept(cx));
-        self.shared.drain.run_until_cancelled(accepted).await.transpose()
+        match self.shared.drain.run_until_cancelled(accepted).await {
+            Some(accepted) => accepted.map(Some),
+            None => Ok(poll_fn(|cx| listener.poll_rest(cx)).await),
+        }
     }
 
     /// A connection's task.
     async fn run<T: Transport>(self, stream: T, _member: Member) {
         let drain = self.shared.drain.clone();
-        let begun = drain.run_until_cancelled(detect(&stream, BEGIN_TIMEOUT)).await;
-        let Some(Ok((protocol, prefix))) = begun else { return };
+        let Some((protocol, prefix)) = Box::pin(begin(&stream, &drain)).await else { return };
         let service = TowerService::new(Known::new(self.service, &stream));
         let io = Io::with_prefix(stream, prefix);
         // What is wrong with a connection is its client's doing, and told to the client where that is possible.
@@ -267,16 +280,41 @@ where
     }
 }
 
-/// Polls a connection to its end, and tells it once when it is to end.
+/// The protocol and the first bytes. `None` if they do not come, or the server drains before the first of them.
+async fn begin(stream: &impl Transport, drain: &CancellationToken) -> Option<(Protocol, Prefix)> {
+    let has_begun = Cell::new(false);
+    let mut detected = pin!(detect(stream, BEGIN_TIMEOUT, &has_begun));
+    let mut is_over = pin!(async {
+        drain.cancelled().await;
+        annulet::time::sleep(SILENT_TIMEOUT).await;
+    });
+    poll_fn(|cx| {
+        // First of all: who has sent something is served.
+        if let Poll::Ready(detected) = detected.as_mut().poll(cx) {
+            return Poll::Ready(detected.ok());
+        }
+        if !has_begun.get() {
+            ready!(is_over.as_mut().poll(cx));
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Polls a connection to its end, and tells it once when it is to end. Not before it has read what is there: hyper closes one that
+/// has read nothing.
 async fn finish<C: Future>(connection: C, drain: &CancellationToken, end: fn(Pin<&mut C>)) -> C::Output {
     let mut connection = pin!(connection);
     let mut drained = pin!(drain.cancelled());
     let mut is_told = false;
     poll_fn(|cx| {
-        if !is_told && drained.as_mut().poll(cx).is_ready() {
-            is_told = true;
-            end(connection.as_mut());
+        let polled = connection.as_mut().poll(cx);
+        if polled.is_ready() || is_told || drained.as_mut().poll(cx).is_pending() {
+            return polled;
         }
+        is_told = true;
+        end(connection.as_mut());
         connection.as_mut().poll(cx)
     })
     .await

@@ -101,6 +101,60 @@ fn draining_ends_idle_connections_and_waits_for_the_others() {
     });
 }
 
+/// What was sent before the drain is answered, though the server has not looked at it yet.
+#[test]
+fn draining_answers_what_has_come() {
+    use std::io::{Read, Write};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Waker};
+
+    struct Flag(AtomicBool);
+    impl std::task::Wake for Flag {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    run(async {
+        if annulet::capabilities().driver() != annulet::DriverKind::IoUring {
+            return println!("skipped: only a ring accepts before it is asked for a connection");
+        }
+        let listener = annulet::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let accepted = std::sync::Arc::new(Flag(AtomicBool::new(false)));
+        let waker = Waker::from(accepted.clone());
+        assert!(listener.poll_accept(&mut Context::from_waker(&waker)).is_pending());
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        while !accepted.0.load(Ordering::Relaxed) {
+            annulet::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        let server = Server::new(app());
+        server.start_drain();
+        server.serve(listener).await.unwrap();
+        server.drained().await;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("index"), "{answer:?}");
+    });
+}
+
+/// One byte is not enough to tell the protocol, but it is a request that has begun.
+#[test]
+fn draining_waits_for_a_head_that_has_begun() {
+    run(async {
+        let (server, address) = start(app());
+        let client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"P").await.unwrap();
+        while !format!("{server:?}").contains("connections: 1") {
+            annulet::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        server.start_drain();
+        let rest = b"OST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab";
+        client.write_all(rest).await.unwrap();
+        assert!(read_all(&client).await.ends_with("\r\n\r\n2"));
+        server.drained().await;
+    });
+}
+
 /// A call of a sender that axum's handlers, which are `Send` and shared, can hold.
 type Once = std::sync::Arc<std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 

@@ -118,6 +118,21 @@ impl UnixListener {
         accepted.map_ok(|fd| UnixStream::from_fd(Rc::clone(&self.0.shard), fd))
     }
 
+    /// As [`TcpListener::rest`](crate::net::TcpListener::rest): what was accepted already, and none after the last.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`accept`](Self::accept).
+    pub async fn rest(&self) -> Option<UnixStream> {
+        poll_fn(|cx| self.poll_rest(cx)).await
+    }
+
+    /// The polling form of [`rest`](Self::rest). Only the task that polled last is woken.
+    pub fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<Option<UnixStream>> {
+        let rest = self.0.poll_rest(cx);
+        rest.map(|fd| fd.map(|fd| UnixStream::from_fd(Rc::clone(&self.0.shard), fd)))
+    }
+
     /// The address it listens on.
     ///
     /// # Errors
