@@ -70,6 +70,10 @@ fn converted(request: Request) -> Option<http::Request<RequestBody>> {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
         headers.append(name, HeaderValue::from_bytes(value).ok()?);
     }
+    // RFC 9112 section 3.2.2: beside the authority of a target Host is ignored. The target is passed without it.
+    if !request.host().is_empty() {
+        headers.insert(header::HOST, HeaderValue::from_str(request.host()).ok()?);
+    }
     let mut converted = http::Request::new(());
     *converted.method_mut() = request.method().clone();
     *converted.uri_mut() = target.ok()?;

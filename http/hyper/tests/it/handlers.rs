@@ -59,6 +59,34 @@ fn an_axum_router_answers_within_ours() {
     });
 }
 
+/// RFC 9112 section 3.2.2: an absolute target overrides Host.
+#[test]
+fn the_host_is_that_of_the_target() {
+    run(async {
+        let host = |headers: http::HeaderMap| async move {
+            let hosts: Vec<_> = headers.get_all("host").iter().map(|host| host.to_str().unwrap()).collect();
+            hosts.join("|")
+        };
+        let app = axum::Router::new().route("/host", get(host));
+        let router = Router::new().fallback(annulet_hyper::handler(app));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(annulet::spawn(async move { Server::new(router).serve(listener).await }));
+        for (head, expected) in [
+            ("GET /host HTTP/1.1\r\nHost: a", "a"),
+            ("GET http://b/host HTTP/1.1\r\nHost: a", "b"),
+            ("GET http://b:1/host HTTP/1.0\r\nX: y", "b:1"),
+            ("GET /host HTTP/1.0\r\nX: y", ""),
+        ] {
+            let stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(format!("{head}\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+            let answer = read_all(&stream).await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{head}: {answer}");
+            assert_eq!(answer.split("\r\n\r\n").nth(1), Some(expected), "{head}");
+        }
+    });
+}
+
 #[test]
 fn trailers_pass_both_ways() {
     run(async {
