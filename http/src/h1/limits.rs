@@ -58,7 +58,7 @@ pub struct Limits {
     /// Connections of one core. Beyond: 503, and closed at once.
     pub connections: usize,
     /// Connections of one core from one client address; of IPv6 from one network of 64 bits, for a client has no less. Beyond: 429, and
-    /// closed at once. `u32::MAX`: no such limit, and addresses are not asked for.
+    /// closed at once. `u32::MAX`: no such limit, and addresses are not asked for. At least 1.
     pub connections_per_address: u32,
     /// What all connections of a core may hold in memory together, in bytes: unfinished heads, bytes received ahead, collected
     /// bodies, answers that wait for slow clients (and with them whatever else waits in send buffers of this core). Beyond: 503 to
@@ -73,13 +73,14 @@ impl Limits {
     /// The parser's table lives on the stack: 128 entries of 32 bytes are one page.
     pub const HEADERS_MAX: usize = 128;
 
-    /// The same limits, with those that have a hard maximum brought down to it.
+    /// The same limits, with those that have a hard maximum or minimum brought to it.
     #[must_use]
     pub fn clamped(mut self) -> Limits {
         self.head_bytes = self.head_bytes.min(Limits::HEAD_BYTES_MAX);
         self.target_bytes = self.target_bytes.min(self.head_bytes);
         self.headers = self.headers.min(Limits::HEADERS_MAX);
         self.requests_per_connection = self.requests_per_connection.max(1);
+        self.connections_per_address = self.connections_per_address.max(1);
         self
     }
 }
@@ -110,5 +111,18 @@ impl Default for Limits {
             connections_per_address: u32::MAX,
             memory_bytes: 256 * 1024 * 1024,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What would refuse everybody, and have an entry made for each address that asks, or close what nobody has used.
+    #[test]
+    fn there_is_one_of_each_at_least() {
+        let nothing = Limits { requests_per_connection: 0, connections_per_address: 0, ..Limits::default() };
+        let clamped = nothing.clamped();
+        assert_eq!((clamped.requests_per_connection, clamped.connections_per_address), (1, 1));
     }
 }
