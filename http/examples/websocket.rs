@@ -3,14 +3,20 @@
 //! annulet-http does the part of HTTP (RFC 6455 section 4), the crate that of the frames. The stream has the traits of
 //! `futures-io`, with TLS or without, so any crate over these will do.
 //!
+//! What a client can make the server keep has a bound: a message, what waits to be read by the client, and how long it is silent.
+//! What is not done: to look at `Origin`. Where cookies say who somebody is, compare it, or pages of other sites speak in their name.
+//!
 //! ```text
 //! cargo run --release --example websocket -- 127.0.0.1:8000
 //! ```
+use std::time::Duration;
+
 use annulet::net::TcpListener;
 use annulet_http::{HeaderValue, Request, Response, Router, Server, Upgraded, header};
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::handshake::derive_accept_key;
-use async_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use async_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use async_tungstenite::tungstenite::{Error, Message};
 use futures_util::StreamExt;
 
@@ -19,6 +25,12 @@ const VERSION: &[u8] = b"13";
 
 /// A client that wants to send more at once is closed. In bytes.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// What may wait for a client that reads nothing, in bytes. Pongs gather there too, and there is no such bound unless one is set.
+const UNSENT_BYTES_MAX: usize = 4 * MESSAGE_BYTES_MAX;
+
+/// A client that says nothing for so long, not even a ping or a pong, is closed.
+const SILENCE_MAX: Duration = Duration::from_secs(300);
 
 /// Answers 101 to a client that asks for a WebSocket as it should.
 async fn echo(request: Request) -> Response {
@@ -44,18 +56,42 @@ async fn serve(connection: Upgraded) {
 
 async fn talk(connection: Upgraded) -> Result<(), Error> {
     let Upgraded { stream, buffered } = connection;
-    let limits = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX));
+    // A frame as well: one is read whole before its message is looked at.
+    let limits = WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX))
+        .write_buffer_size(0)
+        .max_write_buffer_size(UNSENT_BYTES_MAX);
     let mut socket =
         WebSocketStream::from_partially_read(stream, buffered.to_vec(), Role::Server, Some(limits)).await;
     let mut count = 0;
     // Pings are answered, and a close with a close, while the next message is waited for.
-    while let Some(message) = socket.next().await {
-        if let Message::Text(text) = message? {
-            count += 1;
-            socket.send(Message::text(format!("{count}: {text}"))).await?;
+    while let Ok(Some(message)) = annulet::time::timeout(SILENCE_MAX, socket.next()).await {
+        match message {
+            Ok(Message::Text(text)) => {
+                count += 1;
+                socket.send(Message::text(format!("{count}: {text}"))).await?;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                // RFC 6455 section 7.1.7. Whoever is gone cannot be told.
+                let _ = socket.close(reason(&error)).await;
+                return Err(error);
+            }
         }
     }
     Ok(())
+}
+
+/// What a client is told that has broken a rule (RFC 6455 section 7.4.1).
+fn reason(error: &Error) -> Option<CloseFrame> {
+    let code = match error {
+        Error::Capacity(_) => CloseCode::Size,
+        Error::Utf8(_) => CloseCode::Invalid,
+        Error::Protocol(_) => CloseCode::Protocol,
+        _ => return None,
+    };
+    Some(CloseFrame { code, reason: "".into() })
 }
 
 fn router() -> Router {
@@ -75,6 +111,7 @@ fn main() -> std::io::Result<()> {
 mod tests {
     use annulet_http::client;
     use annulet_http::{Client, StatusCode};
+    use futures_util::AsyncReadExt;
 
     use super::*;
 
@@ -106,6 +143,31 @@ mod tests {
             socket.close(None).await.unwrap();
             assert!(socket.next().await.unwrap().unwrap().is_close());
             assert!(socket.next().await.is_none());
+        });
+    }
+
+    /// Each is closed with the code for it, before the rest of what it announces has come.
+    #[test]
+    fn who_breaks_a_rule_is_told() {
+        annulet::run(async {
+            for (frames, code) in [
+                // Final, binary, masked, and one byte too long; nothing of it is here.
+                (&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0][..], 1009),
+                (&[0x81, 0x81, 0, 0, 0, 0, 0xff], 1007),
+                // Not masked.
+                (&[0x81, 0x01, b'a'], 1002),
+                (&[0x83, 0x80, 0, 0, 0, 0], 1002),
+            ] {
+                let asked = request().header("sec-websocket-version", "13");
+                let answer =
+                    asked.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").send().await.unwrap();
+                let Upgraded { mut stream, .. } = answer.upgraded().unwrap();
+                stream.write_all(frames).await.unwrap();
+                let mut said = [0; 4];
+                stream.read_exact(&mut said).await.unwrap();
+                let [high, low] = u16::to_be_bytes(code);
+                assert_eq!(said, [0x88, 2, high, low], "{frames:x?}");
+            }
         });
     }
 
