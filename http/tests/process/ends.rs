@@ -1,6 +1,6 @@
 //! How the server starts wrongly, and how it ends.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -118,6 +118,30 @@ fn a_signal_finishes_what_is_in_flight_and_exits_with_zero() {
         assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0, "an idle one at once");
         assert!(served.wait(Duration::from_secs(5)).success());
         assert!(!served.said().contains("cut"));
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    for signal in ["TERM", "INT"] {
+        let mut served = Served::start(&["--delay", "5m", "--drain", "5m"]);
+        let mut busy = TcpStream::connect(served.address).unwrap();
+        // In one piece: with the first answer here, the second request is at work.
+        let [first, second] = ["/none", "/"].map(|path| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        busy.write_all((first + &second).as_bytes()).unwrap();
+        assert_eq!(answer(&mut busy).0, "HTTP/1.1 404 Not Found");
+        served.signal("TERM");
+        // Each may come before the loop listens for it: it is still on its way from the first then.
+        let is_ended = (0..100).any(|_| {
+            served.signal(signal);
+            std::thread::sleep(Duration::from_millis(100));
+            served.is_ended()
+        });
+        assert!(is_ended && served.wait(Duration::from_secs(10)).success());
+        let said = served.said();
+        assert!(said.contains("finishing what is in flight; once more: ending at once\n"), "{said}");
+        assert!(said.contains("annulet-serve: ending at once\n"), "{said}");
+        assert!(!said.contains("cut after"), "{said}");
     }
 }
 

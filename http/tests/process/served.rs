@@ -90,6 +90,11 @@ impl Served {
         said
     }
 
+    /// Whether it has ended.
+    pub(crate) fn is_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits until it has ended.
     pub(crate) fn wait(&mut self, at_most: Duration) -> ExitStatus {
         let start = Instant::now();

@@ -18,7 +18,7 @@ use crate::pages;
 
 /// Serves GET / and GET /hello/{name}, or the files of a directory, over HTTP/1.1, with one io_uring loop per core and nothing shared between them.
 ///
-/// Stop it with SIGINT or SIGTERM: requests in flight are answered first, for as long as --drain allows.
+/// Stop it with SIGINT or SIGTERM: requests in flight are answered first, for as long as --drain allows, or until it is sent once more.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "annulet-serve", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Options {
@@ -48,7 +48,7 @@ pub(crate) struct Options {
 
     /// Connections that one core serves at the most. Beyond it hands them to others; when all are full, clients wait to be
     /// accepted. Without it only --connections counts, which answers 503. Not with --workers processes.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = |text: &str| parse_count(text, 1, usize::MAX))]
     pub(crate) connections_max: Option<usize>,
 
     /// Watch over the workers, which are threads of one process, or processes below a supervisor. One that dies is replaced; SIGHUP
@@ -224,6 +224,18 @@ pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     addresses.next().ok_or_else(|| "the name has no address".to_owned())
 }
 
+/// A number within bounds. Below them everybody would be refused, above them there is no room.
+pub(crate) fn parse_count(text: &str, min: usize, max: usize) -> Result<usize, String> {
+    let count: usize = text.parse().map_err(|_| format!("{text:?} is no whole number that fits"))?;
+    if count < min {
+        return Err(format!("everybody would be refused; give at least {min}, or leave the flag out"));
+    }
+    if count > max {
+        return Err(format!("there is no room for that; give at most {max}"));
+    }
+    Ok(count)
+}
+
 fn parse_workers(text: &str) -> Result<Workers, String> {
     match text {
         "threads" => Ok(Workers::Threads),
@@ -284,6 +296,32 @@ mod tests {
         assert_eq!((options.cores, options.delay), (Cores::All, Duration::ZERO));
         assert_eq!(options.drain, Duration::from_secs(30));
         assert_eq!(parse("").unwrap().policy(), LoopPolicy::default());
+    }
+
+    #[test]
+    fn limits_that_would_refuse_everybody_are_refused() {
+        let check = |line: &str, expected: &str| {
+            let said = parse(line).expect_err(line);
+            assert!(said.contains(expected), "{line}: {said}");
+        };
+        for flag in ["--target-bytes", "--line-bytes", "--headers", "--connections", "--connections-max"] {
+            check(&format!("{flag} 0"), "everybody would be refused; give at least 1, or leave the flag out");
+            parse(&format!("{flag} 1")).unwrap();
+        }
+        check("--head-bytes 0", "give at least 64");
+        check("--head-bytes 63", "give at least 64");
+        check("--head-bytes 65536", "give at most 65535");
+        check("--headers 129", "give at most 128");
+        check("--headers many", "no whole number");
+        // None of these.
+        for line in [
+            "--connections-per-address 0",
+            "--requests-per-connection 0",
+            "--body-bytes 0",
+            "--head-bytes 64",
+        ] {
+            parse(line).unwrap();
+        }
     }
 
     #[test]

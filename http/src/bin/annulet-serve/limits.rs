@@ -4,25 +4,33 @@ use std::time::Duration;
 use annulet_http::Limits;
 use clap::Args;
 
-use crate::cli::parse_duration;
+use crate::cli::{parse_count, parse_duration};
+
+/// No request is shorter.
+const HEAD_BYTES_MIN: usize = 64;
 
 /// What a client may ask of the server.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitOptions {
-    /// Request line and header fields together, in bytes, at most 65535. Beyond: 431.
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().head_bytes)]
+    /// Request line and header fields together, in bytes, 64 to 65535. Beyond: 431, of a method alone 400.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().head_bytes,
+          value_parser = |text: &str| parse_count(text, HEAD_BYTES_MIN, Limits::HEAD_BYTES_MAX))]
     head_bytes: usize,
 
     /// The request target, in bytes. Beyond: 414.
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().target_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().target_bytes,
+          value_parser = |text: &str| parse_count(text, 1, usize::MAX))]
     target_bytes: usize,
+
     /// A header field line without its end, in bytes. Beyond: 431.
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().line_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().line_bytes,
+          value_parser = |text: &str| parse_count(text, 1, usize::MAX))]
     line_bytes: usize,
 
     /// Header field lines of a request, at most 128. Beyond: 431.
-    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().headers)]
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().headers,
+          value_parser = |text: &str| parse_count(text, 1, Limits::HEADERS_MAX))]
     headers: usize,
 
     /// The content of a request, in bytes. Beyond: 413.
@@ -82,7 +90,8 @@ pub(crate) struct LimitOptions {
     requests_per_connection: u32,
 
     /// Connections of each core. Beyond: 503.
-    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections)]
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections,
+          value_parser = |text: &str| parse_count(text, 1, usize::MAX))]
     connections: usize,
 
     /// Connections of each core from one client address, or one /64 of IPv6. Beyond: 429. 0: no such limit.

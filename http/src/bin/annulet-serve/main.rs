@@ -14,14 +14,14 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use annulet::net::{AcceptPolicy, Connections, TcpListener};
 use annulet::placement::Plan;
-use annulet::signal::Termination;
-use annulet::{Builder, Capabilities, Core, DriverKind};
+use annulet::signal::{SignalKind, Termination, unix};
+use annulet::{Builder, Capabilities, Core, DriverKind, Either};
 use annulet_http::{AccessLog, ServeDir, Server};
 use clap::Parser;
 use cli::Options;
@@ -67,7 +67,7 @@ fn run(options: &Options) -> io::Result<()> {
         builder = builder.listen(DEFAULT_ADDRESS);
     }
     let drain = options.drain;
-    let cut = Arc::new(AtomicUsize::new(0));
+    let cut = Arc::new(Cut::default());
     let cut_here = cut.clone();
     let files = options.dir.as_deref().map(open_dir).transpose()?;
     let log = options.access_log.as_deref().map(log::open).transpose()?;
@@ -99,21 +99,31 @@ fn run(options: &Options) -> io::Result<()> {
     let _admin = operations::start_admin(admin, loops.readiness())?;
     println!("{}", stands_on(&loops.capabilities()));
     let signal = termination.wait()?;
-    eprintln!("annulet-serve: {signal}: finishing what is in flight");
+    eprintln!("annulet-serve: {signal}: finishing what is in flight; once more: ending at once");
     let connections = loops.connections();
     loops.stop();
     loops.join()?;
     tell_spread(options, &connections);
-    tell_cut(&cut, drain);
+    let has_hurried = cut.has_hurried.load(Ordering::Relaxed);
+    tell_cut(&cut.connections, (!has_hurried).then_some(drain));
     Ok(())
 }
 
-/// How many connections were not waited for.
-fn tell_cut(cut: &AtomicUsize, after: Duration) {
+/// What was not waited for.
+#[derive(Default)]
+struct Cut {
+    connections: AtomicUsize,
+    /// Whether somebody asked for it by a second signal.
+    has_hurried: AtomicBool,
+}
+
+/// How many connections were not waited for, or not longer than this.
+fn tell_cut(cut: &AtomicUsize, after: Option<Duration>) {
+    let after = after.map(|after| format!(" after {after:?}")).unwrap_or_default();
     match cut.load(Ordering::Relaxed) {
         0 => {}
-        1 => eprintln!("annulet-serve: 1 connection cut after {after:?}"),
-        count => eprintln!("annulet-serve: {count} connections cut after {after:?}"),
+        1 => eprintln!("annulet-serve: 1 connection cut{after}"),
+        count => eprintln!("annulet-serve: {count} connections cut{after}"),
     }
 }
 
@@ -189,14 +199,14 @@ async fn accept(server: &Server, listener: TcpListener, acceptor: Option<Accepto
     }
 }
 
-/// One core: serves until it is asked to stop, then answers what is in flight. Connections that are still open after `at_most` are
-/// added to `cut`.
+/// One core: serves until it is asked to stop, then answers what is in flight. Connections that are still open after `at_most`, or when
+/// a second signal comes, are added to `cut`.
 async fn serve(
     mut core: Core,
     server: Server,
     tls: Option<(Acceptor, mpsc::Sender<()>)>,
     at_most: Duration,
-    cut: Arc<AtomicUsize>,
+    cut: Arc<Cut>,
 ) {
     #[cfg(feature = "tls")]
     if let Some((acceptor, heard)) = tls.as_ref().filter(|_| core.index() == 0) {
@@ -207,7 +217,25 @@ async fn serve(
     core.stopped().await;
     let drain = server.drain_handle();
     drain.start();
-    if annulet::time::timeout(at_most, drain.finished()).await.is_err() {
-        cut.fetch_add(drain.connections(), Ordering::Relaxed);
+    let patience = annulet::time::timeout(at_most, drain.finished());
+    let is_done = match annulet::select(signalled_again(), patience).await {
+        Either::Left(()) => {
+            if !cut.has_hurried.swap(true, Ordering::Relaxed) {
+                eprintln!("annulet-serve: ending at once");
+            }
+            false
+        }
+        Either::Right(finished) => finished.is_ok(),
+    };
+    if !is_done {
+        cut.connections.fetch_add(drain.connections(), Ordering::Relaxed);
     }
+}
+
+/// Waits for a signal behind the one that has ended the server.
+async fn signalled_again() {
+    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(unix::signal);
+    // Out of descriptors, at the worst: then the first signal alone has to do.
+    let [Ok(mut interrupt), Ok(mut terminate)] = signals else { return std::future::pending().await };
+    annulet::select(interrupt.recv(), terminate.recv()).await;
 }

@@ -69,7 +69,7 @@ pub(crate) fn run(options: &Options, workers: Workers) -> io::Result<()> {
         tell_spread(options, &connections);
     }
     // Of all threads, or of the one worker that this process is.
-    tell_cut(&cut, patience.all);
+    tell_cut(&cut, Some(patience.all));
     Ok(())
 }
 
