@@ -19,7 +19,6 @@ use crate::Error;
 use crate::around::Around;
 use crate::body::{Body, Chunk, Collector};
 use crate::h1::Refusal;
-use crate::h1::framing::Framing;
 use crate::h1::head::{Field, Head, Parse, Parser, Span};
 use crate::h1::outgoing::Trailers;
 use crate::proxy::Peer;
@@ -349,7 +348,7 @@ impl Request {
 
     /// Whether content may follow.
     pub(crate) fn has_body(&self) -> bool {
-        self.block().head.framing != Framing::None
+        self.block().head.framing.has_content()
     }
 
     /// Whether a list of that name has this member, in any case of letters.

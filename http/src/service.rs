@@ -12,7 +12,6 @@ use http::{HeaderValue, Method, Version, header};
 use crate::date::DateCache;
 use crate::files::Pieces;
 use crate::h1::encode::{self, Answer, DATE_END_BYTES, Length};
-use crate::h1::framing::Framing;
 use crate::h1::head::{Parse, Parser, is_head_request};
 use crate::h1::outgoing::Outgoing;
 use crate::h1::{Limits, Refusal};
@@ -284,7 +283,7 @@ impl Service {
             };
             // The one after the last is not read.
             batch.requests_left = batch.requests_left.wrapping_sub(1);
-            let has_body = head.framing != Framing::None;
+            let has_body = head.framing.has_content();
             let target = self.router.find(rest, &mut request);
             if has_body {
                 return stop_for_body(request, target, facts);
@@ -542,6 +541,7 @@ mod tests {
         check(&format!("GET / HTTP/1.1\r\n\r\n{GET}"), "400 close +0");
         check(&format!("GET / HTTP/1.0\r\n\r\n{GET}"), "200 close +27");
         check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "body Length(3) +3");
+        check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\nPOST", "405 need input +4");
         check("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", "body Chunked +0");
     }
 

@@ -19,6 +19,14 @@ pub enum Framing {
     Chunked,
 }
 
+impl Framing {
+    /// Whether content may follow the head.
+    #[inline]
+    pub(crate) fn has_content(self) -> bool {
+        !matches!(self, Framing::None | Framing::Length(0))
+    }
+}
+
 /// Decides the framing of a request from its `Content-Length` and `Transfer-Encoding` field lines, in order of arrival.
 ///
 /// # Errors

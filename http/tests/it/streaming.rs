@@ -499,6 +499,7 @@ fn upgrades() {
             ("HTTP/1.1\r\nHost: a\r\nUpgrade: shout\r\n", "426"),
             // CVE-2026-69243 (aiohttp): the body was taken for what follows the upgrade.
             ("HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: shout\r\nContent-Length: 3\r\n", "426"),
+            ("HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: shout\r\nContent-Length: 0\r\n", "101"),
             ("HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: shout\r\n", "426"),
         ] {
             let stream = TcpStream::connect(address).await.unwrap();
