@@ -2,7 +2,7 @@
 //! disk, on the blocking pool.
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
-use std::io::{self, IoSliceMut, Read};
+use std::io::{self, IoSliceMut, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
@@ -213,6 +213,9 @@ fn insist<T>(
     look()
 }
 
+/// A short file whose length is another one than when it was looked at is read so often.
+const READS_MAX: u32 = 4;
+
 impl Found {
     fn new(file: File, metadata: &Metadata, name: OsString, coding: Option<&'static str>) -> Found {
         let (id, validators) = identity(metadata);
@@ -224,21 +227,23 @@ impl Found {
         self.len <= READ_AT_ONCE_BYTES_MAX && self.content.is_none()
     }
 
-    /// Reads the content of a short file, with a wait if need be.
+    /// Reads the content of a short file, with a wait if need be. An error if it changes all the time.
     pub(super) fn read(&mut self) -> io::Result<()> {
-        if self.wants_content() {
+        for _ in 0..READS_MAX {
+            if !self.wants_content() {
+                return Ok(());
+            }
             let mut content = Vec::with_capacity(self.len as usize);
+            self.file.rewind()?;
             (&self.file).take(READ_AT_ONCE_BYTES_MAX + 1).read_to_end(&mut content)?;
-            if content.len() as u64 != self.len {
-                self.look_again()?;
-            }
-            if content.len() as u64 <= READ_AT_ONCE_BYTES_MAX {
+            if content.len() as u64 == self.len {
                 self.keep(content);
-            } else if self.len <= READ_AT_ONCE_BYTES_MAX {
-                return Err(io::Error::other("it is longer than it says, or was just now"));
+                return Ok(());
             }
+            // Somebody is at work on it: what was read may be neither what it was nor what it is.
+            self.look_again()?;
         }
-        Ok(())
+        Err(io::Error::other("its length is not what it says, or changes all the time"))
     }
 
     /// It has changed since it was looked at: its validators and its length are others.

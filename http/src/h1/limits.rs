@@ -43,9 +43,10 @@ pub struct Limits {
     pub body_rate_grace: Duration,
     /// Between the last answer (or the accept) and the first byte of a head. Beyond: the connection is closed without a word.
     pub keep_alive_timeout: Duration,
-    /// How long answers may wait, here or in the kernel, for a client that takes none of them. Beyond: the connection is reset. Any
-    /// progress, by what its kernel acknowledges, starts it again: who takes a little is never cut, however long it takes. It runs
-    /// beside a handler that works, too. While answers wait, neither `keep_alive_timeout` nor `linger` runs.
+    /// How long answers may wait for a client that takes none of them, also beside a handler that works. Beyond: the connection is
+    /// reset. Any progress, by what its kernel acknowledges, starts it again: who takes a little is never cut, however long it takes.
+    /// While answers wait, neither `keep_alive_timeout` nor `linger` runs. On an idle connection what waits in this kernel counts as
+    /// well, so it is to be longer than some round trips to the client.
     pub write_timeout: Duration,
     /// What the kernel takes of answers for a client that is not ready for them, in bytes (TCP_NOTSENT_LOWAT of tcp(7)); beyond, they
     /// wait here. What is under way to the client does not count, so it slows nobody down who reads. Set on listeners that the server

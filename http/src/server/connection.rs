@@ -7,11 +7,13 @@
 //! While a handler works, or content is made as it leaves, the socket is watched: a reset drops both.
 //!
 //! Here is what every request passes through. `answering` has handlers that wait and requests with a body, whose bytes `content`
-//! gives, `leaving` and `sending` content that follows its head, `written` the patience with who does not read, `ending` the end.
+//! gives, `leaving` and `sending` content that follows its head, `written` the patience with who does not read, `idle` the
+//! clock between requests, `ending` the end.
 mod answering;
 mod content;
 mod ending;
 mod gather;
+mod idle;
 mod leaving;
 mod logged;
 mod meet;
@@ -29,6 +31,7 @@ use std::time::Duration;
 use self::content::Reading;
 pub(super) use self::gather::Gather;
 use self::gather::Memory;
+use self::idle::Idle;
 use self::rest::{Input, Rest};
 use super::Shared;
 use super::admission::{Place, Seat};
@@ -58,8 +61,7 @@ pub(super) struct Connection<S> {
     /// Counts requests with bodies and their answers: a claim on a body is good while this stands still.
     claim: Cell<u32>,
     requests_left: Cell<u32>,
-    /// Whether it was seen that the client has taken everything.
-    is_known_idle: Cell<bool>,
+    idle: Cell<Idle>,
     /// What is known of the answer at work, for the access log if there is one.
     entry: Cell<Option<Box<Entry>>>,
     /// Who is at the other end, where that is kept in mind.
@@ -106,7 +108,7 @@ impl<S: Transport> Connection<S> {
             stream,
             requests_left: Cell::new(seat.limits.requests_per_connection),
             shared: seat,
-            is_known_idle: Cell::new(false),
+            idle: Cell::new(Idle::New),
             entry: Cell::default(),
             peer: OnceCell::new(),
             rest: RefCell::default(),
@@ -180,12 +182,12 @@ impl<S: Transport> Connection<S> {
     /// Starts the clock of an idle connection. When an answer would have waited for too long, it is looked whether one has.
     #[inline]
     fn wait_idle(&self) {
-        self.is_known_idle.set(false);
-        self.wait_at_most(self.idle_look());
+        self.idle.set(Idle::New);
+        self.wait_at_most(self.first_look());
     }
 
-    /// How long nothing has come when it is looked.
-    pub(super) fn idle_look(&self) -> Duration {
+    /// How long nothing has come when it is looked for the first time.
+    pub(super) fn first_look(&self) -> Duration {
         self.shared.limits.keep_alive_timeout.min(self.shared.limits.write_timeout)
     }
 

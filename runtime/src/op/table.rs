@@ -116,18 +116,25 @@ impl Ops {
     #[inline]
     pub(crate) fn handle_event(&mut self, event: Event, driver: &mut Driver, wakes: &mut Wakes) {
         let id = OpId { slot: event.key.slot(), generation: event.key.generation() };
-        let slot = self.find(id).expect("a completion arrives before its slot is reused");
         if event.more {
-            // Of a watch, which is the one that tells more than once: what it was made for ends it, the rest is not looked at.
-            if request::is_hung_up(event.result) && slot.lifecycle == Some(Lifecycle::Submitted) {
-                // SAFETY: a cancellation points to no memory.
-                unsafe { driver.push(Op::Cancel { target: event.key }, Key::IGNORED) };
-            }
+            self.handle_news(id, event.result, driver);
             return;
         }
+        let slot = self.find(id).expect("a completion arrives before its slot is reused");
         match slot.lifecycle().handle_completion(event.result) {
             OnCompletion::Wake => wakes.push(&mut slot.waiter),
             OnCompletion::Reclaim(result) => self.reclaim(id, result, driver),
+        }
+    }
+
+    /// A watch, which is the one that tells more than once, has told something: what it was made for ends it, the rest is not looked at.
+    #[cold]
+    fn handle_news(&mut self, id: OpId, events: i32, driver: &mut Driver) {
+        // Before Linux 6.1 what did not fit into the completion queue may come behind the last completion.
+        let Some(slot) = self.find(id) else { return };
+        if request::is_hung_up(events) && slot.lifecycle == Some(Lifecycle::Submitted) {
+            // SAFETY: a cancellation points to no memory.
+            unsafe { driver.push(Op::Cancel { target: id.key() }, Key::IGNORED) };
         }
     }
 

@@ -419,3 +419,24 @@ fn a_watch_that_is_dropped_leaves_nothing() {
         timeout(Duration::from_secs(10), server.reset_by_peer()).await.unwrap();
     });
 }
+
+/// On epoll whoever waits for a descriptor is told of all that waits for it.
+#[test]
+fn a_watch_beside_bytes_that_nobody_reads_costs_nothing() {
+    annulet::run(async {
+        let (client, server) = pair().await;
+        let lease = {
+            client.write_all(b"begins").await.unwrap();
+            server.recv().await.unwrap().unwrap()
+        };
+        // More than the server's queue takes, so that it is left with the kernel.
+        let writing = annulet::spawn(async move { client.write_all(&vec![0; 1 << 22]).await });
+        let mut reset = server.reset_by_peer();
+        assert!(timeout(Duration::from_millis(50), &mut reset).await.is_err(), "that is no reset");
+        let before = annulet::metrics().enters;
+        assert!(timeout(Duration::from_millis(50), &mut reset).await.is_err(), "that is no reset");
+        let enters = annulet::metrics().enters - before;
+        assert!(enters < 20, "{enters} enters");
+        drop((lease, reset, writing));
+    });
+}

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::gather::Gather;
+use super::idle::{Next, Times};
 use super::{Connection, End, Progress, Turn};
 use crate::access_log::Entry;
 use crate::h1::Refusal;
@@ -30,23 +31,24 @@ impl<S: Transport> Connection<S> {
     /// The deadline has come. `None` if it is another one now.
     #[cold]
     pub(super) fn time_out(&self) -> Option<Turn> {
-        let is_idle = matches!(self.progress.get(), Progress::New | Progress::EmptyLines);
-        if is_idle && !self.is_known_idle.get() {
-            // Not idle yet while the client is still being answered.
-            let left = match self.waits_for_taking() {
-                Some(idle) => self.write_patience().saturating_sub(idle),
-                None => {
-                    self.is_known_idle.set(true);
-                    self.shared.limits.keep_alive_timeout - self.idle_look()
-                }
+        if let Progress::New | Progress::EmptyLines = self.progress.get() {
+            let times = Times {
+                keep_alive: self.shared.limits.keep_alive_timeout,
+                patience: self.write_patience(),
+                first_look: self.first_look(),
             };
-            if !left.is_zero() {
-                self.wait_at_most(left);
-                return None;
-            }
-            if !self.is_known_idle.get() {
-                self.give_up();
-                return Some(Turn::End(End::Gone));
+            let (idle, next) = self.idle.get().look(self.silence(), times);
+            self.idle.set(idle);
+            match next {
+                Next::Look(after) => {
+                    self.wait_at_most(after);
+                    return None;
+                }
+                Next::Reset => {
+                    self.give_up();
+                    return Some(Turn::End(End::Gone));
+                }
+                Next::Over => {}
             }
         }
         Some(self.end_input(Refusal::Timeout))

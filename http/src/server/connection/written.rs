@@ -64,7 +64,12 @@ impl<S: Transport> Connection<S> {
             let waited = annulet::time::now().saturating_duration_since(patience.since);
             let left = self.write_patience().saturating_sub(waited);
             match annulet::time::timeout(left, ready).await {
-                Ok(Some(ready)) => return Some(ready),
+                Ok(Some(ready)) => {
+                    if !waits() {
+                        *patience = Patience::new();
+                    }
+                    return Some(ready);
+                }
                 Ok(None) => *patience = Patience::new(),
                 Err(_) if !waits() => break,
                 Err(_) => {
@@ -95,7 +100,7 @@ impl<S: Transport> Connection<S> {
     }
 
     /// How long the client has taken nothing of what waits for it, here or in the kernel, if anything does.
-    pub(super) fn waits_for_taking(&self) -> Option<Duration> {
+    pub(super) fn silence(&self) -> Option<Duration> {
         match self.stream.send_progress() {
             Ok(progress) if progress.waits => Some(progress.idle),
             // The kernel has room, so it is on its way there.

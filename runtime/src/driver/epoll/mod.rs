@@ -122,6 +122,10 @@ impl Epoll {
         match op {
             Op::Cancel { target } => self.cancel(target),
             Op::Alarm { deadline } => self.alarm = Some(deadline),
+            // Who asks for nothing hears of the end of both sides alone (unlike on the ring), which is told once.
+            Op::Poll { fd, events: 0, .. } => {
+                self.park(Parked { key, op: Op::Poll { fd, events: 0, multishot: false }, done: 0 });
+            }
             // Level-triggered interest says at once what is there already.
             Op::Poll { .. } => self.park(Parked { key, op, done: 0 }),
             // Whether the descriptor can be waited for is known once epoll was asked.
