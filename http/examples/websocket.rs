@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use annulet::net::TcpListener;
+use annulet::time::timeout;
 use annulet_http::{HeaderValue, Request, Response, Router, Server, Upgraded, header};
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -29,7 +30,7 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// What may wait for a client that reads nothing, in bytes. Pongs gather there too, and there is no such bound unless one is set.
 const UNSENT_BYTES_MAX: usize = 4 * MESSAGE_BYTES_MAX;
 
-/// A client that says nothing for so long, not even a ping or a pong, is closed.
+/// A client that says nothing for so long, not even a ping or a pong, is closed; and so is one that takes nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(300);
 
 /// Answers 101 to a client that asks for a WebSocket as it should.
@@ -66,16 +67,18 @@ async fn talk(connection: Upgraded) -> Result<(), Error> {
         WebSocketStream::from_partially_read(stream, buffered.to_vec(), Role::Server, Some(limits)).await;
     let mut count = 0;
     // Pings are answered, and a close with a close, while the next message is waited for.
-    while let Ok(Some(message)) = annulet::time::timeout(SILENCE_MAX, socket.next()).await {
+    while let Ok(Some(message)) = timeout(SILENCE_MAX, socket.next()).await {
         match message {
             Ok(Message::Text(text)) => {
                 count += 1;
-                socket.send(Message::text(format!("{count}: {text}"))).await?;
+                let answer = Message::text(format!("{count}: {text}"));
+                let Ok(sent) = timeout(SILENCE_MAX, socket.send(answer)).await else { break };
+                sent?;
             }
             Ok(_) => {}
             Err(error) => {
                 // RFC 6455 section 7.1.7. Whoever is gone cannot be told.
-                let _ = socket.close(reason(&error)).await;
+                let _ = timeout(SILENCE_MAX, socket.close(reason(&error))).await;
                 return Err(error);
             }
         }
