@@ -1,6 +1,8 @@
 //! The content of a request, as its handler reads it. Where the bytes come from is behind [`Source`].
 use std::ops::Deref;
+#[cfg(feature = "tower")]
 use std::rc::Rc;
+use std::rc::Weak;
 use std::task::{Context, Poll};
 
 use annulet::Lease;
@@ -67,24 +69,48 @@ pub(crate) trait Source {
     fn hold(&self, bytes: usize) -> Result<(), Error>;
 }
 
-/// A request's claim on the content that follows its head.
+/// A request's claim on the content that follows its head. A connection is not kept by it: who keeps a request keeps no socket, and
+/// nothing that is counted for it.
 pub(crate) struct Body {
-    source: Rc<dyn Source>,
+    source: Kept,
     /// Which request of the connection this is: a claim that outlives its answer reads nothing of the next.
     claim: u32,
 }
 
+enum Kept {
+    /// Its task keeps it as long as it is open.
+    Connection(Weak<dyn Source>),
+    /// Nobody else does.
+    #[cfg(feature = "tower")]
+    Here(Rc<dyn Source>),
+}
+
 impl Body {
-    pub(crate) fn new(source: Rc<dyn Source>, claim: u32) -> Body {
-        Body { source, claim }
+    pub(crate) fn of_connection(connection: Weak<dyn Source>, claim: u32) -> Body {
+        Body { source: Kept::Connection(connection), claim }
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn of(source: Rc<dyn Source>) -> Body {
+        Body { source: Kept::Here(source), claim: 0 }
+    }
+
+    /// What `call` says of the source, `None` if that is over.
+    fn with<R>(&self, call: impl FnOnce(&dyn Source) -> R) -> Option<R> {
+        match &self.source {
+            Kept::Connection(connection) => connection.upgrade().map(|connection| call(&*connection)),
+            #[cfg(feature = "tower")]
+            Kept::Here(source) => Some(call(&**source)),
+        }
     }
 
     pub(crate) fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
-        self.source.poll_chunk(self.claim, cx)
+        let polled = self.with(|source| source.poll_chunk(self.claim, cx));
+        polled.unwrap_or_else(|| Poll::Ready(Err(Error::gone())))
     }
 
     pub(crate) fn trailers(&self) -> Trailers {
-        self.source.trailers(self.claim)
+        self.with(|source| source.trailers(self.claim)).unwrap_or_default()
     }
 
     /// So much of the content is kept in memory.
@@ -93,7 +119,7 @@ impl Body {
     ///
     /// When the core holds too much.
     pub(crate) fn hold(&self, bytes: usize) -> Result<(), Error> {
-        self.source.hold(bytes)
+        self.with(|source| source.hold(bytes)).unwrap_or_else(|| Err(Error::gone()))
     }
 }
 

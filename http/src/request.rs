@@ -31,6 +31,11 @@ const HEAD_BYTES_KEPT_MAX: usize = 2 * 1024;
 
 /// A request. `'static`, cheap to move, for use on the core that received it.
 ///
+/// It may be kept beyond its answer, by a task that the handler has spawned for example: its head stays as it was. Its content goes with
+/// the answer, or with the last piece of one that is [made while it leaves](crate::Response::stream): what nobody has read by then is thrown
+/// away ([`Limits::drain_bytes`](crate::Limits::drain_bytes)), and whoever reads on, or waits for more, gets an error that
+/// [`is_gone`](Error::is_gone). Nothing of the connection is kept: it serves the next request, or ends, as if this one were gone.
+///
 /// # Examples
 ///
 /// ```

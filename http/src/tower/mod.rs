@@ -129,7 +129,7 @@ impl Shared {
             if body.size_hint().lower() > bytes {
                 return Refusal::BodyTooLarge.status().into_response();
             }
-            request.set_body(Body::new(Rc::new(arrived::Content::new(body, bytes)), 0));
+            request.set_body(Body::of(Rc::new(arrived::Content::new(body, bytes))));
         }
         let mut request = Some(request);
         let called = poll_fn(|cx| {

@@ -12,6 +12,7 @@ mod expect;
 mod extract;
 mod files;
 mod hints;
+mod kept;
 mod limits;
 mod proxy;
 mod requests;

@@ -68,6 +68,7 @@ impl<S: Transport> Connection<S> {
             beside: 0,
             is_awaited: false,
             waits_since: None,
+            reader: None,
             wait_left,
         };
         self.expect(&reading.exchange, self.rest.borrow().len());
@@ -75,7 +76,8 @@ impl<S: Transport> Connection<S> {
         self.claim.set(self.claim.get().wrapping_add(1));
         let answer = match target {
             Ok(target) => {
-                request.set_body(Body::new(self.clone(), self.claim.get()));
+                let connection = Rc::downgrade(self);
+                request.set_body(Body::of_connection(connection, self.claim.get()));
                 let mut request = Some(request);
                 let called = poll_fn(|cx| {
                     let request = request.take().expect("the closure is polled once: it is ready at once");
@@ -102,18 +104,26 @@ impl<S: Transport> Connection<S> {
                         self.stream.with_send_buffer(|out| out.extend_from_slice(CONTINUE));
                     }
                 } else {
-                    // Who keeps the request does not read any more.
-                    self.claim.set(self.claim.get().wrapping_add(1));
+                    self.end_claim();
                 }
                 self.write(answer, facts).await
             }
             None => Some(End::Gone),
         };
-        self.claim.set(self.claim.get().wrapping_add(1));
+        self.end_claim();
         let reading = self.reading.take().expect("it was put there above and is taken here only");
         match outcome {
             None => self.drain_body(*reading).await,
             end => end,
+        }
+    }
+
+    /// Who keeps the request does not read any more, and hears of it.
+    fn end_claim(&self) {
+        self.claim.set(self.claim.get().wrapping_add(1));
+        let reader = self.reading.borrow_mut().as_mut().and_then(|reading| reading.reader.take());
+        if let Some(reader) = reader {
+            reader.wake();
         }
     }
 

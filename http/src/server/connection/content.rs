@@ -1,5 +1,5 @@
 //! The body of a request, as its handler asks for it: decoded out of what has come, or waited for.
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::Connection;
@@ -26,6 +26,8 @@ pub(super) struct Reading {
     pub(super) beside: usize,
     /// Whether more of it was asked for, in vain, since the handler's turn began.
     pub(super) is_awaited: bool,
+    /// Who waits for more of it. Most often the connection's own task, but the handler may have given the request away.
+    pub(super) reader: Option<Waker>,
     /// Since when more of it is waited for.
     pub(super) waits_since: Option<Instant>,
     /// What all waits for it may still take.
@@ -159,6 +161,8 @@ impl<S: Transport> Source for Connection<S> {
     }
 
     fn poll_chunk(&self, claim: u32, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
+        // Dropped last: it may be anybody's, and nothing is borrowed then.
+        let _waited;
         let mut reading = self.reading.borrow_mut();
         match reading.as_mut() {
             Some(reading) if claim == self.claim.get() => {
@@ -166,6 +170,8 @@ impl<S: Transport> Source for Connection<S> {
                 if let Poll::Ready(Err(_)) = polled {
                     reading.exchange.close();
                 }
+                let waits = polled.is_pending().then(|| cx.waker().clone());
+                _waited = std::mem::replace(&mut reading.reader, waits);
                 polled
             }
             _ => Poll::Ready(Err(Error::gone())),

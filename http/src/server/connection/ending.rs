@@ -1,5 +1,4 @@
 //! The end: a last answer that says why, the linger behind it, or another protocol.
-use std::future::poll_fn;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -79,9 +78,7 @@ impl<S: Transport> Connection<S> {
 
 /// Hands the connection over to whoever answered 101.
 pub(super) async fn pass_on<S: Transport>(connection: Rc<Connection<S>>, upgrade: Box<Upgrade>) {
-    // Fails only if a request with a body before this one is kept beyond its answer: then the socket is not ours alone to give.
-    let Ok(connection) = Rc::try_unwrap(connection) else { return };
-    let Connection { stream, rest, .. } = connection;
+    let Connection { stream, rest, .. } = alone(connection);
     stream.set_recv_deadline(None);
     let buffered = Bytes::copy_from_slice(&rest.into_inner());
     (upgrade.run)(Upgraded { stream: stream.into_socket(), buffered }).await;
@@ -96,9 +93,10 @@ pub(super) async fn finish<S: Transport>(connection: Rc<Connection<S>>) {
         return;
     }
     // Errors end the connection, which is what happens next anyway.
-    let _ = match Rc::try_unwrap(connection) {
-        Ok(connection) => connection.stream.close(linger).await,
-        // Someone keeps a request beyond its answer. The socket closes with the last of them, but the client learns of the end now.
-        Err(connection) => poll_fn(|cx| connection.stream.poll_shutdown(cx)).await,
-    };
+    let _ = alone(connection).stream.close(linger).await;
+}
+
+/// The connection itself, of which its task has the only strong reference: a request has a weak one, kept or not.
+fn alone<S: Transport>(connection: Rc<Connection<S>>) -> Connection<S> {
+    Rc::into_inner(connection).expect("nobody keeps a connection but its task")
 }
