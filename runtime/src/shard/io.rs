@@ -263,3 +263,38 @@ impl Io {
 
 /// Deadlines beyond this are waited for by an alarm. Arbitrary: far above a turn, far below a connection's deadlines.
 const ALARM_AFTER_NS: u64 = 20_000_000;
+
+#[cfg(all(test, not(annulet_loom)))]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::IntoRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::shard::{Shard, ShardSettings};
+
+    /// Of slots that are free, or another's by now: nobody else gets what was meant for them.
+    #[test]
+    fn what_comes_behind_the_last_completion_is_nobody_s() {
+        let shard = Shard::new(&ShardSettings::default(), None).unwrap();
+        for kind in [Kind::Accept, Kind::Receive, Kind::Send] {
+            for more in [true, false] {
+                let (peer, accepted) = UnixStream::pair().unwrap();
+                peer.set_nonblocking(true).unwrap();
+                let result = match kind {
+                    Kind::Accept => accepted.into_raw_fd(),
+                    _ => {
+                        drop(accepted);
+                        5
+                    }
+                };
+                let key = Key::new(kind, 3, 7);
+                let event = Event { key, result, buffer: None, more, is_notification: false };
+                shard.io.borrow_mut().handle_event(event, 0);
+                assert_eq!((&peer).read(&mut [0]).unwrap(), 0, "closed: {kind:?}");
+            }
+        }
+        let io = shard.io.borrow();
+        assert_eq!((io.sockets.len(), io.listeners.len()), (0, 0));
+    }
+}

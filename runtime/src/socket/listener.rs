@@ -224,16 +224,14 @@ impl Listeners {
     pub(crate) fn handle_event(&mut self, event: Event, cx: &mut Context<'_>) {
         let id = ListenerId { slot: event.key.slot(), generation: event.key.generation() };
         self.accepts += u64::from(event.result >= 0);
-        let listener =
-            self.find(id.slot, id.generation).expect("a completion arrives before its slot is reused");
-        if event.result >= 0 {
-            // SAFETY: the kernel made this descriptor for us and told nobody else.
-            let fd = unsafe { OwnedFd::from_raw_fd(event.result) };
-            // Without a handle nobody will ever take it, and it is closed here.
-            if listener.fd.is_some() {
-                listener.accepted.push_back(fd);
-                cx.wakes.push(&mut listener.acceptor);
-            }
+        // SAFETY: the kernel made this descriptor for us and told nobody else.
+        let accepted = (event.result >= 0).then(|| unsafe { OwnedFd::from_raw_fd(event.result) });
+        // Before Linux 6.1 what did not fit into the completion queue may come behind the last completion.
+        let Some(listener) = self.find(id.slot, id.generation) else { return };
+        // Without a handle nobody will ever take it, and it is closed here.
+        if let Some(fd) = accepted.filter(|_| listener.fd.is_some()) {
+            listener.accepted.push_back(fd);
+            cx.wakes.push(&mut listener.acceptor);
         }
         if event.more {
             if listener.accepted.len() >= ACCEPTED_MAX && listener.accept == Accept::Armed {
