@@ -112,8 +112,8 @@ fn main() -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use annulet_http::client;
-    use annulet_http::{Client, StatusCode};
+    use annulet::time::now;
+    use annulet_http::{Client, Socket, StatusCode, client};
     use futures_util::AsyncReadExt;
 
     use super::*;
@@ -149,25 +149,108 @@ mod tests {
         });
     }
 
+    /// A client's end of a WebSocket, whose frames the test makes.
+    async fn open() -> Socket {
+        let asked = request().header("sec-websocket-version", "13");
+        let answer = asked.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").send().await.unwrap();
+        answer.upgraded().unwrap().stream
+    }
+
+    /// A client's frame that is final, with a mask that changes nothing (RFC 6455 section 5.2).
+    fn frame(opcode: u8, content: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(content.len()).unwrap();
+        let mut frame = vec![0x80 | opcode];
+        match length {
+            0..126 => frame.push(0x80 | length as u8),
+            _ => frame.extend([&[0x80 | 126][..], &length.to_be_bytes()].concat()),
+        }
+        frame.extend([0; 4]);
+        frame.extend(content);
+        frame
+    }
+
+    const TEXT: u8 = 1;
+    const CLOSE: u8 = 8;
+    const PING: u8 = 9;
+
+    /// More than the kernel keeps of both directions, in bytes.
+    const MUCH_BYTES: usize = 16 << 20;
+
+    #[annulet::test(start_paused = true)]
+    async fn who_is_silent_is_left() {
+        let stream = open().await;
+        let begun = now();
+        assert!(stream.recv().await.unwrap().is_none());
+        let waited = now() - begun;
+        assert!(waited >= SILENCE_MAX && waited < SILENCE_MAX * 2, "{waited:?}");
+    }
+
+    /// With an answer that cannot leave, and with the last word to who breaks a rule.
+    #[annulet::test(start_paused = true)]
+    async fn who_takes_nothing_is_left() {
+        let not_masked = [0x81, 0x01, b'a'];
+        for (frame, last) in
+            [(frame(TEXT, &[b'a'; 60_000]), &[][..]), (frame(PING, &[b'a'; 125]), &not_masked)]
+        {
+            let stream = open().await;
+            let begun = now();
+            let many = frame.repeat(64 * 1024 / frame.len());
+            for _ in 0..MUCH_BYTES / many.len() {
+                if stream.write_all(&many).await.is_err() {
+                    break;
+                }
+            }
+            // Nobody reads what follows; that the connection is gone shows when it is written.
+            let _ = stream.write_all(last).await;
+            while stream.write_all(&many).await.is_ok() {}
+            let waited = now() - begun;
+            assert!(waited >= SILENCE_MAX && waited < SILENCE_MAX * 2, "{waited:?}");
+        }
+    }
+
+    /// Pongs that do not leave are not kept: the latest of them is enough (RFC 6455 section 5.5.3).
+    #[test]
+    fn what_waits_for_who_reads_nothing_is_bounded() {
+        annulet::run(async {
+            let stream = open().await;
+            let ping = frame(PING, &[b'a'; 125]);
+            let count = MUCH_BYTES / ping.len();
+            for _ in 0..count / 500 {
+                stream.write_all(&ping.repeat(500)).await.unwrap();
+            }
+            stream.write_all(&frame(CLOSE, &[])).await.unwrap();
+            let mut pong_bytes = 0;
+            while let Some(bytes) = stream.recv().await.unwrap() {
+                pong_bytes += bytes.len();
+            }
+            // Two bytes of each are its head: it is not masked.
+            assert!(pong_bytes < count / 500 * 500 * (2 + 125), "all pongs were kept");
+            assert!(pong_bytes > UNSENT_BYTES_MAX);
+        });
+    }
+
     /// Each is closed with the code for it, before the rest of what it announces has come.
     #[test]
     fn who_breaks_a_rule_is_told() {
         annulet::run(async {
+            // Two frames that are no more than one may be, but are too much together.
+            let mut parts = frame(TEXT, &[b'a'; 60_000]);
+            parts[0] = TEXT;
+            parts.extend(frame(0, &[b'a'; 6_000]));
             for (frames, code) in [
                 // Final, binary, masked, and one byte too long; nothing of it is here.
                 (&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0][..], 1009),
+                (&parts, 1009),
                 (&[0x81, 0x81, 0, 0, 0, 0, 0xff], 1007),
                 // Not masked.
                 (&[0x81, 0x01, b'a'], 1002),
                 (&[0x83, 0x80, 0, 0, 0, 0], 1002),
             ] {
-                let asked = request().header("sec-websocket-version", "13");
-                let answer =
-                    asked.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").send().await.unwrap();
-                let Upgraded { mut stream, .. } = answer.upgraded().unwrap();
+                let mut stream = open().await;
                 stream.write_all(frames).await.unwrap();
                 let mut said = [0; 4];
-                stream.read_exact(&mut said).await.unwrap();
+                let read = timeout(Duration::from_secs(60), stream.read_exact(&mut said)).await;
+                read.expect("it is told before the rest has come").unwrap();
                 let [high, low] = u16::to_be_bytes(code);
                 assert_eq!(said, [0x88, 2, high, low], "{frames:x?}");
             }
