@@ -155,6 +155,31 @@ fn draining_waits_for_a_head_that_has_begun() {
     });
 }
 
+/// However long the rest takes, within what the first bytes are given.
+#[test]
+fn draining_waits_for_the_rest_of_a_head() {
+    use annulet::metrics::{Board, Counter};
+    use std::time::Duration;
+
+    let board = Board::shared(1).unwrap();
+    let seen = board.clone();
+    let run = annulet::Builder::new().virtual_clock(true).metrics_board(board, 0).run_local(async move {
+        let (server, address) = start(app());
+        let client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"P").await.unwrap();
+        // Nobody else receives anything here.
+        while seen.read().pop().is_none_or(|row| row.value(Counter::ReceivedBytes) == 0) {
+            annulet::time::sleep(Duration::from_millis(1)).await;
+        }
+        server.start_drain();
+        annulet::time::sleep(Duration::from_secs(10)).await;
+        client.write_all(b"OST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab").await.unwrap();
+        assert!(read_all(&client).await.ends_with("\r\n\r\n2"));
+        server.drained().await;
+    });
+    run.unwrap();
+}
+
 /// A call of a sender that axum's handlers, which are `Send` and shared, can hold.
 type Once = std::sync::Arc<std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
