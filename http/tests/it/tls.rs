@@ -239,12 +239,20 @@ fn a_client_that_does_not_read_gets_no_further_answers_made() {
     });
     with_tls(router, unhurried(), async |secure| {
         let stream = secure.connect().await;
-        // A record each, so that the server looks for room before each.
+        let mut is_held = false;
         for number in 1..=REQUESTS {
             let end = if number == REQUESTS { "Connection: close\r\n\r\n" } else { "\r\n" };
             stream.write_all(format!("GET /large HTTP/1.1\r\nHost: a\r\n{end}").as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            // Each by itself, for as long as they are answered: what the answers before it have left unsent is all that can hold it back.
+            for _ in 0..400 {
+                if is_held || called.get() == number {
+                    break;
+                }
+                annulet::time::sleep(Duration::from_millis(1)).await;
+            }
+            is_held |= called.get() < number;
         }
-        stream.flush().await.unwrap();
         // Until no more are made. If nothing held them back, all of them would be.
         let mut before = usize::MAX;
         while before != called.get() {
