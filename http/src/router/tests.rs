@@ -175,6 +175,7 @@ fn what_the_router_answers_itself() {
     check("PUT /hello/bob", "405 allow: GET, HEAD, POST, OPTIONS [Method Not Allowed]");
     check("HEAD /cache", "405 allow: PURGE, OPTIONS [Method Not Allowed]");
     check("OPTIONS /hello/bob", "204 allow: GET, HEAD, POST, OPTIONS []");
+    check("PUT /own", "405 allow: OPTIONS [Method Not Allowed]");
     check("PUT /headed", "405 allow: HEAD, GET, OPTIONS [Method Not Allowed]");
     check("OPTIONS *", "204 []");
     check("BREW /", "501 [Not Implemented]");

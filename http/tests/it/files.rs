@@ -46,6 +46,7 @@ impl Site {
         Router::new()
             .get("/hello", async |_: Request| "hello")
             .nest("/static", Router::new().fallback(files.clone().below("/static")))
+            .nest("/slash", Router::new().fallback(files.clone().below("/slash/")))
             .fallback(files)
     }
 }
@@ -114,6 +115,9 @@ fn what_is_there() {
             ("GET /static/ten.txt", "", &[OK], "0123456789"),
             ("GET /static/", "", &[OK], "<h1>Index</h1>"),
             ("GET /static", "", &["HTTP/1.1 308 ", "location: /static/\r\n"], ""),
+            // A slash at the end of the prefix says nothing.
+            ("GET /slash/ten.txt", "", &[OK], "0123456789"),
+            ("GET /slash", "", &["HTTP/1.1 308 ", "location: /slash/\r\n"], ""),
             ("GET /static?x", "", &["HTTP/1.1 308 ", "location: /static/?x\r\n"], ""),
             ("POST /ten.txt", "", &["HTTP/1.1 405 ", "allow: GET, HEAD, OPTIONS\r\n"], "Method Not Allowed"),
             // RFC 9110 section 9.3.7, as a route answers it.
