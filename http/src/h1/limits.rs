@@ -3,6 +3,8 @@ use std::time::Duration;
 
 /// What one connection may ask of the server. More limits may come: begin with the [default](Limits::default) ones, as here.
 ///
+/// A time of zero is over at once, it does not stand for none: where nothing is to be limited, give a long one.
+///
 /// # Examples
 ///
 /// ```

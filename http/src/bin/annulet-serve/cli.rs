@@ -78,11 +78,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = parse_duration, requires = "workers")]
     pub(crate) drain_delay: Duration,
 
-    /// Then let idle connections send one more request for so long; its answer closes them.
+    /// Then let idle connections send one more request for so long; its answer closes them. 0s: close them at once.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration, requires = "workers")]
     pub(crate) drain_idle: Duration,
 
-    /// And give requests in flight so long in all, e.g. 5s. Connections still open then are cut.
+    /// And give requests in flight so long in all, e.g. 5s. Connections still open then are cut. 0s: all of them, at once.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) drain: Duration,
 
@@ -261,6 +261,12 @@ fn parse_log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
+/// A time that is not zero: `why` not, and what to do instead.
+pub(crate) fn parse_time(text: &str, why: &str, instead: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
+    if time.is_zero() { Err(format!("{why}; {instead}")) } else { Ok(time) }
+}
+
 /// A number and its unit: `us`, `ms`, `s`, `m`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no time; write a number and its unit, such as 500ms, 50us, 2s");
@@ -321,6 +327,40 @@ mod tests {
             "--head-bytes 64",
         ] {
             parse(line).unwrap();
+        }
+    }
+
+    #[test]
+    fn times_of_zero_are_refused_where_nobody_could_be_served() {
+        let some = "give some time, such as 1s, or leave the flag out";
+        for (flag, why, instead) in [
+            ("--head-timeout", "whose head comes in two pieces would be refused", some),
+            ("--body-timeout", "whose body comes behind its head would be refused", some),
+            ("--body-total-timeout", "whose body comes behind its head would be refused", some),
+            ("--body-grace", "every body would be too slow", "or no rate: --body-rate 0"),
+            ("--keep-alive", "closed before their first request", "use --requests-per-connection 1"),
+            ("--write-timeout", "a moment later would be reset", some),
+            ("--linger", "the last answer would be lost to a reset", some),
+        ] {
+            for zero in ["0s", "0us", "00m"] {
+                let line = format!("{flag} {zero}");
+                let said = parse(&line).expect_err(&line);
+                assert!(said.contains(why) && said.contains(instead), "{line}: {said}");
+            }
+            parse(&format!("{flag} 1us")).unwrap();
+        }
+        // Not at all, never, or at once.
+        for flag in [
+            "--delay",
+            "--spin",
+            "--drain",
+            "--workers threads --drain-delay",
+            "--workers threads --drain-idle",
+            "--stall-limit",
+            "--tcp-keepalive",
+            "--tcp-user-timeout",
+        ] {
+            parse(&format!("{flag} 0s")).unwrap();
         }
     }
 

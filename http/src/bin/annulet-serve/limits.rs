@@ -4,10 +4,14 @@ use std::time::Duration;
 use annulet_http::Limits;
 use clap::Args;
 
-use crate::cli::{parse_count, parse_duration};
+use crate::cli::{parse_count, parse_time};
 
 /// No request is shorter.
 const HEAD_BYTES_MIN: usize = 64;
+/// Why a time for bodies is not zero.
+const LATE_BODY: &str = "whose body comes behind its head would be refused";
+/// What is done about a zero.
+const SOME_TIME: &str = "give some time, such as 1s, or leave the flag out";
 
 /// What a client may ask of the server.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -50,15 +54,18 @@ pub(crate) struct LimitOptions {
     drain_bytes: u64,
 
     /// From the first byte of a head to its last. Beyond: 408.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s",
+          value_parser = |text: &str| parse_time(text, "whose head comes in two pieces would be refused", SOME_TIME))]
     head_timeout: Duration,
 
     /// Between two arrivals of bytes of a body. Beyond: 408.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s",
+          value_parser = |text: &str| parse_time(text, LATE_BODY, SOME_TIME))]
     body_timeout: Duration,
 
     /// All waits for one body together. Beyond: 408.
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5m",
+          value_parser = |text: &str| parse_time(text, LATE_BODY, SOME_TIME))]
     body_total_timeout: Duration,
 
     /// What a body has to come to, in bytes a second of waiting for it, after --body-grace. Slower: 408. 0: no such limit.
@@ -66,15 +73,20 @@ pub(crate) struct LimitOptions {
     body_rate: u32,
 
     /// How long a body may be waited for before --body-rate counts.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s",
+          value_parser = |text: &str| parse_time(text, "every body would be too slow before its first byte",
+              "give some time, such as 1s, or no rate: --body-rate 0"))]
     body_grace: Duration,
 
     /// Between an answer and the next request. Beyond: closed without a word.
-    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "75s",
+          value_parser = |text: &str| parse_time(text, "connections would be closed before their first request",
+              "to close them behind its answer, use --requests-per-connection 1"))]
     keep_alive: Duration,
 
     /// How long answers wait for a client that takes none of them. Beyond: reset.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s",
+          value_parser = |text: &str| parse_time(text, "who takes an answer a moment later would be reset", SOME_TIME))]
     write_timeout: Duration,
 
     /// What the kernel takes of answers for a client that is not ready for them, in bytes. Beyond: they wait. 0: the system's default.
@@ -82,7 +94,9 @@ pub(crate) struct LimitOptions {
     unsent_bytes: u32,
 
     /// How long a closing connection is read from, so that the last answer is not lost to a reset. Beyond: closed.
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "2s",
+          value_parser = |text: &str| parse_time(text, "the last answer would be lost to a reset, and a draining server would wait for no reader",
+              SOME_TIME))]
     linger: Duration,
 
     /// Requests on one connection; the last answer closes it. 0: no such limit.
