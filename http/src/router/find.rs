@@ -162,7 +162,7 @@ impl Router {
         let below = self.fallbacks_below.iter().filter(|(prefix, _)| is_below(prefix));
         let nearest = below.max_by_key(|(prefix, _)| prefix.len()).map(|(_, route)| *route);
         match nearest.or(self.fallback) {
-            Some(route) if path != b"*" => Ok(Target { route, handler: 0 }),
+            Some(route) if path != b"*" => self.find_handler(route, *method == Method::GET, method),
             _ => Err(self.miss_unrouted(path, method)),
         }
     }

@@ -135,7 +135,8 @@ impl Router {
         self
     }
 
-    /// Adds a handler for every method that has none of its own at this path, known or not. It answers OPTIONS too.
+    /// Adds a handler for every method that has none of its own at this path, known or not. It answers OPTIONS too. Only TRACE, which
+    /// is to send the request back with all the secrets in it, has to be named by a [`route`](Router::route), or it is answered 405.
     ///
     /// # Panics
     ///
@@ -147,7 +148,7 @@ impl Router {
         self
     }
 
-    /// Sets the handler for paths that no route has, whatever the method; instead of 404.
+    /// Sets the handler for paths that no route has, whatever the method but TRACE, as [`any`](Router::any); instead of 404.
     ///
     /// `OPTIONS *` is still the router's to answer.
     ///

@@ -45,6 +45,7 @@ impl Route {
         self.get = self.get.or(self.any);
         // Never compared with a request's: `find` leaves it out.
         self.handlers.push((Method::default(), erase(handler)));
+        self.note_allowed();
     }
 
     pub(super) fn push(&mut self, method: Method, handler: impl Handler) {
@@ -53,8 +54,15 @@ impl Route {
             self.get = Some(self.handlers.len() as u32);
         }
         self.handlers.push((method, erase(handler)));
+        self.note_allowed();
+    }
+
+    fn note_allowed(&mut self) {
         let mut allowed: Vec<&str> = Vec::new();
-        for method in self.methods() {
+        // Those with a handler for any method have all that have a name here.
+        let has_any = self.any.is_some();
+        let by_any = COMMON.iter().filter(|method| has_any && is_for_any(method));
+        for method in self.methods().chain(by_any) {
             let with_get = (*method == Method::GET).then_some("HEAD");
             for name in [method.as_str()].into_iter().chain(with_get) {
                 if !allowed.contains(&name) {
@@ -78,7 +86,7 @@ impl Route {
             .map(|(_, (method, _))| method)
     }
 
-    /// The index of the handler for a method. HEAD falls back to GET (RFC 9110 section 9.3.2).
+    /// The index of the handler for a method. HEAD falls back to GET (RFC 9110 section 9.3.2), others but TRACE to that for any.
     #[inline]
     pub(super) fn find(&self, method: &Method) -> Option<usize> {
         let any = self.any.map(|at| at as usize);
@@ -87,23 +95,31 @@ impl Route {
         };
         position(method)
             .or_else(|| if *method == Method::HEAD { position(&Method::GET) } else { None })
-            .or(any)
+            .or(any.filter(|_| is_for_any(method)))
     }
 }
 
 /// Methods that a server is expected to know, handled or not (RFC 9110 section 9, RFC 5789).
+static COMMON: [Method; 8] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::PATCH,
+];
+
+/// See [`COMMON`].
 pub(crate) fn is_common(method: &Method) -> bool {
-    [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::DELETE,
-        Method::OPTIONS,
-        Method::TRACE,
-        Method::PATCH,
-    ]
-    .contains(method)
+    COMMON.contains(method)
+}
+
+/// Whether a handler for any method has this one. TRACE has the request sent back, with what the browser keeps from its pages in it
+/// (RFC 9110 section 9.3.8): who wants that, names it.
+fn is_for_any(method: &Method) -> bool {
+    *method != Method::TRACE
 }
 
 /// The names in `/{a}/{*b}`, in order; `{{` and `}}` are literal braces.

@@ -1,5 +1,10 @@
 //! Requests without a body.
-use crate::client::check;
+use std::net::Shutdown;
+
+use annulet::net::TcpStream;
+use annulet_http::{Method, Request, Router};
+
+use crate::client::{check, read_all, summary, with_router};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const INDEX: &str = "200 [<h1>Index</h1>]";
@@ -87,4 +92,39 @@ fn a_panic_is_one_answer() {
         &format!("GET /panic/later HTTP/1.1\r\nHost: a\r\n\r\n{GET}"),
         "500 [Internal Server Error] 200 [<h1>Index</h1>]",
     );
+}
+
+/// RFC 9110 section 9.3.8: what is sent back may hold what the browser keeps from its pages.
+#[test]
+fn trace_is_only_for_who_names_it() {
+    let router = || {
+        Router::new()
+            .any("/any", async |request: Request| request.method().to_string())
+            .any("/named", async |_: Request| "any")
+            .route(Method::TRACE, "/named", async |_: Request| "traced")
+            .nest("/below", Router::new().fallback(async |_: Request| "below"))
+            .fallback(async |_: Request| "fallback")
+    };
+    let all = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
+    let refused = format!("405 allow: {all} [Method Not Allowed]");
+    for (line, expected) in [
+        ("TRACE /any", &*refused),
+        ("TRACE /below/x", &refused),
+        ("TRACE /nowhere", &refused),
+        ("TRACE /named", "200 [traced]"),
+        ("BREW /any", "200 [BREW]"),
+        ("GET /any", "200 [GET]"),
+        ("PUT /named", "200 [any]"),
+        ("DELETE /nowhere", "200 [fallback]"),
+        ("BREW /below", "200 [below]"),
+    ] {
+        with_router(router(), async |_, address| {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(summary(&read_all(&stream).await, false), expected, "{line}");
+        });
+    }
 }
