@@ -209,4 +209,12 @@ impl Reuse for Connection {
             self.rest.is_none() && self.stream.send_buffered() == 0 && self.stream.try_recv().is_none();
         is_quiet && self.stream.poll_recv(&mut Context::from_waker(Waker::noop())).is_pending()
     }
+
+    fn end(&mut self) {
+        // RFC 9112 section 9.8: close_notify. It is gathered, and leaves although nobody waits; a FIN needs no call.
+        if self.stream.is_secure() {
+            let told = std::pin::pin!(self.stream.shutdown());
+            let _ = told.poll(&mut Context::from_waker(Waker::noop()));
+        }
+    }
 }

@@ -15,6 +15,8 @@ use annulet::sync::oneshot;
 pub(super) trait Reuse {
     /// Whether nothing has come since the last answer, not even its end.
     fn is_usable(&mut self) -> bool;
+    /// It was idle and goes unused: says so to its server, as far as that needs no wait.
+    fn end(&mut self);
 }
 
 /// The bounds of a pool.
@@ -69,10 +71,27 @@ struct Host<C: Reuse> {
     idle: Vec<Idle<C>>,
 }
 
+/// Dropped, its connection is ended.
 #[derive(Debug)]
 struct Idle<C: Reuse> {
-    connection: C,
+    /// Until it is used again.
+    connection: Option<C>,
     until: Instant,
+}
+
+impl<C: Reuse> Idle<C> {
+    /// Not for too long, and not closed by its server.
+    fn is_usable(&mut self, now: Instant) -> bool {
+        self.until > now && self.connection.as_mut().is_some_and(Reuse::is_usable)
+    }
+}
+
+impl<C: Reuse> Drop for Idle<C> {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.end();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -158,15 +177,14 @@ impl<C: Reuse> Pool<C> {
             |connection| Place { pool: Rc::clone(self), key: Rc::clone(key), connection, is_counted: true };
         loop {
             let idle = self.state.borrow_mut().hosts.get_mut(key).and_then(|host| host.idle.pop());
-            let Some(idle) = idle else { break };
-            let mut place = place(Some(idle.connection));
-            let is_usable = place.connection.as_mut().is_some_and(Reuse::is_usable);
-            if idle.until > now && is_usable {
+            let Some(mut idle) = idle else { break };
+            if idle.is_usable(now) {
                 self.state.borrow_mut().reused += 1;
-                return Some(place);
+                return Some(place(idle.connection.take()));
             }
             *closed += 1;
-            place.count_out();
+            drop(idle);
+            place(None).count_out();
         }
         let mut state = self.state.borrow_mut();
         if state.hosts.get(key).is_some_and(|host| host.open >= self.bounds.connections_per_host) {
@@ -229,7 +247,7 @@ impl<C: Reuse> Pool<C> {
         let mut closed = 0;
         for (key, idle) in all {
             for mut idle in idle {
-                if idle.until > now && idle.connection.is_usable() {
+                if idle.is_usable(now) {
                     let mut state = self.state.borrow_mut();
                     if let Some(host) = state.hosts.get_mut(&key) {
                         host.idle.push(idle);
@@ -237,8 +255,9 @@ impl<C: Reuse> Pool<C> {
                     continue;
                 }
                 closed += 1;
+                drop(idle);
                 let (pool, key) = (Rc::clone(self), Rc::clone(&key));
-                Place { pool, key, connection: Some(idle.connection), is_counted: true }.count_out();
+                Place { pool, key, connection: None, is_counted: true }.count_out();
             }
         }
         for _ in 0..closed {
@@ -250,13 +269,13 @@ impl<C: Reuse> Pool<C> {
 
 impl<C: Reuse> State<C> {
     /// Takes the idle connection out that would be closed first.
-    fn evict(&mut self) -> Option<C> {
+    fn evict(&mut self) -> Option<Idle<C>> {
         let oldest = self.hosts.iter().filter_map(|(key, host)| Some((host.idle.first()?.until, key)));
         let (_, key) = oldest.min_by_key(|(until, _)| *until)?;
         let key = Rc::clone(key);
-        let connection = self.hosts.get_mut(&key)?.idle.remove(0).connection;
+        let idle = self.hosts.get_mut(&key)?.idle.remove(0);
         self.count_out(&key);
-        Some(connection)
+        Some(idle)
     }
 
     fn count_out(&mut self, key: &Rc<str>) {
@@ -290,9 +309,9 @@ impl<C: Reuse> Place<C> {
     pub(super) fn park(mut self) {
         let Some(connection) = self.connection.take() else { return };
         self.is_counted = false;
-        let until = now() + self.pool.bounds.idle;
+        let idle = Idle { connection: Some(connection), until: now() + self.pool.bounds.idle };
         if let Some(host) = self.pool.state.borrow_mut().hosts.get_mut(&self.key) {
-            host.idle.push(Idle { connection, until });
+            host.idle.push(idle);
         }
         self.pool.serve_one();
     }
@@ -342,6 +361,8 @@ mod tests {
         fn is_usable(&mut self) -> bool {
             self.1.get()
         }
+
+        fn end(&mut self) {}
     }
 
     fn numbered(number: u32) -> Numbered {

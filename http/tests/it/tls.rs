@@ -533,3 +533,46 @@ fn a_refusal_for_memory_has_the_right_method() {
         }
     });
 }
+
+/// Whose server gets an answer that is made by hand, and then waits for the end.
+#[test]
+fn a_client_ends_its_idle_connections_in_order() {
+    annulet::run(async {
+        let authority = Authority::new("tests of TLS");
+        let identity = authority.sign(&["localhost"]);
+        let acceptor = TlsAcceptor::builder().certificate(identity.chain.as_bytes(), identity.key.as_bytes());
+        let acceptor = acceptor.alpn(["http/1.1"]).build().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+        let builder = || Client::builder().add_root_pem(authority.root.as_bytes());
+        // The time is up; the client goes; another host needs the place.
+        for way in 0..3 {
+            let idle = Duration::from_millis(if way == 0 { 20 } else { 60_000 });
+            let client = builder().idle_timeout(idle).connections(1).build();
+            let serve = async {
+                let stream = acceptor.accept(listener.accept().await.unwrap()).await.unwrap();
+                assert!(stream.recv().await.unwrap().is_some());
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await.unwrap();
+                stream.flush().await.unwrap();
+                // `UnexpectedEof` where nobody says that it is the end.
+                stream.recv().await.map(|plaintext| plaintext.is_some())
+            };
+            let ask = async {
+                assert_eq!(client.get(&url).send().await.unwrap().text().await.unwrap(), "hi");
+                assert_eq!(client.stats().idle, 1);
+                match way {
+                    0 => std::future::pending().await,
+                    1 => drop(client),
+                    _ => {
+                        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+                        client.get(format!("http://{nobody}/")).send().await.unwrap_err();
+                    }
+                }
+                std::future::pending::<()>().await;
+            };
+            let ended = annulet::time::timeout(TIME_MAX, annulet::select(serve, ask)).await;
+            let Ok(annulet::Either::Left(ended)) = ended else { panic!("the end does not come: {way}") };
+            assert!(!ended.unwrap(), "{way}");
+        }
+    });
+}
