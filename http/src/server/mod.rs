@@ -359,7 +359,15 @@ impl Server {
     /// Hands every connection to `begin` until the server drains, and then what the listener has accepted by itself.
     async fn accept_all(&self, listener: TcpListener, begin: impl Fn(TcpStream)) -> io::Result<()> {
         let _member = poll_fn(|cx| Poll::Ready(Member::join(&self.shared, false, cx))).await;
-        self.bound_unsent(&listener)?;
+        let mut early = self.bound_unsent(&listener)?;
+        let mut begin = |stream: TcpStream| {
+            if early > 0 {
+                early -= 1;
+                // Fails only where there is no connection any more.
+                let _ = stream.set_notsent_lowat(self.shared.limits.unsent_bytes);
+            }
+            begin(stream);
+        };
         while let Some(stream) = poll_fn(|cx| self.poll_accept(&listener, cx)).await? {
             begin(stream);
         }
@@ -369,11 +377,16 @@ impl Server {
         Ok(())
     }
 
-    /// Connections inherit it.
-    fn bound_unsent(&self, listener: &TcpListener) -> io::Result<()> {
+    /// Connections inherit it, but for those that have come before: so many of the first may be such. (Not all of them need be:
+    /// others may accept from the same socket.)
+    fn bound_unsent(&self, listener: &TcpListener) -> io::Result<u32> {
         match self.shared.limits.unsent_bytes {
-            0 => Ok(()),
-            bytes => listener.set_notsent_lowat(bytes),
+            0 => Ok(0),
+            bytes => {
+                listener.set_notsent_lowat(bytes)?;
+                // Whatever says nothing of it has no such option either.
+                Ok(listener.queued().unwrap_or(0))
+            }
         }
     }
 

@@ -1,10 +1,10 @@
 //! Limits on what all connections of a core take together, and on how many there are.
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use annulet::net::TcpStream;
+use annulet::net::{TcpListener, TcpStream};
 use annulet_http::{HeaderValue, Limits, Request, Router, Server, header};
 
 use crate::client::{
@@ -345,4 +345,36 @@ fn the_defaults_are_on() {
     assert!(body_rate_min > 0 && connections < usize::MAX && memory_bytes < usize::MAX);
     assert_eq!(requests_per_connection, u32::MAX, "off by default");
     assert_eq!(limits().connections_per_address, u32::MAX, "off by default");
+}
+
+/// What the kernel takes of answers for connections that were there before the server.
+#[test]
+fn early_clients_have_the_same_bound_of_unsent_bytes() {
+    annulet::run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // Blocking: when it is connected, it is in the queue.
+        let early: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let bounds = Rc::new(RefCell::new(Vec::new()));
+        let seen = bounds.clone();
+        let router = Router::new().get("/", move |request: Request| {
+            let seen = seen.clone();
+            let answer = request.upgrade("raw", async move |connection| {
+                seen.borrow_mut().push(connection.stream.tcp().notsent_lowat().unwrap());
+            });
+            async move { answer.unwrap() }
+        });
+        let limits = Limits { unsent_bytes: 5000, ..unhurried() };
+        let server = Server::new(router).with_limits(limits);
+        drop(annulet::spawn(async move { server.serve(listener).await.unwrap() }));
+        let late = TcpStream::connect(address).await.unwrap();
+        let early = early.into_iter().map(|stream| TcpStream::from_std(stream).unwrap());
+        for stream in early.chain([late]) {
+            let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n";
+            stream.write_all(upgrade.as_bytes()).await.unwrap();
+            let answers = annulet::time::timeout(Duration::from_secs(20), read_all(&stream)).await.unwrap();
+            assert!(answers.starts_with("HTTP/1.1 101 "), "{answers}");
+        }
+        assert_eq!(*bounds.borrow(), [5000; 4]);
+    });
 }

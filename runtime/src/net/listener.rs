@@ -13,7 +13,7 @@ use super::address::ToSocketAddrs;
 use super::bind::unsteer;
 use super::descriptors::make_room;
 use super::share::{Counted, Placed, Share};
-use super::stream::borrow;
+use super::stream::{borrow, tcp_info};
 use crate::driver::DriverKind;
 use crate::shard::{Shard, current};
 use crate::socket::ListenerId;
@@ -190,7 +190,7 @@ impl TcpListener {
         borrow(fd, |socket| socket.local_addr())?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
-    /// Sets TCP_NODELAY on the listener; connections accepted from now on inherit it. On by default when bound here.
+    /// Sets TCP_NODELAY on the listener; connections that come from now on inherit it. On by default when bound here.
     ///
     /// # Errors
     ///
@@ -199,7 +199,20 @@ impl TcpListener {
         borrow(self.as_raw_fd(), |socket| socket.set_tcp_nodelay(nodelay))
     }
 
-    /// Sets TCP_NOTSENT_LOWAT of tcp(7) on the listener; connections accepted from now on inherit it. The kernel takes no more for such
+    /// Connections that have come and wait in the queue of the socket, where nobody has accepted them (`tcpi_unacked` of TCP_INFO, which
+    /// is that for a listening socket). Those that the loop has accepted ahead are not among them.
+    ///
+    /// # Errors
+    ///
+    /// What getsockopt(2) says.
+    pub fn queued(&self) -> io::Result<u32> {
+        const UNACKED: usize = 24 / 4;
+        let info: [u32; UNACKED + 1] = tcp_info(self.as_raw_fd())?;
+        Ok(info[UNACKED])
+    }
+
+    /// Sets TCP_NOTSENT_LOWAT of tcp(7) on the listener; connections that come from now on inherit it, those that are
+    /// [`queued`](Self::queued) do not. The kernel takes no more for such
     /// a connection once so many bytes wait for a peer that is not ready for them; the rest stays with the writer. Without it the
     /// kernel takes some megabytes for each peer that does not read, and when all sockets together hold too much (`tcp_mem`), the
     /// others suffer. What is under way to the peer does not count, so a fast connection remains fast.

@@ -46,6 +46,32 @@ pub(super) fn borrow<R>(fd: RawFd, f: impl FnOnce(SockRef<'_>) -> io::Result<R>)
     f(SockRef::from(&fd))
 }
 
+/// TCP_INFO of a socket of the table, see [`Stream::tcp_info`].
+pub(super) fn tcp_info<const N: usize>(fd: RawFd) -> io::Result<[u32; N]> {
+    // With the alignment of its longest fields.
+    #[repr(C, align(8))]
+    struct Words<const N: usize>([u32; N]);
+    let mut info = Words([0; N]);
+    let mut len = size_of_val(&info.0) as libc::socklen_t;
+    borrow(fd, |socket| {
+        // SAFETY: the kernel writes at most `len` bytes to `info`, and both live through the call.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                (&raw mut info.0).cast(),
+                &raw mut len,
+            )
+        };
+        match result {
+            0 if len as usize == size_of_val(&info.0) => Ok(info.0),
+            0 => Err(io::ErrorKind::Unsupported.into()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    })
+}
+
 /// Bytes in the send buffers of this loop's streams that their peers did not take at once: what slow readers cost in memory. What
 /// leaves with this turn is not among them, nor is what leaves without a copy
 /// ([`TcpStream::try_send_bytes`](super::TcpStream::try_send_bytes), files). 0 outside of a loop.
@@ -239,28 +265,7 @@ impl Stream {
     /// TCP_INFO of tcp(7), as the kernel lays it out: `struct tcp_info` of linux/tcp.h, which grows at its end only. `Unsupported` where
     /// it ends before `N` words of 32 bits.
     pub(super) fn tcp_info<const N: usize>(&self) -> io::Result<[u32; N]> {
-        // With the alignment of its longest fields.
-        #[repr(C, align(8))]
-        struct Words<const N: usize>([u32; N]);
-        let mut info = Words([0; N]);
-        let mut len = size_of_val(&info.0) as libc::socklen_t;
-        borrow(self.as_raw_fd(), |socket| {
-            // SAFETY: the kernel writes at most `len` bytes to `info`, and both live through the call.
-            let result = unsafe {
-                libc::getsockopt(
-                    socket.as_raw_fd(),
-                    libc::IPPROTO_TCP,
-                    libc::TCP_INFO,
-                    (&raw mut info.0).cast(),
-                    &raw mut len,
-                )
-            };
-            match result {
-                0 if len as usize == size_of_val(&info.0) => Ok(info.0),
-                0 => Err(io::ErrorKind::Unsupported.into()),
-                _ => Err(io::Error::last_os_error()),
-            }
-        })
+        tcp_info(self.as_raw_fd())
     }
 
     /// See [`TcpStream::reset_by_peer`](super::TcpStream::reset_by_peer).

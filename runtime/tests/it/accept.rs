@@ -382,3 +382,21 @@ fn the_first_listener_makes_room_for_descriptors() {
         wait_for("there is room for all", || room() >= limit.min(65_536));
     });
 }
+
+#[test]
+fn who_waits_to_be_accepted_is_counted() {
+    annulet::run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(listener.queued().unwrap(), 0);
+        let clients: Vec<_> = (0..3).map(|_| Client::connect(address).unwrap()).collect();
+        // The last step of a handshake may be a moment behind the client's.
+        let all_there = async {
+            while listener.queued().unwrap() != 3 {
+                annulet::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        annulet::time::timeout(PATIENCE, all_there).await.unwrap();
+        drop(clients);
+    });
+}
