@@ -28,7 +28,7 @@ use crate::h1::Refusal;
 use crate::handler::Handler;
 use crate::request::Request;
 use crate::response::{IntoResponse, Response};
-use crate::router::is_common;
+use crate::router::{escaped, is_common};
 
 /// Serves the files of a directory, as a [handler](Handler) for any path below a prefix.
 ///
@@ -68,7 +68,8 @@ impl ServeDir {
         Ok(ServeDir { is_local: open::is_local(&root), root: Arc::new(root), prefix: "".into() })
     }
 
-    /// With this part of the path left out: `/static/a.css` is the file `a.css` then. Other paths are answered 404.
+    /// With this part of the path left out: `/static/a.css` is the file `a.css` then. Other paths are answered 404. It is written as the
+    /// paths of routes are, plain (`/my files`) or escaped, and clients may escape it as they like.
     #[must_use]
     pub fn below(mut self, prefix: &str) -> ServeDir {
         self.prefix = prefix.trim_end_matches('/').into();
@@ -79,7 +80,7 @@ impl ServeDir {
         if *request.method() != Method::GET && *request.method() != Method::HEAD {
             return refuse_method(request.method());
         }
-        let Some(path) = request.path().strip_prefix(&*self.prefix).map(str::to_owned) else {
+        let Some(path) = escaped::strip(request.path(), &self.prefix).map(str::to_owned) else {
             return StatusCode::NOT_FOUND.into_response();
         };
         if path.is_empty() && !self.prefix.is_empty() {

@@ -5,6 +5,7 @@
 //! still, and what handlers see. Neither decodes `%2F`, which is data and no slash, nor `%25`, which would begin another escape.
 
 /// A byte of a path as it stands there, or from its escape.
+#[derive(Clone, Copy)]
 enum Piece {
     Plain(u8),
     Escaped(u8),
@@ -55,6 +56,30 @@ pub(crate) fn normalise(path: &mut [u8]) -> usize {
         }
     }
     written
+}
+
+/// What is left of `path` behind `prefix`, which a program has given, plain or escaped. `None` if it begins otherwise.
+pub(crate) fn strip<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+    let mut read = 0;
+    for wanted in pieces(prefix.as_bytes()) {
+        let (piece, len) = first(path.as_bytes().get(read..)?)?;
+        if !wanted.is_same(piece) {
+            return None;
+        }
+        read += len;
+    }
+    path.get(read..)
+}
+
+impl Piece {
+    /// Whether both are the same byte, and if it is the slash, both the one that separates or both data.
+    fn is_same(self, other: Piece) -> bool {
+        let parts = |piece| match piece {
+            Piece::Plain(b) => (b, b == b'/'),
+            Piece::Escaped(b) => (b, false),
+        };
+        parts(self) == parts(other)
+    }
 }
 
 fn stands_for_itself(b: u8) -> bool {

@@ -445,3 +445,34 @@ fn a_client_that_does_not_read_its_file_holds_no_memory() {
         }
     });
 }
+
+/// As it is written where the router is made, and however a client writes it.
+#[test]
+fn a_prefix_is_plain_text() {
+    let site = Site::new("prefix");
+    for (prefix, paths) in [
+        ("/my files/é!", &["/my%20files/%C3%A9!", "/my%20files/%c3%a9%21", "/%6dy%20files/%C3%A9!"][..]),
+        ("/my%20files/%c3%A9%21/", &["/my%20files/%C3%A9!"][..]),
+        ("/a{b}", &["/a%7Bb%7D", "/a%7bb%7d"][..]),
+        ("/100%", &["/100%25"][..]),
+    ] {
+        let router = Router::new().fallback(ServeDir::new(site.0.join("site")).unwrap().below(prefix));
+        with_router(router, async |_, address| {
+            for path in paths {
+                let (head, content) = ask(address, &format!("GET {path}/ten.txt"), "").await;
+                assert!(head.starts_with(OK), "{prefix} {path}: {head}");
+                assert_eq!(content, b"0123456789", "{prefix} {path}");
+                let (head, _) = ask(address, &format!("GET {path}"), "").await;
+                assert!(head.starts_with("HTTP/1.1 308 "), "{prefix} {path}: {head}");
+                for other in [format!("{path}x/ten.txt"), format!("{path}%2Ften.txt"), "/ten.txt".to_owned()]
+                {
+                    let (head, _) = ask(address, &format!("GET {other}"), "").await;
+                    assert!(head.starts_with(NOT_FOUND[0]), "{prefix} {other}: {head}");
+                }
+            }
+            // The slash that separates is no other.
+            let (head, _) = ask(address, "GET /my%20files%2F%C3%A9!/ten.txt", "").await;
+            assert!(head.starts_with(NOT_FOUND[0]), "{prefix}: {head}");
+        });
+    }
+}
