@@ -32,7 +32,7 @@ where
     L: Iterator<Item = &'r [u8]>,
 {
     let field = |name| lines(name).next();
-    let date = |name| httpdate::parse_http_date(str::from_utf8(field(name)?).ok()?).ok();
+    let date = |name| httpdate::parse_http_date(str::from_utf8(only(lines(name))?).ok()?).ok();
     // A tag does not go on in the next line, so each may be looked at by itself.
     let list = |name, comparison| lines(name).any(|tags| lists(tags, &content.etag, comparison));
     match field("if-match") {
@@ -52,12 +52,21 @@ where
         None => {}
     }
     match field("if-range") {
+        // Two are none: what one of them means may be wrong for the other, and all of it is never wrong.
+        Some(_) if only(lines("if-range")).is_none() => Verdict::SendWhole,
         Some(tag) if tag.starts_with(b"\"") && tag == content.etag.as_bytes() => Verdict::Send,
         // RFC 9110 section 13.1.5: the very date, if it is a strong validator.
         Some(_) if content.is_date_strong && date("if-range") == Some(content.modified) => Verdict::Send,
         Some(_) => Verdict::SendWhole,
         None => Verdict::Send,
     }
+}
+
+/// The value of a field that is no list: there is none where it stands on several lines, which nobody may send (RFC 9110 section 5.3).
+/// For dates sections 13.1.3 and 13.1.4 say so.
+pub(super) fn only<'r>(mut lines: impl Iterator<Item = &'r [u8]>) -> Option<&'r [u8]> {
+    let line = lines.next()?;
+    lines.next().is_none().then_some(line)
 }
 
 /// RFC 9110 section 8.8.3.2.
@@ -144,6 +153,11 @@ mod tests {
         check(&[("if-match", "\"x\""), ("if-match", "\"y\", \"a,b\"")], Send);
         check(&[("if-match", "\"x\""), ("if-match", "\"y\"")], Failed);
         check(&[("if-none-match", "\"x\""), ("if-none-match", "\"y\""), ("if-modified-since", AFTER)], Send);
+        // No lists.
+        check(&[("if-range", "\"a,b\""), ("if-range", "\"a,b\"")], SendWhole);
+        check(&[("if-range", THEN), ("if-range", AFTER)], SendWhole);
+        check(&[("if-modified-since", THEN), ("if-modified-since", THEN)], Send);
+        check(&[("if-unmodified-since", BEFORE), ("if-unmodified-since", BEFORE)], Send);
         // Just written: what comes next may have the same date.
         let young = Validators { is_date_strong: false, ..content };
         let judge_young = |name: &'static str, value: &'static str| {

@@ -177,7 +177,7 @@ fn codings<'r>(accepted: &(impl Iterator<Item = &'r [u8]> + Clone)) -> Codings {
 /// The answer for a file that is there.
 fn send(found: Found, request: &Request) -> Response {
     let verdict = conditions::judge(|name| request.values(name), &found.validators);
-    let asked = match (verdict, request.header("range")) {
+    let asked = match (verdict, conditions::only(request.values("range"))) {
         (Verdict::Failed, _) => return dress(StatusCode::PRECONDITION_FAILED.into_response(), &found),
         (Verdict::NotModified, _) => return dress(Response::new(StatusCode::NOT_MODIFIED), &found),
         // RFC 9110 section 14.2: for GET only.

@@ -476,3 +476,38 @@ fn a_prefix_is_plain_text() {
         });
     }
 }
+
+/// RFC 9110 section 5.3: only lists may stand on several lines, and a part of the wrong content is worse than all of it.
+#[test]
+fn fields_that_are_no_lists_count_only_once() {
+    let tag = "If-Range: \"x\"\r\n";
+    let old = "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    let new = "If-Modified-Since: Fri, 31 Dec 2100 23:59:59 GMT\r\n";
+    let not_since = "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    let range = "Range: bytes=0-1\r\n";
+    let cases: [(String, &[&str], &str); 9] = [
+        (range.to_owned(), &["HTTP/1.1 206 "], "01"),
+        (range.repeat(2), &[OK], "0123456789"),
+        (format!("{range}Range: bytes=2-3\r\n"), &[OK], "0123456789"),
+        (format!("{range}{tag}"), &[OK], "0123456789"),
+        (new.to_owned(), &["HTTP/1.1 304 "], ""),
+        (new.repeat(2), &[OK], "0123456789"),
+        (format!("{new}{old}"), &[OK], "0123456789"),
+        (not_since.to_owned(), &["HTTP/1.1 412 "], "Precondition Failed"),
+        (not_since.repeat(2), &[OK], "0123456789"),
+    ];
+    for (fields, words, expected) in &cases {
+        check("once", &[("GET /ten.txt", fields, words, expected)]);
+    }
+    // The right tag, and another behind it.
+    let site = Site::new("once-tag");
+    with_router(site.router(), async |_, address| {
+        let (head, _) = ask(address, "HEAD /ten.txt", "").await;
+        let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
+        for (more, expected) in [("", "HTTP/1.1 206 "), ("If-Range: \"x\"\r\n", OK)] {
+            let fields = format!("{range}If-Range: {tag}\r\n{more}");
+            let (head, _) = ask(address, "GET /ten.txt", &fields).await;
+            assert!(head.starts_with(expected), "{fields}: {head}");
+        }
+    });
+}
