@@ -37,6 +37,8 @@ use crate::router::{escaped, is_common};
 /// - A file beside it with `.br` or `.gz` behind its name, if the client takes that coding.
 /// - Nothing outside of the directory: openat2(2) with RESOLVE_BENEATH, so neither `..` nor a symbolic link leads out. No hidden files
 ///   but those below `.well-known`, no FIFOs or devices.
+/// - No files that do not say how long they are, as those of procfs and sysfs: 503, as for one that changes while it is read. What
+///   would go out is an empty page with a validator that fits any content.
 ///
 /// # Examples
 ///

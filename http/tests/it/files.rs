@@ -511,3 +511,13 @@ fn fields_that_are_no_lists_count_only_once() {
         }
     });
 }
+
+/// Their length is not known before they are read, and nothing tells one content of theirs from another.
+#[test]
+fn files_that_do_not_say_how_long_they_are() {
+    let router = Router::new().fallback(ServeDir::new("/proc/sys/kernel").unwrap());
+    with_router(router, async |_, address| {
+        let (head, _) = ask(address, "GET /ostype", "").await;
+        assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    });
+}
