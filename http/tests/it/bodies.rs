@@ -1,10 +1,11 @@
 //! Requests with a body.
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::Shutdown;
 use std::rc::Rc;
+use std::time::Duration;
 
 use annulet::net::TcpStream;
-use annulet_http::{Error, Request, Router, Trailers};
+use annulet_http::{Error, Limits, Request, Router, Trailers};
 
 use crate::client::{
     Delivery, check, read_all, send, summary, unhurried, with_router, with_server_and_limits,
@@ -259,4 +260,58 @@ fn expectations() {
         stream.shutdown(Shutdown::Write).unwrap();
         assert_eq!(summary(&read_all(&stream).await, false), "200 [hello]");
     });
+}
+
+/// A server on a clock that goes on when everything waits, and a client that has asked it so far.
+async fn ask_on_a_clock(router: Router, limits: Limits, begin: &str) -> TcpStream {
+    let listener = annulet::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let server = annulet_http::Server::new(router).with_limits(limits);
+    drop(annulet::spawn(async move { server.serve(listener).await }));
+    stream.write_all(begin.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    stream
+}
+
+#[annulet::test(start_paused = true)]
+async fn what_a_handler_does_beside_a_body_is_not_its_client_s_time() {
+    let has_given_up = Rc::new(Cell::new(false));
+    let given_up = has_given_up.clone();
+    let router = Router::new().post("/", move |mut request: Request| {
+        let given_up = given_up.clone();
+        async move {
+            assert!(annulet::time::timeout(Duration::from_secs(1), request.chunk()).await.is_err());
+            given_up.set(true);
+            annulet::time::sleep(Duration::from_secs(60)).await;
+            let first = request.chunk().await.unwrap().unwrap().len();
+            format!("{first} {}", request.bytes(100).await.unwrap().len())
+        }
+    });
+    let limits = Limits { body_total_timeout: Duration::from_secs(30), ..Limits::default() };
+    let begin = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\n";
+    let stream = ask_on_a_clock(router, limits, begin).await;
+    while !has_given_up.get() {
+        annulet::time::sleep(Duration::from_millis(1)).await;
+    }
+    // At once, and the rest when the handler has come back.
+    stream.write_all(b"he").await.unwrap();
+    stream.flush().await.unwrap();
+    annulet::time::sleep(Duration::from_secs(61)).await;
+    stream.write_all(b"llo").await.unwrap();
+    assert_eq!(summary(&read_all(&stream).await, false), "200 close [2 3]");
+}
+
+#[annulet::test(start_paused = true)]
+async fn framing_alone_prolongs_no_wait() {
+    let router = Router::new().post("/", async |mut request: Request| request.bytes(100).await);
+    let limits = Limits { body_rate_grace: Duration::from_secs(5), ..Limits::default() };
+    let begun = annulet::time::now();
+    let begin = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let stream = ask_on_a_clock(router, limits, begin).await;
+    annulet::time::sleep(Duration::from_millis(4900)).await;
+    stream.write_all(b"1").await.unwrap();
+    stream.flush().await.unwrap();
+    assert!(stream.recv().await.unwrap().unwrap().starts_with(b"HTTP/1.1 408 "));
+    let took = annulet::time::now() - begun;
+    assert!(took > Duration::from_secs(5) && took < Duration::from_secs(6), "{took:?}");
 }

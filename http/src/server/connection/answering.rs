@@ -4,7 +4,6 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use super::content::Reading;
 use super::gather::Gather;
@@ -139,14 +138,13 @@ impl<S: Transport> Connection<S> {
     }
 
     /// Throws away what the handler left of a body. `None` when the next request may begin.
-    async fn drain_body(&self, reading: Reading) -> Option<End> {
+    async fn drain_body(&self, mut reading: Reading) -> Option<End> {
         let limits = &self.shared.limits;
-        let Reading { mut exchange, waits_since, wait_left, .. } = reading;
-        // A wait that the handler gave up counts, too.
-        let waits = waits_since.map_or(Duration::ZERO, |since| annulet::time::now() - since);
+        reading.end_wait();
+        let Reading { mut exchange, wait_left, .. } = reading;
         exchange.finish_answer(exchange.persists(limits), limits);
         // Once for all of it.
-        self.wait_at_most(limits.body_timeout.min(wait_left.saturating_sub(waits)));
+        self.wait_at_most(limits.body_timeout.min(wait_left));
         while exchange.stage() == Stage::Draining {
             let mut rest = self.rest.take();
             if rest.is_empty() {
@@ -186,7 +184,11 @@ impl<S: Transport> Connection<S> {
             if let Some(reading) = &mut *self.reading.borrow_mut() {
                 reading.is_awaited = false;
             }
-            match poll(cx) {
+            let polled = poll(cx);
+            if let Some(reading) = &mut *self.reading.borrow_mut() {
+                reading.was_polled(cx);
+            }
+            match polled {
                 Poll::Ready(made) => Poll::Ready(Some(made)),
                 Poll::Pending => self.poll_gone(watch, cx).map(|()| None),
             }

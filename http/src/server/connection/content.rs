@@ -91,7 +91,6 @@ impl<S: Transport> Connection<S> {
         reading: &mut Reading,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Chunk>, Error>> {
-        let slow = reading.slowest(&self.shared.limits);
         let chunk = self.take_content(&mut reading.exchange)?;
         self.hold_for(reading)?;
         if chunk.is_some() {
@@ -103,8 +102,9 @@ impl<S: Transport> Connection<S> {
             }
             // Once for each wait, however often it is polled.
             let since = reading.waits_since.unwrap_or_else(|| {
+                let limits = &self.shared.limits;
                 self.expect(&reading.exchange, 0);
-                self.wait_at_most(self.shared.limits.body_timeout.min(reading.wait_left).min(slow));
+                self.wait_at_most(limits.body_timeout.min(reading.wait_left).min(reading.slowest(limits)));
                 annulet::time::now()
             });
             reading.waits_since = Some(since);
@@ -115,8 +115,7 @@ impl<S: Transport> Connection<S> {
             let Some(lease) = lease else {
                 return Poll::Ready(Err(Refusal::BodyCut.into()));
             };
-            reading.waits_since = None;
-            reading.wait_left = reading.wait_left.saturating_sub(annulet::time::now() - since);
+            reading.end_wait();
             reading.received += lease.len() as u64;
             let chunk = self.take_received(&mut reading.exchange, lease)?;
             self.hold_for(reading)?;
@@ -132,6 +131,20 @@ impl<S: Transport> Connection<S> {
 }
 
 impl Reading {
+    /// What a wait took is counted. The next has a deadline of its own.
+    pub(super) fn end_wait(&mut self) {
+        if let Some(since) = self.waits_since.take() {
+            self.wait_left = self.wait_left.saturating_sub(annulet::time::now() - since);
+        }
+    }
+
+    /// The task of `cx` was polled. If it has asked for more and does so no longer, what it does instead is not the client's time.
+    pub(super) fn was_polled(&mut self, cx: &Context<'_>) {
+        if !self.is_awaited && self.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+            self.end_wait();
+        }
+    }
+
     /// How long the next bytes may be waited for without the body being too slow.
     fn slowest(&self, limits: &Limits) -> Duration {
         if limits.body_rate_min == 0 {
