@@ -209,16 +209,24 @@ mod tests {
         f(sockets, &mut cx)
     }
 
-    /// Bytes that are with the kernel, as far as the table knows.
-    fn fly(id: SocketId, bytes: &'static [u8]) -> Key {
+    /// Bytes that are with the kernel, as far as the table knows. `None` if they would be copied: then nothing is left of them.
+    fn try_fly(id: SocketId, bytes: &'static [u8]) -> Option<Key> {
         with_sockets(|sockets, _| {
             assert!(sockets.try_own(id, Bytes::from_static(bytes), true).is_ok());
             let Sockets { slots, pinned, .. } = sockets;
             let socket = &mut slots[id.slot as usize];
             socket.owned.as_mut().unwrap().flies = true;
             socket.send = SendState::Flying;
-            socket.pin(id, pinned).expect("there is room").1
+            let key = socket.pin(id, pinned).map(|(_, key)| key);
+            if key.is_none() {
+                (socket.send, socket.owned) = (SendState::Idle, None);
+            }
+            key
         })
+    }
+
+    fn fly(id: SocketId, bytes: &'static [u8]) -> Key {
+        try_fly(id, bytes).expect("there is room")
     }
 
     fn handle(key: Key, result: i32, more: bool, is_notification: bool) {
@@ -310,6 +318,50 @@ mod tests {
             assert_eq!(unreleased(next), 0);
             with_sockets(|sockets, _| assert!(!sockets.is_pinned()));
             close(next, true);
+        });
+    }
+
+    #[test]
+    fn an_event_behind_the_last_one_lets_go_of_nothing() {
+        crate::run(async {
+            let (id, _peer) = pair();
+            let key = fly(id, b"owned");
+            handle(key, 5, true, false);
+            handle(key, 0, false, true);
+            // In the same place of the table.
+            let (next, _next_peer) = pair();
+            let next_key = fly(next, b"next");
+            assert_eq!(next_key.slot(), key.slot());
+            let late = std::panic::catch_unwind(|| handle(key, 0, false, true)).expect_err("it is late");
+            let said = late.downcast_ref::<String>().expect("a formatted message");
+            assert!(said.contains("answered behind its last event"), "{said}");
+            assert_eq!(unreleased(next), 4, "the next bytes are still read");
+            handle(next_key, 4, true, false);
+            handle(next_key, 0, false, true);
+            assert_eq!(unreleased(next), 0);
+            close(id, true);
+            close(next, true);
+        });
+    }
+
+    #[test]
+    fn what_is_beyond_the_bound_of_a_socket_is_copied() {
+        crate::run(async {
+            for (pinned, is_copied) in [(PINNED_BYTES_MAX - 5, false), (PINNED_BYTES_MAX - 4, true)] {
+                let (id, _peer) = pair();
+                // As if the kernel read so much already.
+                with_sockets(|sockets, _| sockets.socket(id).pinned = pinned);
+                let key = try_fly(id, b"owned");
+                assert_eq!(key.is_none(), is_copied, "{pinned}");
+                if let Some(key) = key {
+                    assert_eq!(unreleased(id), PINNED_BYTES_MAX);
+                    handle(key, 5, true, false);
+                    handle(key, 0, false, true);
+                }
+                assert_eq!(unreleased(id), pinned);
+                with_sockets(|sockets, _| sockets.socket(id).pinned = 0);
+                close(id, true);
+            }
         });
     }
 }
