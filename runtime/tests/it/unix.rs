@@ -127,3 +127,42 @@ fn own_uid() -> u32 {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").unwrap().uid()
 }
+
+/// What a listener has accepted before it was asked for it comes out at its end.
+#[test]
+fn a_listener_that_ends_gives_what_it_has_accepted() {
+    use std::io::Read;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Wake, Waker};
+
+    struct Flag(AtomicBool);
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    annulet::run(async {
+        if annulet::capabilities().driver() != annulet::DriverKind::IoUring {
+            return println!("skipped: only a ring accepts before it is asked for a connection");
+        }
+        let place = Place::new("rest");
+        let listener = UnixListener::bind(&place.0).unwrap();
+        let accepted = Arc::new(Flag(AtomicBool::new(false)));
+        let waker = Waker::from(accepted.clone());
+        assert!(listener.poll_accept(&mut Context::from_waker(&waker)).is_pending());
+        let mut client = std::os::unix::net::UnixStream::connect(&place.0).unwrap();
+        while !accepted.0.load(Ordering::Relaxed) {
+            annulet::time::sleep(Duration::from_millis(1)).await;
+        }
+        let server = listener.rest().await.expect("the connection that woke us");
+        assert!(listener.rest().await.is_none());
+        drop(listener);
+        server.write_all(b"there").await.unwrap();
+        // The kernel has them then, and gives them at once.
+        server.flush().await.unwrap();
+        let mut said = [0; 5];
+        client.read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"there");
+    });
+}
