@@ -117,8 +117,10 @@ fn bind_group_with(
     count: usize,
 ) -> io::Result<Vec<TcpListener>> {
     assert!(count > 0, "a group needs at least one socket");
-    let explain =
-        |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
+    let explain = |error: io::Error| {
+        let text = format!("cannot listen on {address}: {error}{}", cure(error.kind()));
+        io::Error::new(error.kind(), text)
+    };
     let first = bound(options, address, false).map_err(explain)?;
     // With port 0 the kernel chose one for the first; the others join it there.
     let address = first.local_addr().map_err(explain)?.as_socket().expect("bound to an internet address");
@@ -174,6 +176,20 @@ fn steering(cores: &[usize]) -> Vec<libc::sock_filter> {
     program.push(step(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, 0, 0, cores.len() as u32));
     program.push(step(libc::BPF_RET | libc::BPF_A, 0, 0, 0));
     program
+}
+
+/// What to do about an address that cannot be had.
+fn cure(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::AddrInUse => {
+            "; somebody listens there already (`ss -ltnp` names who): end that, or take another port"
+        }
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has it (`ip addr` lists them)",
+        io::ErrorKind::PermissionDenied => {
+            "; low ports are for root and CAP_NET_BIND_SERVICE: take one above 1023"
+        }
+        _ => "",
+    }
 }
 
 /// Adds sockets to a group until there are `count`, if there are fewer.
@@ -260,6 +276,20 @@ mod tests {
             ..ListenOptions::default()
         };
         check(&options, "nodelay false, probes Some((60, 10, 3)), timeout 2.5s");
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_had() {
+        let check = |address: &str, kind, cure: &str| {
+            let error = ListenOptions::default().bind_group(address.parse().unwrap(), 1).unwrap_err();
+            assert_eq!(error.kind(), kind);
+            assert!(error.to_string().contains(cure), "{error}");
+        };
+        let held = ListenOptions::default().bind_group("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let address = held[0].local_addr().unwrap().to_string();
+        check(&address, io::ErrorKind::AddrInUse, "take another port");
+        // Documentation's own (RFC 5737): no interface has it.
+        check("192.0.2.1:0", io::ErrorKind::AddrNotAvailable, "no interface of this machine has it");
     }
 
     #[test]

@@ -305,7 +305,7 @@ fn a_time_limit_cancels_the_kernel_operation() {
 fn wrong_use_is_told_with_its_cure() {
     let words =
         words_of_panic(|| drop(wait(Vec::<JoinHandle<()>>::new(), When::ALL).timeout(Duration::ZERO)));
-    assert!(words.contains("outside of a loop"), "{words}");
+    assert!(words.contains("no annulet loop on this thread"), "{words}");
 }
 
 /// Uses every share that the task gets, for ever, as a stream does whose bytes are always there.
