@@ -203,7 +203,7 @@ impl fmt::Display for Error {
         while let Some(error) = cause {
             let text = error.to_string();
             // Some tell their own causes already, as this one does.
-            if !said.ends_with(&text) {
+            if !said.contains(&text) {
                 write!(f, ": {text}")?;
                 said = text;
             }
@@ -258,5 +258,25 @@ mod tests {
             Error::new(Kind::Upload).because(cause),
             "the content of the request could not be sent: the connection broke: the reason",
         );
+        // annulet-tls puts rustls' words in the middle of its own.
+        check(
+            Error::new(Kind::Tls).because(Explained("odd bytes".into())),
+            "cannot connect safely: what came (odd bytes) is no TLS",
+        );
+    }
+
+    #[derive(Debug)]
+    struct Explained(Cause);
+
+    impl fmt::Display for Explained {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "what came ({}) is no TLS", self.0)
+        }
+    }
+
+    impl std::error::Error for Explained {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&*self.0)
+        }
     }
 }
