@@ -14,10 +14,7 @@ fn router() -> Router {
         .get("/login", async |_: Request| {
             Response::text("welcome").with_cookie(&Cookie::new("session", "abc"))
         })
-        .get("/whoami", async |request: Request| {
-            let session = request.cookies().find(|(name, _)| *name == "session");
-            session.map_or("nobody", |(_, value)| value).to_owned()
-        })
+        .get("/whoami", async |request: Request| request.cookie("session").unwrap_or("nobody").to_owned())
         .get("/page/{n}", async |request: Request| format!("page {}", request.param("n").unwrap_or_default()))
 }
 

@@ -35,6 +35,7 @@ impl Cookie {
     /// When the name is no token, or the value holds what no cookie may: control characters, spaces, `"`, `,`, `;`, `\`, or anything
     /// beyond ASCII. Percent-encode or base64 such values.
     #[must_use]
+    #[track_caller]
     pub fn new(name: &str, value: &str) -> Cookie {
         let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         assert!(!name.is_empty() && name.bytes().all(is_token), "no name for a cookie: {name:?}");

@@ -226,6 +226,20 @@ impl Request {
         self.around()?.state()
     }
 
+    /// The value of the first cookie with this name, as in [`cookies`](Request::cookies).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{Request, Router};
+    ///
+    /// let router = Router::new()
+    ///     .get("/", async |request: Request| request.cookie("session").unwrap_or("nobody").to_owned());
+    /// ```
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.cookies().find(|(of, _)| *of == name).map(|(_, value)| value)
+    }
+
     /// The cookies of the request, names and values as they were sent (RFC 6265 section 4.2). What is not UTF-8 is left out.
     ///
     /// # Examples
@@ -233,8 +247,8 @@ impl Request {
     /// ```
     /// use annulet_http::Request;
     ///
-    /// fn session(request: &Request) -> Option<&str> {
-    ///     request.cookies().find(|(name, _)| *name == "session").map(|(_, value)| value)
+    /// fn names(request: &Request) -> Vec<&str> {
+    ///     request.cookies().map(|(name, _)| name).collect()
     /// }
     /// ```
     pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {

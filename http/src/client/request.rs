@@ -153,7 +153,7 @@ impl RequestBuilder {
     ///     let router = Router::new().put("/", async |_: Request| StatusCode::UNAUTHORIZED);
     ///     drop(annulet::spawn(async move { Server::new(router).serve(listener).await }));
     ///
-    ///     let request = Client::new().request("PUT".parse().unwrap(), url);
+    ///     let request = Client::new().put(url);
     ///     let answer = request.body(vec![0; 500_000]).expect_continue().send().await.unwrap();
     ///     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     /// });

@@ -168,6 +168,7 @@ impl Response {
     ///
     /// When the location is not visible ASCII: percent-encode it.
     #[must_use]
+    #[track_caller]
     pub fn redirect(location: &str) -> Response {
         let location = HeaderValue::from_str(location).expect("a location is visible ASCII");
         Response::new(StatusCode::TEMPORARY_REDIRECT).with_header(header::LOCATION, location)

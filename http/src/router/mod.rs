@@ -81,6 +81,7 @@ impl Router {
     ///
     /// As [`route`](Router::route) does.
     #[must_use]
+    #[track_caller]
     pub fn get(self, path: &str, handler: impl Handler) -> Router {
         self.route(Method::GET, path, handler)
     }
@@ -91,6 +92,7 @@ impl Router {
     ///
     /// As [`route`](Router::route) does.
     #[must_use]
+    #[track_caller]
     pub fn post(self, path: &str, handler: impl Handler) -> Router {
         self.route(Method::POST, path, handler)
     }
@@ -101,8 +103,20 @@ impl Router {
     ///
     /// As [`route`](Router::route) does.
     #[must_use]
+    #[track_caller]
     pub fn put(self, path: &str, handler: impl Handler) -> Router {
         self.route(Method::PUT, path, handler)
+    }
+
+    /// Adds a handler for PATCH.
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Router::route) does.
+    #[must_use]
+    #[track_caller]
+    pub fn patch(self, path: &str, handler: impl Handler) -> Router {
+        self.route(Method::PATCH, path, handler)
     }
 
     /// Adds a handler for DELETE.
@@ -111,6 +125,7 @@ impl Router {
     ///
     /// As [`route`](Router::route) does.
     #[must_use]
+    #[track_caller]
     pub fn delete(self, path: &str, handler: impl Handler) -> Router {
         self.route(Method::DELETE, path, handler)
     }
@@ -122,6 +137,7 @@ impl Router {
     /// When the path is malformed or in conflict with another, or has a handler for this method already, and for CONNECT, which has no
     /// path (the server answers it with 501): mistakes of the program.
     #[must_use]
+    #[track_caller]
     pub fn route(mut self, method: Method, path: &str, handler: impl Handler) -> Router {
         assert!(
             method != Method::CONNECT,
@@ -142,6 +158,7 @@ impl Router {
     ///
     /// As [`route`](Router::route) does.
     #[must_use]
+    #[track_caller]
     pub fn any(mut self, path: &str, handler: impl Handler) -> Router {
         let index = self.index_of(path);
         self.routes[index].push_any(handler);
@@ -166,6 +183,7 @@ impl Router {
     ///     .fallback(async |request: Request| (StatusCode::NOT_FOUND, format!("no {}", request.path())));
     /// ```
     #[must_use]
+    #[track_caller]
     pub fn fallback(mut self, handler: impl Handler) -> Router {
         assert!(self.fallback.is_none(), "two fallbacks");
         self.fallback = Some(self.routes.len() as u32);
@@ -176,7 +194,8 @@ impl Router {
     }
 
     /// Calls `before` ahead of the handlers of all routes so far, and of the fallback if it is set. If it comes to an answer, the handler
-    /// is not called. What was added last comes first.
+    /// is not called. What was added last comes first. It cannot wait: what has to be asked for elsewhere is taken out of the request by
+    /// an extractor ([`FromRequest`](crate::FromRequest)).
     ///
     /// It guards these routes, not what else is below their paths: that is for a fallback to answer, maybe one that nobody guards. To
     /// guard all of a folder, [`nest`](Router::nest) a router whose fallback serves it:
@@ -211,7 +230,7 @@ impl Router {
     }
 
     /// Passes the answers of all routes so far, and of the fallback if it is set, through `after`, also those of their `before`. What was
-    /// added last comes last.
+    /// added last comes last. Not passed: the router's own 404 and 405, and the 500 for a handler that panics.
     ///
     /// # Examples
     ///
@@ -286,6 +305,7 @@ impl Router {
     /// let router = Router::new().nest("/users", users);
     /// ```
     #[must_use]
+    #[track_caller]
     pub fn nest(mut self, path: &str, inner: Router) -> Router {
         let path = &*escaped::of_route(path.strip_suffix('/').unwrap_or(path));
         let first = self.routes.len() as u32;
@@ -338,16 +358,21 @@ impl Router {
     }
 
     /// The index of the route for this path, which is added if it is new.
+    #[track_caller]
     fn index_of(&mut self, path: &str) -> usize {
         assert!(path.starts_with('/'), "a path begins with a slash: {path:?}");
         let path = &*escaped::of_route(path);
-        self.routes.iter().position(|route| *route.path == *path).unwrap_or_else(|| {
-            let index = self.routes.len();
-            self.tree.insert(path, index as u32).unwrap_or_else(|error| panic!("{path}: {error}"));
-            self.routes.push(Route::new(path));
-            self.note_lanes(path, index as u32);
-            index
-        })
+        if let Some(index) = self.routes.iter().position(|route| *route.path == *path) {
+            return index;
+        }
+        let index = self.routes.len();
+        // Not a closure: the panic names the caller's line.
+        if let Err(error) = self.tree.insert(path, index as u32) {
+            panic!("{path}: {error}");
+        }
+        self.routes.push(Route::new(path));
+        self.note_lanes(path, index as u32);
+        index
     }
 
     /// Keeps the lanes beside the tree for a new path.

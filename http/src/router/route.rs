@@ -38,6 +38,7 @@ impl Route {
         }
     }
 
+    #[track_caller]
     pub(super) fn push_any(&mut self, handler: impl Handler) {
         assert!(self.any.is_none(), "two handlers for any method of {}", self.path);
         let index = self.handlers.len() as u32;
@@ -48,6 +49,7 @@ impl Route {
         self.note_allowed();
     }
 
+    #[track_caller]
     pub(super) fn push(&mut self, method: Method, handler: impl Handler) {
         assert!(self.methods().all(|known| *known != method), "two handlers for {method} {}", self.path);
         if method == Method::GET {

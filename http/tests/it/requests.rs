@@ -282,6 +282,21 @@ fn what_comes_between_two_requests_answers_neither() {
 }
 
 #[test]
+fn the_methods_with_a_name() {
+    run(async {
+        let (site, log) = serve(&[&[OK, OK, OK, OK, OK, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"]]);
+        let client = Client::new();
+        let named = [Client::get, Client::post, Client::put, Client::patch, Client::delete, Client::head];
+        for request in named {
+            request(&client, &site).send().await.unwrap().bytes().await.unwrap();
+        }
+        let log = log.borrow();
+        let methods: Vec<&str> = log[0].iter().map(|head| head.split(' ').next().unwrap()).collect();
+        assert_eq!(methods, ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]);
+    });
+}
+
+#[test]
 fn a_dead_connection_costs_an_idempotent_request_nothing_and_a_post_an_error() {
     let check = |method: Method, body: Body, expected: Result<&str, &str>| {
         run(async {
