@@ -17,6 +17,9 @@ use crate::response::{IntoResponse, Response};
 
 /// What can be taken out of a request.
 ///
+/// It may wait: what a request needs before its handler and what has to be asked for elsewhere, such as a session in a database,
+/// belongs here and not into [`Router::before`](crate::Router::before), which cannot wait.
+///
 /// # Examples
 ///
 /// ```
@@ -37,6 +40,10 @@ use crate::response::{IntoResponse, Response};
 /// let router = Router::new().get("/", extract(async |_: Admin| "welcome"));
 /// # drop(router);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be taken out of a request",
+    note = "what can: `Path`, `Query`, `Json`, `Form` and `State` of a type, `String`, `Bytes`, `HeaderMap`, and your own types by `FromRequest`"
+)]
 pub trait FromRequest: Sized {
     /// The answer when it cannot.
     type Rejection: IntoResponse;
@@ -45,7 +52,7 @@ pub trait FromRequest: Sized {
     fn from_request(request: &mut Request) -> impl Future<Output = Result<Self, Self::Rejection>>;
 }
 
-/// A handler from a function of things that can be taken out of a request; up to six. What reads the content comes last.
+/// A handler from a function of things that can be taken out of a request: none, or up to six. What reads the content comes last.
 ///
 /// # Examples
 ///
@@ -67,7 +74,15 @@ pub fn extract<Arguments, F: Takes<Arguments>>(function: F) -> impl Handler {
     }
 }
 
-/// A function whose arguments can be taken out of a request. Implemented for async functions of up to six.
+/// A function whose arguments can be taken out of a request. Implemented for async functions of none, or up to six.
+#[diagnostic::on_unimplemented(
+    message = "`extract` cannot make a handler of `{Self}`",
+    label = "one of its arguments cannot be taken out of a request, or what it returns is no answer",
+    note = "it takes an async function of up to six arguments, each of a type that is `FromRequest`: `Path`, `Query`, `Json`, `Form`, `State`, `String`, `Bytes`, `HeaderMap` or your own",
+    note = "what is inside `Query`, `Json` and `Form` is `serde::Deserialize`; inside `Path` stands one value or a tuple, each `FromParam`",
+    note = "what the function returns is `IntoResponse`, and what is inside a returned `Json` is `serde::Serialize`",
+    note = "a function of the whole `Request` needs no `extract`"
+)]
 pub trait Takes<Arguments>: 'static {
     /// Takes the arguments and calls the function.
     fn run(&self, request: Request) -> impl Future<Output = Response>;
@@ -96,6 +111,18 @@ macro_rules! takes {
     };
 }
 
+impl<F, Fut> Takes<()> for F
+where
+    F: Fn() -> Fut + 'static,
+    Fut: Future<Output: IntoResponse>,
+{
+    async fn run(&self, request: Request) -> Response {
+        let answer = self().await.into_response();
+        drop(request);
+        answer
+    }
+}
+
 takes!(A);
 takes!(A B);
 takes!(A B C);
@@ -109,12 +136,20 @@ takes!(A B C D E G);
 pub struct Path<T>(pub T);
 
 /// A value of one parameter.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no value of a path's parameter",
+    note = "numbers, `String`, `bool`, `char` and `IpAddr` are, a tuple of up to four, and your own types by `FromParam`"
+)]
 pub trait FromParam: Sized {
     /// Parses it, percent-decoded as it is.
     fn from_param(value: &str) -> Option<Self>;
 }
 
 /// What a path's parameters together make.
+#[diagnostic::on_unimplemented(
+    message = "the parameters of a path do not make a `{Self}`",
+    note = "they make one value or a tuple of up to four, of numbers, `String`, `bool`, `char`, `IpAddr` and your own types by `FromParam`"
+)]
 pub trait FromParams: Sized {
     /// Of how many.
     const COUNT: usize;
@@ -219,7 +254,7 @@ impl FromRequest for String {
 
     async fn from_request(request: &mut Request) -> Result<String, Rejection> {
         let bytes = request.bytes(usize::MAX).await?;
-        String::from_utf8(bytes.into()).map_err(|error| Rejection::bad(&error))
+        String::from_utf8(bytes.into()).map_err(|error| Rejection::bad("the content is no text", &error))
     }
 }
 
@@ -254,9 +289,9 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// 400, with what is wrong.
-    fn bad(why: &dyn fmt::Display) -> Rejection {
-        Rejection { status: StatusCode::BAD_REQUEST, why: why.to_string() }
+    /// 400, with what of the request is wrong, and why.
+    fn bad(what: &str, why: &dyn fmt::Display) -> Rejection {
+        Rejection { status: StatusCode::BAD_REQUEST, why: format!("{what}: {why}") }
     }
 
     /// The status code of the answer.
@@ -295,7 +330,9 @@ impl<T: serde::de::DeserializeOwned> FromRequest for Query<T> {
 
     async fn from_request(request: &mut Request) -> Result<Query<T>, Rejection> {
         let query = request.query().unwrap_or_default();
-        serde_urlencoded::from_str(query).map(Query).map_err(|error| Rejection::bad(&error))
+        serde_urlencoded::from_str(query)
+            .map(Query)
+            .map_err(|error| Rejection::bad("the query does not fit", &error))
     }
 }
 
@@ -309,7 +346,9 @@ impl<T: serde::de::DeserializeOwned> FromRequest for Form<T> {
     async fn from_request(request: &mut Request) -> Result<Form<T>, Rejection> {
         check_type(request, "application/x-www-form-urlencoded")?;
         let bytes = request.bytes(usize::MAX).await?;
-        serde_urlencoded::from_bytes(&bytes).map(Form).map_err(|error| Rejection::bad(&error))
+        serde_urlencoded::from_bytes(&bytes)
+            .map(Form)
+            .map_err(|error| Rejection::bad("the form does not fit", &error))
     }
 }
 
@@ -341,7 +380,9 @@ impl<T: serde::de::DeserializeOwned> FromRequest for Json<T> {
     async fn from_request(request: &mut Request) -> Result<Json<T>, Rejection> {
         check_type(request, "application/json")?;
         let bytes = request.bytes(usize::MAX).await?;
-        serde_json::from_slice(&bytes).map(Json).map_err(|error| Rejection::bad(&error))
+        serde_json::from_slice(&bytes)
+            .map(Json)
+            .map_err(|error| Rejection::bad("the JSON does not fit", &error))
     }
 }
 

@@ -36,6 +36,10 @@ use crate::recycle::Buffer;
 /// assert_eq!(answer.headers().len(), 1);
 /// # drop(router);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no answer that a handler may return",
+    note = "text, bytes, `StatusCode`, `Json`, `Response` and pairs such as `(StatusCode, String)` are, and a `Result` or an `Option` of them; for a type of yours, an error for example, implement `IntoResponse`"
+)]
 pub trait IntoResponse {
     /// The answer that this stands for.
     fn into_response(self) -> Response;
