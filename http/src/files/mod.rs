@@ -163,7 +163,7 @@ fn codings<'r>(accepted: &(impl Iterator<Item = &'r [u8]> + Clone)) -> Codings {
         let lines = accepted.clone().map(|line| str::from_utf8(line).unwrap_or_default());
         lines.flat_map(|line| line.split(',')).find_map(|member| {
             let mut parts = member.split(';').map(str::trim);
-            parts.next().filter(|name| name.eq_ignore_ascii_case(coding))?;
+            parts.next().filter(|name| is_coding(name, coding))?;
             let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
             Some(weight.map_or(1.0, |weight| weight.parse::<f32>().unwrap_or(0.0)))
         })
@@ -174,6 +174,11 @@ fn codings<'r>(accepted: &(impl Iterator<Item = &'r [u8]> + Clone)) -> Codings {
     let [brotli, gzip] = [("br", ".br"), ("gzip", ".gz")].map(|form| (of(form.0), form));
     let take = |(weight, form)| (weight > 0.0 && weight >= plain).then_some(form);
     if gzip.0 > brotli.0 { [take(gzip), take(brotli)] } else { [take(brotli), take(gzip)] }
+}
+
+/// RFC 9110 section 8.4.1.3: `x-gzip` is `gzip`.
+fn is_coding(name: &str, coding: &str) -> bool {
+    name.eq_ignore_ascii_case(coding) || coding == "gzip" && name.eq_ignore_ascii_case("x-gzip")
 }
 
 /// The answer for a file that is there.
@@ -327,5 +332,8 @@ mod tests {
         check("gzip;q=0.5, identity", "");
         check("gzip;q=nonsense", "");
         check("gzipx", "");
+        check("x-gzip", "gzip");
+        check("X-GZIP;q=0, *", "br");
+        check("x-br", "");
     }
 }

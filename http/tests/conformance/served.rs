@@ -19,6 +19,7 @@ pub(crate) fn limits() -> Limits {
         write_timeout: LONG,
         head_bytes: 512,
         target_bytes: 128,
+        line_bytes: 256,
         headers: 8,
         body_bytes: 200,
         chunk_extension_bytes: 16,

@@ -7,6 +7,7 @@ use annulet_http::{Error, IntoResponse, Limits, Method, Request, Response, Route
 pub(crate) fn limits() -> Limits {
     Limits {
         head_bytes: 1024,
+        line_bytes: 995,
         target_bytes: 256,
         headers: 16,
         body_bytes: 1000,

@@ -371,6 +371,7 @@ mod tests {
         };
         let all = annulet_http::Limits::default;
         check("", all());
+        check("--line-bytes 12", annulet_http::Limits { line_bytes: 12, ..all() });
         check("--head-bytes 100 --headers 3", annulet_http::Limits { head_bytes: 100, headers: 3, ..all() });
         check(
             "--requests-per-connection 5 --connections-per-address 6 --memory 2 --body-rate 0",
