@@ -139,7 +139,8 @@ impl Request {
         self.block().peer.as_ref()?.address
     }
 
-    /// Who asks: the [peer](Self::peer), or whom it asks for if it is a [trusted proxy](crate::Server::with_trusted_proxies).
+    /// Who asks: the [peer](Self::peer), or whom it asks for if it is a [trusted proxy](crate::Server::with_trusted_proxies). `None`
+    /// also where a trusted proxy names nobody that can be understood (`unknown`, `_hidden`): that may be anybody, and is not the proxy.
     #[must_use]
     pub fn client(&self) -> Option<IpAddr> {
         self.block().peer.as_ref()?.client_of(|name| self.values_of(name))

@@ -284,7 +284,9 @@ impl Service {
             // The one after the last is not read.
             batch.requests_left = batch.requests_left.wrapping_sub(1);
             let has_body = head.framing.has_content();
-            let target = self.router.find(rest, &mut request);
+            let is_misdirected = head.is_https && !peer.is_some_and(|peer| peer.takes_https());
+            let target =
+                if is_misdirected { Err(Miss::misdirected()) } else { self.router.find(rest, &mut request) };
             if has_body {
                 return stop_for_body(request, target, facts);
             }

@@ -111,6 +111,8 @@ pub struct Head {
     pub expect_continue: bool,
     /// Whether the path holds a `%`.
     pub path_is_escaped: bool,
+    /// Whether the target is an `https` URI: to be refused where that was not spoken (RFC 9110 section 7.4).
+    pub is_https: bool,
 }
 
 impl Head {
@@ -242,6 +244,7 @@ impl Parser {
             keep_alive: !gathered.says_close && (version == Version::HTTP_11 || gathered.says_keep_alive),
             expect_continue,
             path_is_escaped: lines.target.path_is_escaped,
+            is_https: lines.target.is_https,
         };
         Parse::Complete(())
     }

@@ -153,7 +153,7 @@ fn scan_target(input: &[u8], start: usize, limits: &Limits) -> Option<(Target, u
     if rest.get(len) != Some(&b' ') || len > limits.target_bytes {
         return None;
     }
-    Some((Target { path, query, authority: None, path_is_escaped }, start + len + 1))
+    Some((Target { path, query, authority: None, path_is_escaped, is_https: false }, start + len + 1))
 }
 
 /// The length of `HTTP/1.1` and its line end.

@@ -11,6 +11,8 @@ pub(super) struct Target {
     /// Only of the absolute form.
     pub(super) authority: Option<Span>,
     pub(super) path_is_escaped: bool,
+    /// Whether it is an `https` URI.
+    pub(super) is_https: bool,
 }
 
 /// The four forms of RFC 9112 section 3.2. `start` is where the target stands in the head.
@@ -23,7 +25,7 @@ pub(super) fn split_target(method: &[u8], target: &[u8], start: u16) -> Result<T
     }
     if target == b"*" && method == b"OPTIONS" {
         let path = Span { start, len: 1 };
-        return Ok(Target { path, query: None, authority: None, path_is_escaped: false });
+        return Ok(Target { path, query: None, authority: None, path_is_escaped: false, is_https: false });
     }
     split_absolute(target, start)
 }
@@ -46,6 +48,7 @@ fn split_path(target: &[u8], start: u16) -> Result<Target, Refusal> {
         query: query.map(|query| Span { start: start + path_len as u16 + 1, len: query.len() as u16 }),
         authority: None,
         path_is_escaped,
+        is_https: false,
     })
 }
 
@@ -69,7 +72,7 @@ fn split_absolute(target: &[u8], start: u16) -> Result<Target, Refusal> {
         // An empty path means "/", and there is one right before the authority.
         split.path = Span { start: authority.start - 1, len: 1 };
     }
-    Ok(Target { authority: Some(authority), ..split })
+    Ok(Target { authority: Some(authority), is_https: scheme_len == b"https://".len(), ..split })
 }
 
 #[cold]

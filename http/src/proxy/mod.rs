@@ -50,10 +50,21 @@ impl Peer {
     /// The client of a request with these fields.
     pub(crate) fn client_of<'a>(&self, fields: impl Fn(&str) -> Vec<&'a [u8]>) -> Option<IpAddr> {
         let peer = self.address?.ip();
-        Some(match self.proxies.field {
+        match self.proxies.field {
             Some(field) => field.client(&self.proxies.trusted, peer, &fields(field.of_client())),
-            None => peer.to_canonical(),
-        })
+            None => Some(peer.to_canonical()),
+        }
+    }
+
+    /// Whether a request for an `https` URI may come this way: over TLS, or from a gateway that is trusted to have spoken it.
+    pub(crate) fn takes_https(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return true;
+        }
+        // Who may send a PROXY header is the gateway, whomever the header names.
+        let is_trusted = self.address.is_some_and(|address| self.proxies.are_trusted(address.ip()));
+        self.proxies.header_from.is_some() || is_trusted
     }
 
     /// What the nearest proxy says that it was asked by, if it is to be believed.

@@ -26,6 +26,12 @@ pub(crate) struct Miss {
 }
 
 impl Miss {
+    /// RFC 9110 section 7.4: a request for an `https` URI has to come over a secured connection, or from a trusted gateway.
+    #[cold]
+    pub(crate) fn misdirected() -> Miss {
+        Miss::new(StatusCode::MISDIRECTED_REQUEST)
+    }
+
     fn new(status: StatusCode) -> Miss {
         Miss { status, allow: None }
     }

@@ -229,8 +229,8 @@ impl Server {
         self
     }
 
-    /// Believes what these proxies say of the client in `field`: the client is the rightmost address that is none of theirs. Without
-    /// it these fields are fields like any other.
+    /// Believes what these proxies say of the client in `field`: the client is the rightmost address that is none of theirs, and unknown
+    /// where one of them names nobody that can be understood. Without it these fields are fields like any other.
     ///
     /// Name the field that the proxies write: they pass the other on as a client has sent it. `X-Forwarded-Proto` is for them to set
     /// too, else a client does.

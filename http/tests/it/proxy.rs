@@ -150,6 +150,37 @@ fn forwarding_fields_are_believed_of_trusted_proxies_only() {
     check(both, &[stranger, &fields].concat(), "192.0.2.9 192.0.2.9 -");
 }
 
+#[test]
+fn what_a_client_has_spoilt_does_not_hide_what_the_proxy_has_put_behind_it() {
+    let with = |fields: &[u8]| [b"GET / HTTP/1.1\r\nHost: a\r\n", fields, b"\r\n\r\n"].concat();
+    let trusting =
+        |field| move |server: Server| server.with_trusted_proxies(networks(["127.0.0.0/8"]), field);
+    check(trusting(XForwarded), &with(b"X-Forwarded-For: \xff, 9.9.9.9"), "127.0.0.1 9.9.9.9 -");
+    check(
+        trusting(Forwarded),
+        &with(b"Forwarded: for=\"\xff, for=9.9.9.9;proto=https"),
+        "127.0.0.1 9.9.9.9 https",
+    );
+    // Nobody is not the proxy.
+    check(trusting(XForwarded), &with(b"X-Forwarded-For: 9.9.9.9, \xff"), "127.0.0.1 - -");
+    check(trusting(Forwarded), &with(b"Forwarded: for=unknown"), "127.0.0.1 - -");
+}
+
+/// RFC 9110 section 7.4.
+#[test]
+fn https_in_the_clear_is_for_trusted_gateways() {
+    let secure = b"GET https://a/ HTTP/1.1\r\nHost: a\r\n\r\n".as_slice();
+    let trusting = |network: &'static str| {
+        move |server: Server| server.with_trusted_proxies(networks([network]), XForwarded)
+    };
+    check(|server| server, secure, "HTTP/1.1 421");
+    check(Server::with_client_addresses, secure, "HTTP/1.1 421");
+    check(trusting("10.0.0.0/8"), secure, "HTTP/1.1 421");
+    check(trusting("127.0.0.0/8"), secure, "127.0.0.1 127.0.0.1 -");
+    let header = b"PROXY TCP4 192.0.2.1 198.51.100.1 5 80\r\n".as_slice();
+    check(behind_proxy, &[header, secure].concat(), "192.0.2.1 192.0.2.1 -");
+}
+
 /// A server with these limits on this loop; where it is.
 fn serve(limits: Limits, make: impl Fn(Server) -> Server) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
