@@ -118,7 +118,7 @@ async fn answered<B: Body + 'static>(answer: http::Response<B>) -> Option<Respon
             }
         }
     };
-    let mut answer = match (whole, announced) {
+    let answer = match (whole, announced) {
         // To HEAD: the length of what a GET would get.
         (Some(bytes), Some(length)) if bytes.is_empty() && length > 0 => {
             Response::stream(content).with_length(length)
@@ -134,7 +134,15 @@ async fn answered<B: Body + 'static>(answer: http::Response<B>) -> Option<Respon
             }
         }
     };
-    if parts.headers.get(header::CONNECTION).is_some_and(|option| option == "close") {
+    // What it is, the service says or nobody.
+    let mut answer = answer.without_content_type();
+    // RFC 9110 section 7.6.1: a list of options, in any case of letters.
+    let mut options = parts
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','));
+    if options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close")) {
         answer = answer.with_close();
     }
     let mut name = None;

@@ -161,6 +161,19 @@ impl Response {
         self
     }
 
+    /// Without a `Content-Type`, for content of which nobody here knows what it is (RFC 9110 section 8.3).
+    #[must_use]
+    pub fn without_content_type(mut self) -> Response {
+        if self.is_interim() {
+            return self.behind(Response::without_content_type);
+        }
+        self.content_type = None;
+        if let Some(extra) = &mut self.extra {
+            extra.headers.retain(|(name, _)| *name != header::CONTENT_TYPE);
+        }
+        self
+    }
+
     /// A redirect, which the client follows with the same method (307), or with GET after a form (303 by
     /// [`with_status`](Response::with_status)).
     ///

@@ -59,6 +59,46 @@ fn an_axum_router_answers_within_ours() {
     });
 }
 
+#[test]
+fn the_service_says_what_its_content_is_and_whether_it_is_the_last() {
+    run(async {
+        let closing = |value: &'static str| get(move || async move { [("connection", value)] });
+        let app = axum::Router::new()
+            .route("/bare", get(async || http::Response::new(Body::from("bare"))))
+            .route(
+                "/stream",
+                get(async || {
+                    let pieces = stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from("bare"))]);
+                    http::Response::new(Body::from_stream(pieces))
+                }),
+            )
+            .route("/text", get(async || "text"))
+            .route("/close", closing("close"))
+            .route("/capitals", closing("Close"))
+            .route("/list", closing("x-a, CLOSE"))
+            .route("/other", closing("closed"));
+        let router = Router::new().fallback(annulet_hyper::handler(app));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let site = format!("http://{}", listener.local_addr().unwrap());
+        drop(annulet::spawn(async move { Server::new(router).serve(listener).await }));
+        let text = Some("text/plain; charset=utf-8");
+        for (path, kind, closes) in [
+            ("/bare", None, false),
+            ("/stream", None, false),
+            ("/text", text, false),
+            ("/close", None, true),
+            ("/capitals", None, true),
+            ("/list", None, true),
+            ("/other", None, false),
+        ] {
+            let answer = Client::new().get(format!("{site}{path}")).send().await.unwrap();
+            let field = |name| answer.headers().get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(field("content-type"), kind, "{path}");
+            assert_eq!(field("connection") == Some("close"), closes, "{path}");
+        }
+    });
+}
+
 /// RFC 9112 section 3.2.2: an absolute target overrides Host.
 #[test]
 fn the_host_is_that_of_the_target() {
