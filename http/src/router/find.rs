@@ -3,7 +3,7 @@ use std::iter::once;
 
 use http::{Method, StatusCode, header};
 
-use super::route::is_common;
+use super::route::{Route, allow, is_common};
 use super::{Router, escaped};
 use crate::h1::{Refusal, same};
 use crate::handler::PendingCall;
@@ -156,6 +156,12 @@ impl Router {
         let answer = miss.status.into_response();
         match miss.allow {
             Some(route) => answer.with_header(header::ALLOW, self.routes[route as usize].allow.clone()),
+            // `OPTIONS *`. What a handler of any method takes, nobody knows here.
+            None if miss.status == StatusCode::NO_CONTENT
+                && self.routes.iter().all(|route| route.any.is_none()) =>
+            {
+                answer.with_header(header::ALLOW, allow(self.routes.iter().flat_map(Route::methods)))
+            }
             None => answer,
         }
     }

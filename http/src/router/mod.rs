@@ -27,7 +27,7 @@ const LANE_PATHS_MAX: usize = 8;
 /// The routes of one core.
 ///
 /// `{name}` in a path stands for one segment, `{*name}` for the rest. HEAD is answered by the handler of GET, OPTIONS by the
-/// router.
+/// router, `OPTIONS *` with the methods of all routes unless some handler takes any.
 ///
 /// A path is matched however it is escaped: `/%70rivate` is `/private`, and `/my%20files` is the route `/my files`. Only `%2F` is not
 /// the slash that separates segments (RFC 3986 sections 2.2 and 6.2.2). Capital letters and a second slash make another path.

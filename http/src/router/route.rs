@@ -60,26 +60,17 @@ impl Route {
     }
 
     fn note_allowed(&mut self) {
-        let mut allowed: Vec<&str> = Vec::new();
-        // Those with a handler for any method have all that have a name here.
+        self.allow = allow(self.allowed());
+    }
+
+    /// The methods that it answers, as far as they have names here.
+    pub(super) fn allowed(&self) -> impl Iterator<Item = &Method> {
         let has_any = self.any.is_some();
-        let by_any = COMMON.iter().filter(|method| has_any && is_for_any(method));
-        for method in self.methods().chain(by_any) {
-            let with_get = (*method == Method::GET).then_some("HEAD");
-            for name in [method.as_str()].into_iter().chain(with_get) {
-                if !allowed.contains(&name) {
-                    allowed.push(name);
-                }
-            }
-        }
-        if !allowed.contains(&"OPTIONS") {
-            allowed.push("OPTIONS");
-        }
-        self.allow = HeaderValue::from_str(&allowed.join(", ")).expect("methods are tokens");
+        self.methods().chain(COMMON.iter().filter(move |method| has_any && is_for_any(method)))
     }
 
     /// The methods that have a handler of their own.
-    fn methods(&self) -> impl Iterator<Item = &Method> {
+    pub(super) fn methods(&self) -> impl Iterator<Item = &Method> {
         let any = self.any.map(|at| at as usize);
         self.handlers
             .iter()
@@ -99,6 +90,23 @@ impl Route {
             .or_else(|| if *method == Method::HEAD { position(&Method::GET) } else { None })
             .or(any.filter(|_| is_for_any(method)))
     }
+}
+
+/// The value of the Allow field where there are handlers for these methods.
+pub(super) fn allow<'m>(methods: impl Iterator<Item = &'m Method>) -> HeaderValue {
+    let mut allowed: Vec<&str> = Vec::new();
+    for method in methods {
+        let with_get = (*method == Method::GET).then_some("HEAD");
+        for name in [method.as_str()].into_iter().chain(with_get) {
+            if !allowed.contains(&name) {
+                allowed.push(name);
+            }
+        }
+    }
+    if !allowed.contains(&"OPTIONS") {
+        allowed.push("OPTIONS");
+    }
+    HeaderValue::from_str(&allowed.join(", ")).expect("methods are tokens")
 }
 
 /// Methods that a server is expected to know, handled or not (RFC 9110 section 9, RFC 5789).

@@ -177,7 +177,17 @@ fn what_the_router_answers_itself() {
     check("OPTIONS /hello/bob", "204 allow: GET, HEAD, POST, OPTIONS []");
     check("PUT /own", "405 allow: OPTIONS [Method Not Allowed]");
     check("PUT /headed", "405 allow: HEAD, GET, OPTIONS [Method Not Allowed]");
+    // What takes any method does not say which.
     check("OPTIONS *", "204 []");
+    let named = || {
+        Router::new()
+            .get("/", async |_: Request| "")
+            .post("/a", async |_: Request| "")
+            .route(Method::from_bytes(b"PURGE").unwrap(), "/b", async |_: Request| "")
+            .get("/b", async |_: Request| "")
+    };
+    check_router(named(), "OPTIONS *", "204 allow: GET, HEAD, POST, PURGE, OPTIONS []");
+    check_router(Router::new(), "OPTIONS *", "204 allow: OPTIONS []");
     check("BREW /", "501 [Not Implemented]");
     check("BREW /nowhere", "501 [Not Implemented]");
     check("GET /hello/%ff", "400 [Bad Request]");
