@@ -41,6 +41,10 @@ pub(crate) trait Transport: 'static {
     fn send_buffered(&self) -> usize;
     /// How far the client has come with what was sent.
     fn send_progress(&self) -> io::Result<SendProgress>;
+    /// Received bytes that nothing can be made of yet, in memory.
+    fn undecrypted(&self) -> usize {
+        0
+    }
     /// Bytes that wait to leave beside those in the buffer that `with_send_buffer` lends, where that buffer does not tell.
     fn unsent_beside(&self) -> usize;
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -224,6 +228,10 @@ impl Transport for TlsStream {
 
     fn send_progress(&self) -> io::Result<SendProgress> {
         self.get_ref().send_progress()
+    }
+
+    fn undecrypted(&self) -> usize {
+        TlsStream::undecrypted(self)
     }
 
     fn unsent_beside(&self) -> usize {

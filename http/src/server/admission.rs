@@ -116,9 +116,19 @@ impl Drop for Telling {
 }
 
 impl Admission {
-    /// What all connections hold, in bytes, with what waits in send buffers for clients that do not take it.
+    /// What all connections hold, in bytes, with what waits in send buffers for clients that do not take it, and what TLS has
+    /// received and could not decrypt yet.
     pub(super) fn held(&self) -> usize {
-        self.held.get() + annulet::net::unsent_bytes()
+        let held = self.held.get() + annulet::net::unsent_bytes();
+        #[cfg(feature = "tls")]
+        let held = held + annulet_tls::undecrypted_bytes();
+        held
+    }
+
+    /// Whether that is more than it may be.
+    #[cold]
+    pub(super) fn is_over(&self, limits: &Limits) -> bool {
+        self.held() > limits.memory_bytes
     }
 }
 

@@ -232,6 +232,15 @@ impl<S: Transport> Connection<S> {
                 {
                     Err(Turn::End(End::Finished))
                 }
+                // A part of a record, which nobody else sees.
+                Poll::Pending
+                    if !S::IS_PLAIN
+                        && self.stream.undecrypted() > SMALL_BYTES_MAX
+                        && self.shared.admission.is_over(&self.shared.limits) =>
+                {
+                    let is_head = is_head_request(&self.rest.borrow());
+                    Err(Turn::End(self.refuse(Refusal::Memory, is_head)))
+                }
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(None)) => Err(self.end_input(Refusal::HeadCut)),
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut => match self.time_out() {

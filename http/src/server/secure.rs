@@ -5,12 +5,13 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use annulet::net::TcpStream;
-use annulet_tls::{TlsAcceptor, TlsStream};
+use annulet_tls::{TlsAcceptor, TlsStream, undecrypted_bytes};
 
 use super::Shared;
 use super::admission::{Place, Seat};
 use super::connection::Connection;
 use super::drain::Member;
+use crate::service::SMALL_BYTES_MAX;
 
 /// The one protocol that is spoken here (RFC 7301 section 6).
 const ALPN: &[u8] = b"http/1.1";
@@ -31,7 +32,7 @@ pub(super) async fn run(
     }
 }
 
-/// `None` when the time of a head is up, or the server drains: nothing was asked yet.
+/// `None` when the time of a head is up, or the server drains, or there is no memory for so much of a handshake: nothing was asked yet.
 async fn shake(
     stream: TcpStream,
     acceptor: &TlsAcceptor,
@@ -39,10 +40,20 @@ async fn shake(
 ) -> Option<io::Result<TlsStream>> {
     let mut handshake =
         std::pin::pin!(annulet::time::timeout(shared.limits.head_timeout, acceptor.accept(stream)));
-    poll_fn(|cx| match handshake.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(done.ok()),
-        Poll::Pending if shared.service.drains() => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
+    // What was received of it and not understood yet. Nobody else comes to anything while it is polled.
+    let mut held = 0;
+    poll_fn(|cx| {
+        let before = undecrypted_bytes();
+        let polled = handshake.as_mut().poll(cx);
+        held = (held + undecrypted_bytes()).saturating_sub(before);
+        match polled {
+            Poll::Ready(done) => Poll::Ready(done.ok()),
+            Poll::Pending if shared.service.drains() => Poll::Ready(None),
+            Poll::Pending if held > SMALL_BYTES_MAX && shared.admission.is_over(&shared.limits) => {
+                Poll::Ready(None)
+            }
+            Poll::Pending => Poll::Pending,
+        }
     })
     .await
 }

@@ -212,6 +212,41 @@ fn handshakes_count_as_connections() {
     });
 }
 
+/// Nobody sees what is not decrypted, but it is in memory.
+#[test]
+fn records_that_do_not_come_whole_are_held() {
+    let limits = Limits { memory_bytes: 8 * 1024, ..unhurried() };
+    with_tls(router(), limits, async |secure| {
+        // Half a ClientHello of a length that is allowed, and then nothing.
+        let begun =
+            |bytes: usize| [&b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03"[..], &vec![0; bytes]].concat();
+        let small = TcpStream::connect(secure.address).await.unwrap();
+        small.write_all(&begun(3000)).await.unwrap();
+        small.flush().await.unwrap();
+        let large = TcpStream::connect(secure.address).await.unwrap();
+        let _ = large.write_all(&begun(12_000)).await;
+        assert!(!matches!(large.recv().await, Ok(Some(_))), "the server hangs up");
+        // Half a record of a connection that is idle.
+        let record = |bytes: usize| [&b"\x17\x03\x03\x40\x00"[..], &vec![0; bytes]].concat();
+        let stream = secure.connect().await;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        assert!(stream.recv().await.unwrap().is_some(), "who needs little is served");
+        let _ = stream.get_ref().write_all(&record(12_000)).await;
+        assert_eq!(summary(&read_all(&stream).await, false), "503 close [Service Unavailable]");
+        // All has gone back.
+        let stream = secure.connect().await;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        assert_eq!(summary(&read_all(&stream).await, false), "200 close [<h1>Index</h1>]");
+        drop(small);
+    });
+}
+
+/// RFC 9110 section 7.4: over TLS it is where it belongs.
+#[test]
+fn an_https_uri_is_a_target() {
+    check("GET https://a/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "200 close [<h1>Index</h1>]");
+}
+
 #[test]
 fn a_handshake_does_not_hold_the_drain_up() {
     with_tls(router(), unhurried(), async |secure| {

@@ -51,6 +51,7 @@ mod session;
 mod stream;
 mod traits;
 mod transport;
+mod withheld;
 
 pub use acceptor::{AcceptorBuilder, ClientAuth, TlsAcceptor};
 pub use connector::{ConnectorBuilder, TlsConnector};
@@ -60,6 +61,7 @@ pub use info::TlsInfo;
 pub use plaintext::Plaintext;
 pub use stream::TlsStream;
 pub use transport::Transport;
+pub use withheld::undecrypted_bytes;
 
 use std::sync::Arc;
 

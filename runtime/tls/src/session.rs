@@ -8,11 +8,16 @@
 use std::io::{self, BufRead, Read, Write};
 
 use annulet::Lease;
-use rustls::Connection;
+use rustls::{Connection, InvalidMessage};
 
 use crate::error::{TlsError, truncated};
 use crate::plaintext::RECORD_MAX;
 use crate::transport::Transport;
+use crate::withheld::Withheld;
+
+/// Of a client that has been told nothing yet, more is not taken: a ClientHello with keys for the time after quantum computers is three
+/// KiB long. In bytes.
+const HELLO_BYTES_MAX: usize = 32 * 1024;
 
 /// What [`Session::progress`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,9 @@ pub(crate) struct Session {
     connection: Connection,
     /// Received, and not yet given to rustls: the rest of a lease whose beginning completed a record.
     pending: Option<Lease>,
+    withheld: Withheld,
+    /// Whether anything was sent.
+    has_sent: bool,
     /// Why it is over.
     failure: Option<rustls::Error>,
     /// Whether close_notify was sent: nothing may follow it.
@@ -40,11 +48,23 @@ impl Session {
     pub(crate) fn new(mut connection: Connection) -> Session {
         // One record is made, copied into the send buffer and freed, then the next.
         connection.set_buffer_limit(Some(RECORD_MAX));
-        Session { connection, pending: None, failure: None, is_write_closed: false }
+        Session {
+            connection,
+            pending: None,
+            withheld: Withheld::default(),
+            has_sent: false,
+            failure: None,
+            is_write_closed: false,
+        }
     }
 
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// How many received bytes lie here of which nothing has come yet.
+    pub(crate) fn undecrypted(&self) -> usize {
+        self.withheld.bytes()
     }
 
     /// Takes what was received; `None` is the end of the stream below.
@@ -95,6 +115,7 @@ impl Session {
             }
         }
         self.check()?;
+        self.withheld.follow(&[], true);
         Ok(true)
     }
 
@@ -102,17 +123,30 @@ impl Session {
     fn decrypt(&mut self, out: &impl Transport) -> io::Result<bool> {
         let Some(lease) = &mut self.pending else { return Ok(false) };
         let count = self.connection.read_tls(&mut &lease[..])?;
+        let processed = self.connection.process_new_packets();
+        // An answer, or new keys, or plaintext: what they came of is gone.
+        let has_come = self.connection.wants_write()
+            || processed.as_ref().is_ok_and(|state| state.plaintext_bytes_to_read() > 0);
+        self.withheld.follow(&lease[..count], has_come);
         lease.advance(count);
         if lease.is_empty() {
             self.pending = None;
         }
-        if let Err(error) = self.connection.process_new_packets() {
-            self.failure = Some(error);
-            self.pending = None;
+        if let Err(error) = processed {
+            self.fail(error);
         }
         // With the alert that tells the peer why.
         self.send(out);
+        if !self.has_sent && self.withheld.bytes() > HELLO_BYTES_MAX {
+            self.fail(InvalidMessage::HandshakePayloadTooLarge.into());
+        }
         Ok(true)
+    }
+
+    fn fail(&mut self, error: rustls::Error) {
+        self.failure = Some(error);
+        self.pending = None;
+        self.withheld.clear();
     }
 
     /// Reads decrypted bytes, after [`progress`](Self::progress) has told of some.
@@ -165,6 +199,7 @@ impl Session {
 
     fn send(&mut self, out: &impl Transport) {
         if self.connection.wants_write() {
+            self.has_sent = true;
             out.with_send_buffer(|buffer| {
                 while self.connection.wants_write() {
                     // Writing into a vector cannot fail.

@@ -222,6 +222,12 @@ impl<S: Transport> TlsStream<S> {
         })
     }
 
+    /// Received bytes that could not be decrypted yet: most often the beginning of a record. They lie in memory, at most 16 KiB and
+    /// a bit, or 64 KiB of a handshake message. [`undecrypted_bytes`](crate::undecrypted_bytes) are those of all streams of a thread.
+    pub fn undecrypted(&self) -> usize {
+        self.session.borrow().undecrypted()
+    }
+
     /// Encrypted bytes that the kernel has not taken yet.
     pub fn send_buffered(&self) -> usize {
         self.stream.send_buffered()

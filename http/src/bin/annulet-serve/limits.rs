@@ -113,7 +113,8 @@ pub(crate) struct LimitOptions {
     connections_per_address: u32,
 
     /// What the connections of each core may hold in memory together, in MiB: heads and bodies that have come in part, answers that
-    /// wait for slow clients. Beyond: 503 to whoever needs more than 4 KiB; smaller heads and answers go on.
+    /// wait for slow clients, records of TLS that are not whole. Beyond: 503 to whoever needs more than 4 KiB (handshakes are closed);
+    /// smaller heads and answers go on.
     #[arg(long, value_name = "MIB", default_value_t = Limits::default().memory_bytes >> 20)]
     memory: usize,
 }

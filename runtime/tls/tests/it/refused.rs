@@ -117,3 +117,23 @@ async fn clients_certificates_are_asked_for_and_checked() {
         assert!(heard.to_string().contains(alert), "{heard}");
     }
 }
+
+/// Before it has been answered, nobody needs so much.
+#[annulet::test]
+async fn a_client_hello_without_end() {
+    let acceptor = Authority::new().sign(&["localhost"]).acceptor().build().unwrap();
+    let listener = annulet::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = annulet::spawn(async move { acceptor.accept(listener.accept().await.unwrap()).await });
+    let client = annulet::net::TcpStream::connect(address).await.unwrap();
+    // 60 KiB are announced, in records of 16 KiB, and 48 KiB sent.
+    let first = [&b"\x16\x03\x01\x40\x00\x01\x00\xf0\x00"[..], &[0; 16_380]].concat();
+    let other = [&b"\x16\x03\x01\x40\x00"[..], &[0; 16_384]].concat();
+    for record in [&first, &other, &other] {
+        let _ = client.write_all(record).await;
+    }
+    let server = annulet::time::timeout(std::time::Duration::from_secs(60), server).await;
+    let error = server.expect("it is refused").unwrap().unwrap_err();
+    assert!(tls_error(&error).to_string().contains("HandshakePayloadTooLarge"), "{error}");
+    assert_eq!(annulet_tls::undecrypted_bytes(), 0);
+}

@@ -1,0 +1,116 @@
+//! How many received bytes a session keeps of which nothing has come yet: the beginning of a record, and whole records that are a part
+//! of a handshake message. rustls does not tell, so the lengths of the records are followed.
+
+use std::cell::Cell;
+
+/// What stands before a record: its kind, a version, its length in two bytes (RFC 8446 section 5.1).
+const HEADER_BYTES: usize = 5;
+
+/// rustls keeps no more of a handshake message.
+const MESSAGE_BYTES_MAX: usize = 0xffff;
+
+thread_local! {
+    static TOTAL: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The bytes that all [`TlsStream`](crate::TlsStream)s and handshakes of this thread have received and could not decrypt yet, as
+/// the records are not whole, or the handshake messages in them. They lie in memory.
+pub fn undecrypted_bytes() -> usize {
+    TOTAL.get()
+}
+
+/// See the module. Counted in the thread's total until it is dropped.
+#[derive(Default)]
+pub(crate) struct Withheld {
+    /// Whole records of which nothing has come.
+    whole: usize,
+    /// The record that has begun.
+    begun: usize,
+    /// What its header has told of its length so far.
+    len: u16,
+    counted: usize,
+}
+
+impl Withheld {
+    /// In bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.counted
+    }
+
+    /// rustls was given these; `has_come` says whether something has come of the whole records.
+    pub(crate) fn follow(&mut self, mut bytes: &[u8], has_come: bool) {
+        while let [first, rest @ ..] = bytes {
+            if self.begun < HEADER_BYTES {
+                // Only the last two stay.
+                self.len = self.len << 8 | u16::from(*first);
+                self.begun += 1;
+                bytes = rest;
+            } else {
+                let count = bytes.len().min(HEADER_BYTES + usize::from(self.len) - self.begun);
+                self.begun += count;
+                bytes = &bytes[count..];
+            }
+            if self.begun == HEADER_BYTES + usize::from(self.len) && self.begun >= HEADER_BYTES {
+                self.whole += std::mem::take(&mut self.begun);
+            }
+        }
+        if has_come {
+            self.whole = 0;
+        }
+        self.whole = self.whole.min(MESSAGE_BYTES_MAX);
+        self.count(self.whole + self.begun);
+    }
+
+    /// Nothing is kept any more.
+    pub(crate) fn clear(&mut self) {
+        (self.whole, self.begun) = (0, 0);
+        self.count(0);
+    }
+
+    fn count(&mut self, bytes: usize) {
+        if bytes != self.counted {
+            TOTAL.set((TOTAL.get() + bytes).saturating_sub(self.counted));
+            self.counted = bytes;
+        }
+    }
+}
+
+impl Drop for Withheld {
+    fn drop(&mut self) {
+        self.count(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_followed_in_any_cut() {
+        let record = |len: u16| [&[23, 3, 3][..], &len.to_be_bytes(), &vec![7; usize::from(len)]].concat();
+        let check = |bytes: &[u8], whole: usize, begun: usize| {
+            for piece in [1, 2, 4, 7, bytes.len()] {
+                let mut withheld = Withheld::default();
+                for bytes in bytes.chunks(piece) {
+                    withheld.follow(bytes, false);
+                }
+                assert_eq!(
+                    (withheld.bytes(), undecrypted_bytes()),
+                    (whole + begun, whole + begun),
+                    "{piece}"
+                );
+                withheld.follow(&[], true);
+                assert_eq!((withheld.bytes(), undecrypted_bytes()), (begun, begun), "{piece}");
+                drop(withheld);
+                assert_eq!(undecrypted_bytes(), 0);
+            }
+        };
+        check(&record(300), 305, 0);
+        check(&record(0), 5, 0);
+        check(&[record(300), record(0), record(1)].concat(), 316, 0);
+        check(&[record(300), record(259)[..258].to_vec()].concat(), 305, 258);
+        check(&record(300)[..4], 0, 4);
+        check(&record(300)[..5], 0, 5);
+        check(&[record(16384), record(16384), record(16384), record(16384)].concat(), 0xffff, 0);
+    }
+}
