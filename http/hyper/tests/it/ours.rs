@@ -105,7 +105,7 @@ fn called_by_itself() {
     get("/counted", "200 content-type: application/octet-stream; [abc]");
     get("/long", "200 content-type: application/octet-stream; more content than with_length announced");
     get("/short", "200 content-type: application/octet-stream; less content than with_length announced");
-    get("/nothing", "204  []");
+    get("/nothing", "204 allow: GET, HEAD, POST, OPTIONS; []");
     get("/odd", &format!("500 {TEXT} [x]"));
     get("/fields", &format!("200 {TEXT}etag: \"a\"; [body]"));
     get("/close", &format!("200 {TEXT}connection: close; [bye]"));
@@ -115,7 +115,7 @@ fn called_by_itself() {
     get("/nowhere", &format!("404 {TEXT} [Not Found]"));
     get("/hello/%ff", &format!("400 {TEXT} [Bad Request]"));
     check(Method::POST, "/", &format!("405 {TEXT}allow: GET, HEAD, OPTIONS; [Method Not Allowed]"));
-    check(Method::OPTIONS, "*", "204  []");
+    check(Method::OPTIONS, "*", "204 allow: GET, HEAD, POST, OPTIONS; []");
     check(Method::CONNECT, "a:1", &format!("501 {TEXT} [Not Implemented]"));
     check(Method::HEAD, "/", "200 content-type: text/html; charset=utf-8;content-length: 14; []");
     check(Method::HEAD, "/counted", "200 content-type: application/octet-stream;content-length: 3; []");
