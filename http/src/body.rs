@@ -1,5 +1,6 @@
 //! The content of a request, as its handler reads it. Where the bytes come from is behind [`Source`].
 use std::ops::Deref;
+use std::pin::Pin;
 #[cfg(feature = "tower")]
 use std::rc::Rc;
 use std::rc::Weak;
@@ -67,6 +68,9 @@ pub(crate) trait Source {
 
     /// So much of the content is kept in memory.
     fn hold(&self, bytes: usize) -> Result<(), Error>;
+
+    /// Who has asked for more with this claim, in vain, does not wait for it any more.
+    fn give_up(&self, _claim: u32) {}
 }
 
 /// A request's claim on the content that follows its head. A connection is not kept by it: who keeps a request keeps no socket, and
@@ -109,6 +113,11 @@ impl Body {
         polled.unwrap_or_else(|| Poll::Ready(Err(Error::gone())))
     }
 
+    /// As `poll_chunk`. A future that is dropped before it is ready gives up, so that what is done meanwhile is not the client's time.
+    pub(crate) fn chunk(&self) -> Wait<'_> {
+        Wait { body: self, waits: false }
+    }
+
     pub(crate) fn trailers(&self) -> Trailers {
         self.with(|source| source.trailers(self.claim)).unwrap_or_default()
     }
@@ -120,6 +129,30 @@ impl Body {
     /// When the core holds too much.
     pub(crate) fn hold(&self, bytes: usize) -> Result<(), Error> {
         self.with(|source| source.hold(bytes)).unwrap_or_else(|| Err(Error::gone()))
+    }
+}
+
+/// See [`Body::chunk`].
+pub(crate) struct Wait<'a> {
+    body: &'a Body,
+    waits: bool,
+}
+
+impl Future for Wait<'_> {
+    type Output = Result<Option<Chunk>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = self.body.poll_chunk(cx);
+        self.waits = polled.is_pending();
+        polled
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if self.waits {
+            self.body.with(|source| source.give_up(self.body.claim));
+        }
     }
 }
 

@@ -4,7 +4,6 @@
 //! and parameters are offsets into that copy. Blocks come from a free list of the thread: no allocation in the steady state.
 use std::cell::RefCell;
 use std::fmt;
-use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -290,7 +289,7 @@ impl Request {
     /// Dropping the future loses nothing.
     pub async fn chunk(&mut self) -> Result<Option<Chunk>, Error> {
         match &self.block().body {
-            Some(body) => poll_fn(|cx| body.poll_chunk(cx)).await,
+            Some(body) => body.chunk().await,
             None => Ok(None),
         }
     }

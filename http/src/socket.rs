@@ -209,7 +209,12 @@ impl Socket {
     /// The error that ended the connection or sending.
     pub async fn shutdown(&self) -> io::Result<()> {
         self.flush().await?;
-        poll_fn(|cx| either!(self, stream => Transport::poll_shutdown(stream, cx))).await
+        poll_fn(|cx| self.poll_shutdown(cx)).await
+    }
+
+    /// As `shutdown`. TLS says its last word at the first call, in whatever state the rest is.
+    pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Transport::poll_shutdown(stream, cx))
     }
 
     /// Ends the connection in order; see [`TcpStream::close`].

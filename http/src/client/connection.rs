@@ -213,8 +213,7 @@ impl Reuse for Connection {
     fn end(&mut self) {
         // RFC 9112 section 9.8: close_notify. It is gathered, and leaves although nobody waits; a FIN needs no call.
         if self.stream.is_secure() {
-            let told = std::pin::pin!(self.stream.shutdown());
-            let _ = told.poll(&mut Context::from_waker(Waker::noop()));
+            let _ = self.stream.poll_shutdown(&mut Context::from_waker(Waker::noop()));
         }
     }
 }

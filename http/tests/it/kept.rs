@@ -69,6 +69,15 @@ async fn converse(stream: &TcpStream, input: &str, ends_first: bool) -> String {
     summary(&read_all(stream).await, false)
 }
 
+async fn within_a_minute(is_so: impl Fn() -> bool) {
+    let waits = async {
+        while !is_so() {
+            annulet::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    annulet::time::timeout(Duration::from_secs(60), waits).await.expect("it comes to pass");
+}
+
 /// One connection for each address: the place of one that is over is free.
 #[test]
 fn the_end_of_the_connection_is_not_kept() {
@@ -87,9 +96,7 @@ fn the_end_of_the_connection_is_not_kept() {
             let stream = TcpStream::connect(address).await.unwrap();
             assert_eq!(converse(&stream, &input, ends_first).await, expected, "{input:?}");
             // Who does not end by itself is read from for a while.
-            while server.drain_handle().connections() > 0 {
-                annulet::time::sleep(Duration::from_millis(1)).await;
-            }
+            within_a_minute(|| server.drain_handle().connections() == 0).await;
         }
     });
     assert_eq!(kept.borrow().len(), 3, "they were kept all the time");
@@ -125,9 +132,7 @@ fn who_reads_on_when_the_answer_is_out_is_told_that_the_content_is_gone() {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel").await.unwrap();
         assert!(stream.recv().await.unwrap().is_some());
-        while ended.borrow().is_empty() {
-            annulet::time::sleep(Duration::from_millis(1)).await;
-        }
+        within_a_minute(|| !ended.borrow().is_empty()).await;
         assert_eq!(*ended.borrow(), ["true false"]);
         // What is left of it is nobody's, and the next request is answered.
         assert_eq!(converse(&stream, &format!("lo{GET}"), true).await, INDEX);

@@ -354,8 +354,10 @@ impl<S: Transport> TlsStream<S> {
     ///
     /// Dropping the future closes the connection without the rest of the protocol.
     pub async fn close(self, linger: Duration) -> io::Result<()> {
-        self.session.borrow_mut().close_write(&self.stream);
-        self.stream.close(linger).await
+        let TlsStream { stream, session, .. } = self;
+        session.into_inner().close_write(&stream);
+        // What is received from now on is thrown away as it is, and what was not decrypted yet is gone.
+        stream.close(linger).await
     }
 }
 

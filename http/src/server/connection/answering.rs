@@ -184,11 +184,7 @@ impl<S: Transport> Connection<S> {
             if let Some(reading) = &mut *self.reading.borrow_mut() {
                 reading.is_awaited = false;
             }
-            let polled = poll(cx);
-            if let Some(reading) = &mut *self.reading.borrow_mut() {
-                reading.was_polled(cx);
-            }
-            match polled {
+            match poll(cx) {
                 Poll::Ready(made) => Poll::Ready(Some(made)),
                 Poll::Pending => self.poll_gone(watch, cx).map(|()| None),
             }

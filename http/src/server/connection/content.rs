@@ -138,13 +138,6 @@ impl Reading {
         }
     }
 
-    /// The task of `cx` was polled. If it has asked for more and does so no longer, what it does instead is not the client's time.
-    pub(super) fn was_polled(&mut self, cx: &Context<'_>) {
-        if !self.is_awaited && self.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
-            self.end_wait();
-        }
-    }
-
     /// How long the next bytes may be waited for without the body being too slow.
     fn slowest(&self, limits: &Limits) -> Duration {
         if limits.body_rate_min == 0 {
@@ -170,6 +163,15 @@ impl<S: Transport> Source for Connection<S> {
                 Ok(self.hold_for(reading)?)
             }
             None => Ok(self.shared.hold(bytes)?),
+        }
+    }
+
+    fn give_up(&self, claim: u32) {
+        // Nothing that is borrowed drops a future of a handler.
+        let mut reading = self.reading.borrow_mut();
+        if let Some(reading) = reading.as_mut().filter(|_| claim == self.claim.get()) {
+            reading.is_awaited = false;
+            reading.end_wait();
         }
     }
 
