@@ -1,13 +1,15 @@
 //! Files of a directory as answers: types, validators, conditions, ranges, compressed forms that lie beside them.
 //!
-//! What the kernel has in memory is looked up, and if it is short read, on the loop (`open`); anything else on the blocking pool. Longer
-//! files leave as the client takes them (`pieces`). What it does not do: compress by itself, list directories, keep a cache (the kernel
-//! has one).
+//! What the kernel has in memory is looked up, and if it is short read, on the loop (`open`), once for all requests that a turn of the loop
+//! serves (`turn`); anything else on the blocking pool. Longer files leave as the client takes them (`pieces`). What it does not do:
+//! compress by itself, list directories, keep a cache beyond the turn (the kernel has one).
 mod conditions;
 mod open;
 mod pieces;
 mod range;
+mod ready;
 mod shared;
+mod turn;
 
 use std::io;
 use std::ops::Range;
@@ -16,14 +18,14 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 
 use self::conditions::{Validators, Verdict};
-use self::open::{Codings, Found, Lookup, Way};
+use self::open::{Codings, Lookup, Way};
 use self::pieces::Part;
 pub(crate) use self::pieces::Pieces;
 use self::range::Asked;
+use self::ready::{About, Content, Ready, text};
 use crate::h1::Refusal;
 use crate::handler::Handler;
 use crate::request::Request;
@@ -82,15 +84,21 @@ impl ServeDir {
         if *request.method() != Method::GET && *request.method() != Method::HEAD {
             return refuse_method(request.method());
         }
-        let Some(path) = escaped::strip(request.path(), &self.prefix).map(str::to_owned) else {
+        let Some(path) = escaped::strip(request.path(), &self.prefix) else {
             return StatusCode::NOT_FOUND.into_response();
         };
         if path.is_empty() && !self.prefix.is_empty() {
             return redirect_to_slash(&request);
         }
         let codings = codings(&request.values("accept-encoding"));
-        match self.look(path, codings).await {
-            Ok(Lookup::File(found)) => send(*found, &request),
+        let looked = match self.look_now(path, &codings) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.look_elsewhere(path, codings).await
+            }
+            looked => looked,
+        };
+        match looked {
+            Ok(Lookup::File(file)) => send(file, &request),
             Ok(Lookup::NeedsSlash) => redirect_to_slash(&request),
             Ok(Lookup::Nothing) => StatusCode::NOT_FOUND.into_response(),
             // Descriptors or memory, most likely: the next try may do.
@@ -98,34 +106,40 @@ impl ServeDir {
         }
     }
 
-    /// Opens what a request asks for, and reads it if it is short.
-    async fn look(&self, path: String, codings: Codings) -> io::Result<Lookup> {
-        let cached = match self.is_local {
-            true => open::find(&self.root, &path, &codings, Way::Cached),
-            false => Err(io::ErrorKind::WouldBlock.into()),
-        };
-        let looked = match cached {
-            Ok(Lookup::File(mut found)) => {
-                found.read_cached();
-                if !found.wants_content() {
-                    return Ok(Lookup::File(found));
-                }
-                annulet::spawn_blocking(move || found.read().map(|()| Lookup::File(found))).await
+    /// What is known without a wait: to this turn of the loop already, or to the kernel's memory. Otherwise `WouldBlock`.
+    fn look_now(&self, path: &str, codings: &Codings) -> io::Result<Lookup<Ready>> {
+        if let Some(file) = turn::find(&self.root, path, codings) {
+            return Ok(Lookup::File(file));
+        }
+        if !self.is_local {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut looked = open::find(&self.root, path, codings, Way::Cached)?;
+        if let Lookup::File(found) = &mut looked {
+            found.read_cached();
+            if found.wants_content() {
+                return Err(io::ErrorKind::WouldBlock.into());
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let root = self.root.clone();
-                annulet::spawn_blocking(move || {
-                    let mut looked = open::find(&root, &path, &codings, Way::Waiting)?;
-                    if let Lookup::File(found) = &mut looked {
-                        found.read()?;
-                    }
-                    Ok(looked)
-                })
-                .await
+        }
+        let looked = looked.map(Ready::from);
+        if let Lookup::File(file) = &looked {
+            turn::keep(&self.root, path, codings, file);
+        }
+        Ok(looked)
+    }
+
+    /// The same with a wait, on the blocking pool. Not for others: they may have arrived after it was looked up.
+    async fn look_elsewhere(&self, path: &str, codings: Codings) -> io::Result<Lookup<Ready>> {
+        let (root, path) = (self.root.clone(), path.to_owned());
+        let looked = annulet::spawn_blocking(move || {
+            let mut looked = open::find(&root, &path, &codings, Way::Waiting)?;
+            if let Lookup::File(found) = &mut looked {
+                found.read()?;
             }
-            known => return known,
-        };
-        looked.unwrap_or_else(|_panicked| Err(io::ErrorKind::Other.into()))
+            io::Result::Ok(looked)
+        });
+        let looked = looked.await.unwrap_or_else(|_panicked| Err(io::ErrorKind::Other.into()))?;
+        Ok(looked.map(Ready::from))
     }
 }
 
@@ -182,56 +196,66 @@ fn is_coding(name: &str, coding: &str) -> bool {
 }
 
 /// The answer for a file that is there.
-fn send(found: Found, request: &Request) -> Response {
-    let verdict = conditions::judge(|name| request.values(name), &found.validators);
+fn send(file: Ready, request: &Request) -> Response {
+    let Ready { about, content } = file;
+    let verdict = conditions::judge(|name| request.values(name), &about.validators);
     let asked = match (verdict, conditions::only(request.values("range"))) {
-        (Verdict::Failed, _) => return dress(StatusCode::PRECONDITION_FAILED.into_response(), &found),
-        (Verdict::NotModified, _) => return dress(Response::new(StatusCode::NOT_MODIFIED), &found),
+        (Verdict::Failed, _) => return about.dress(StatusCode::PRECONDITION_FAILED.into_response()),
+        (Verdict::NotModified, _) => return about.dress(Response::new(StatusCode::NOT_MODIFIED)),
         // RFC 9110 section 14.2: for GET only.
         (Verdict::Send, Some(range)) if *request.method() == Method::GET => {
-            match range::parse(range, found.len) {
+            match range::parse(range, about.len) {
                 // Content-Encoding would be that of the parts with their heads (RFC 9110 section 8.4), which nobody has compressed.
-                Asked::Ranges(ranges) if ranges.len() > 1 && found.coding.is_some() => Asked::Whole,
+                Asked::Ranges(ranges) if ranges.len() > 1 && about.coding.is_some() => Asked::Whole,
                 asked => asked,
             }
         }
         _ => Asked::Whole,
     };
-    let (len, kind) = (found.len, content_type(&found));
+    let (len, kind) = (about.len, about.kind.clone());
     let parts = |range| vec![Part { head: String::new(), range }];
     match asked {
         Asked::Nothing => StatusCode::RANGE_NOT_SATISFIABLE
             .into_response()
             .with_header(header::CONTENT_RANGE, text(format!("bytes */{len}"))),
-        Asked::Whole => fill(Response::new(StatusCode::OK), found, parts(0..len), String::new(), kind),
+        Asked::Whole => {
+            fill(Response::new(StatusCode::OK), &about, content, parts(0..len), String::new(), kind)
+        }
         Asked::Ranges(ranges) if ranges.len() == 1 => {
             let Range { start, end } = ranges[0];
             let answer = Response::new(StatusCode::PARTIAL_CONTENT)
                 .with_header(header::CONTENT_RANGE, text(format!("bytes {start}-{}/{len}", end - 1)));
-            fill(answer, found, parts(start..end), String::new(), kind)
+            fill(answer, &about, content, parts(start..end), String::new(), kind)
         }
         // RFC 9110 section 14.6.
         Asked::Ranges(ranges) => {
-            let boundary = boundary(&found.validators);
+            let boundary = boundary(&about.validators);
             let part = |range| Part { head: part_head(&boundary, &kind, &range, len), range };
             let parts = ranges.into_iter().map(part).collect();
             let kind = text(format!("multipart/byteranges; boundary={boundary}"));
             let answer = Response::new(StatusCode::PARTIAL_CONTENT);
-            fill(answer, found, parts, format!("\r\n--{boundary}--\r\n"), kind)
+            fill(answer, &about, content, parts, format!("\r\n--{boundary}--\r\n"), kind)
         }
     }
 }
 
 /// The answer with these parts of the file in it, and what describes them.
-fn fill(answer: Response, found: Found, parts: Vec<Part>, tail: String, kind: HeaderValue) -> Response {
-    let mut answer = dress(answer, &found).with_header(header::CONTENT_TYPE, kind);
-    if let Some(coding) = found.coding {
+fn fill(
+    answer: Response,
+    about: &About,
+    content: Content,
+    parts: Vec<Part>,
+    tail: String,
+    kind: HeaderValue,
+) -> Response {
+    let mut answer = about.dress(answer).with_header(header::CONTENT_TYPE, kind);
+    if let Some(coding) = about.coding {
         answer = answer.with_header(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
     }
-    let Some(content) = found.content else {
-        return answer.with_pieces(Pieces::new(shared::share(found.file, found.id), parts, tail));
+    let content = match content {
+        Content::Read(content) => content,
+        Content::Open(file) => return answer.with_pieces(Pieces::new(file, parts, tail)),
     };
-    let content = Bytes::from(content);
     if let [Part { head, range }] = &parts[..]
         && head.is_empty()
     {
@@ -244,27 +268,6 @@ fn fill(answer: Response, found: Found, parts: Vec<Part>, tail: String, kind: He
     }
     body.extend_from_slice(tail.as_bytes());
     answer.with_body(body.into())
-}
-
-/// Fields that a 200 and a 304 share (RFC 9110 section 15.4.5).
-fn dress(answer: Response, found: &Found) -> Response {
-    let Validators { etag, modified, .. } = &found.validators;
-    answer
-        .with_header(header::ETAG, text(etag.clone()))
-        .with_header(header::LAST_MODIFIED, text(httpdate::fmt_http_date(*modified)))
-        .with_header(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"))
-        .with_header(header::VARY, HeaderValue::from_static("accept-encoding"))
-}
-
-fn content_type(found: &Found) -> HeaderValue {
-    let guess = mime_guess::from_path(&found.name).first_or_octet_stream();
-    let is_text = guess.type_() == mime_guess::mime::TEXT || guess.subtype() == mime_guess::mime::JAVASCRIPT;
-    text(if is_text { format!("{guess}; charset=utf-8") } else { guess.to_string() })
-}
-
-/// Numbers, names of types, entity tags: visible ASCII all of them.
-fn text(value: String) -> HeaderValue {
-    HeaderValue::try_from(value).expect("it is made of visible ASCII")
 }
 
 /// Nobody can foresee it who does not know the file, and no file can hold its own inode, length and time by accident.
@@ -283,11 +286,15 @@ fn part_head(boundary: &str, kind: &HeaderValue, range: &Range<u64>, len: u64) -
 
 #[cfg(test)]
 mod tests {
-    use std::task::Poll;
-
     use super::*;
 
-    /// Ready when it is polled for the first time: no other thread has been asked.
+    fn content_of(looked: Lookup<Ready>) -> String {
+        let Lookup::File(Ready { content: Content::Read(content), .. }) = looked else {
+            panic!("a short file is there")
+        };
+        String::from_utf8(content.to_vec()).unwrap()
+    }
+
     #[test]
     fn what_is_in_memory_needs_no_other_thread() {
         let directory = tempfile::tempdir().unwrap();
@@ -296,11 +303,9 @@ mod tests {
             let files = ServeDir::new(directory.path()).unwrap();
             // Again, because somebody who mounts a file system meanwhile makes the kernel look twice.
             for _ in 0..100 {
-                let mut look = Box::pin(files.look("/a".to_owned(), Codings::default()));
-                let polled = std::future::poll_fn(|cx| Poll::Ready(look.as_mut().poll(cx))).await;
-                if let Poll::Ready(looked) = polled {
-                    let Ok(Lookup::File(found)) = looked else { panic!("the file is there") };
-                    return assert_eq!(found.content.as_deref(), Some(&b"content"[..]));
+                if let Ok(looked) = files.look_now("/a", &Codings::default()) {
+                    assert_eq!(content_of(looked), "content");
+                    return;
                 }
             }
             let at_once = open::find(&files.root, "/a", &Codings::default(), Way::Cached);
@@ -313,6 +318,42 @@ mod tests {
             assert!(at_once.wants_content(), "the file is in memory");
             println!("skipped: this file system does not read without waiting");
         });
+    }
+
+    #[test]
+    fn what_a_turn_has_found_is_good_until_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let look = |files: &ServeDir| files.look_now("/a", &Codings::default());
+        let files = ServeDir::new(directory.path()).unwrap();
+        let other = ServeDir::new(directory.path()).unwrap();
+        annulet::run(async {
+            std::fs::write(&path, "old").unwrap();
+            std::fs::write(directory.path().join("a.gz"), "smaller").unwrap();
+            let Ok(looked) = look(&files) else {
+                return println!(
+                    "skipped: this kernel, or this file system, does not look up without waiting"
+                );
+            };
+            assert_eq!(content_of(looked), "old");
+            std::fs::write(&path, "new").unwrap();
+            assert_eq!(content_of(look(&files).unwrap()), "old");
+            assert_eq!(content_of(look(&files.clone()).unwrap()), "old", "a clone is the same");
+            assert_eq!(content_of(look(&other).unwrap()), "new", "another one has not looked yet");
+            let gzip = codings(&[&b"gzip"[..]].into_iter());
+            assert_eq!(content_of(files.look_now("/a", &gzip).unwrap()), "smaller");
+            annulet::yield_now().await;
+            annulet::time::sleep(std::time::Duration::from_millis(1)).await;
+            assert_eq!(content_of(look(&files).unwrap()), "new");
+        });
+        // Another loop on this thread counts its turns from the beginning.
+        for content in ["1", "2", "3"] {
+            std::fs::write(&path, content).unwrap();
+            annulet::run(async { assert_eq!(content_of(look(&files).unwrap()), content) });
+            assert_eq!(content_of(look(&files).unwrap()), content, "outside of a loop");
+        }
+        std::fs::write(&path, "4").unwrap();
+        assert_eq!(content_of(look(&files).unwrap()), "4", "outside nothing is kept");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Open files that answers have in common: however many clients take the same file slowly, they hold one descriptor for it.
 //!
-//! No cache: a file is looked up for each request, and closed with the last answer that it is in.
+//! No cache: a file is closed with the last answer that it is in.
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
