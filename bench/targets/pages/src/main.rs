@@ -7,8 +7,10 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use annulet::net::bind_one;
 use annulet::signal::Termination;
 use annulet::{Builder, Core};
+use annulet_http::admin::Admin;
 use annulet_http::{
     Error, HeaderValue, IntoResponse, Limits, Page, Request, Response, Router, Server, header,
 };
@@ -30,6 +32,10 @@ struct Options {
     /// Cores to run on, such as 0,2.
     #[arg(long, value_delimiter = ',', default_value = "0")]
     cores: Vec<usize>,
+
+    /// Answer /metrics here, e.g. 127.0.0.1:9100.
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<std::net::SocketAddr>,
 
     /// The content of an upload, in bytes. Beyond: 413.
     #[arg(long, default_value_t = Limits::default().body_bytes)]
@@ -83,7 +89,12 @@ fn run(options: &Options) -> std::io::Result<()> {
                 },
             )
         })?;
+    let admin = match options.admin {
+        Some(address) => Some(Admin::new(loops.readiness().clone()).start(bind_one(address)?)?),
+        None => None,
+    };
     termination.wait()?;
+    drop(admin);
     loops.stop();
     loops.join()
 }
