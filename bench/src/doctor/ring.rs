@@ -1,5 +1,7 @@
 //! io_uring: can a ring be had, and if not, who forbids it? What can it do?
 
+use std::io;
+
 use annulet::Feature;
 use io_uring::{IoUring, Probe, opcode};
 
@@ -31,12 +33,22 @@ pub(crate) fn attempt() -> Attempt {
     let _ = ring.submitter().register_probe(&mut probe);
     let opcodes_missing =
         OPCODES.iter().filter(|(_, code)| !probe.is_supported(*code)).map(|(name, _)| *name).collect();
-    let has: Vec<Feature> = match annulet::Builder::new().run_local(async { annulet::capabilities() }) {
-        Ok(ring) => Feature::ALL.iter().copied().filter(|feature| ring.has(*feature)).collect(),
-        Err(_) => Vec::new(),
-    };
-    let features_missing = missing(&has);
+    let features_missing = missing(&those_in_use().unwrap_or_default());
     Attempt::Made { features_missing, opcodes_missing }
+}
+
+/// What a server's loops make use of.
+fn those_in_use() -> io::Result<Vec<Feature>> {
+    let mut cores = annulet::placement::available_cores()?;
+    let is_alone = cores.len() == 1;
+    // Two are as good as all.
+    cores.truncate(2);
+    let loops = annulet::Builder::new().cores(cores).start(|_| async {})?;
+    let ring = loops.capabilities();
+    loops.join()?;
+    // A loop without another one has nobody to ring.
+    let is_there = |feature: Feature| ring.has(feature) || is_alone && feature == Feature::MsgRing;
+    Ok(Feature::ALL.iter().copied().filter(|feature| is_there(*feature)).collect())
 }
 
 /// By name. One flag stands in for another, and is not set where that is.
