@@ -9,7 +9,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstatfs, openat2};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
@@ -59,7 +58,7 @@ pub(super) struct Found {
     /// `gzip` or `br`, if it is a compressed form of what was asked for.
     pub(super) coding: Option<&'static str>,
     /// All of it, once it is read, if it is short.
-    pub(super) content: Option<Bytes>,
+    pub(super) content: Option<Vec<u8>>,
     /// The name to guess a type from.
     pub(super) name: OsString,
 }
@@ -282,7 +281,7 @@ impl Found {
     fn keep(&mut self, content: Vec<u8>) {
         // It may have changed since it was looked at: then it is what was read.
         self.len = content.len() as u64;
-        self.content = Some(content.into());
+        self.content = Some(content);
     }
 }
 
@@ -360,7 +359,7 @@ mod tests {
                 println!("skipped: this file system does not read without waiting");
                 return;
             }
-            assert_eq!(found.content.as_ref().map(Bytes::len), Some(len as usize));
+            assert_eq!(found.content.as_ref().map(Vec::len), Some(len as usize));
             assert_eq!(found.len, len);
         }
     }
@@ -379,7 +378,7 @@ mod tests {
             found.read_cached();
             assert!(found.wants_content(), "{before} became {after}");
             found.read().unwrap();
-            assert_eq!(found.content, Some(vec![b'y'; after].into()));
+            assert_eq!(found.content, Some(vec![b'y'; after]));
             assert_eq!(found.len, after as u64);
             assert_eq!(found.validators, validators(&root), "{before} became {after}");
         }

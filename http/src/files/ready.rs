@@ -42,7 +42,7 @@ impl From<Box<Found>> for Ready {
         let etag = text(validators.etag.clone());
         let modified = text(httpdate::fmt_http_date(validators.modified));
         let content = match content {
-            Some(content) => Content::Read(content),
+            Some(content) => Content::Read(content.into()),
             None => Content::Open(shared::share(file, id)),
         };
         Ready { about: Rc::new(About { len, validators, coding, kind, etag, modified }), content }
