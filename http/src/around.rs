@@ -3,13 +3,15 @@
 //! A handler that is ready at once costs no allocation here either; one that waits costs a box for what is to come after it. A field
 //! that is added to an answer costs what it costs in any: two allocations for the first (`tests/allocations.rs`).
 use std::any::{Any, TypeId};
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::Context;
 use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::handler::{AnyHandler, PendingCall};
+use crate::handler::{AnyHandler, PendingCall, panic_answer, poll_call};
 use crate::request::Request;
 use crate::response::{IntoResponse, Response};
 
@@ -46,10 +48,20 @@ impl AnyHandler for Surrounded {
         if !around.states.is_empty() {
             request.set_around(around);
         }
-        *answer = around.before.iter().find_map(|before| before(&mut request));
-        let waits = match answer {
-            Some(_) => None,
-            None => handler.start(request, cx, answer),
+        let start = || {
+            *answer = around.before.iter().find_map(|before| before(&mut request));
+            match answer {
+                Some(_) => None,
+                None => handler.start(request, cx, answer),
+            }
+        };
+        let waits = match around.after.is_empty() {
+            true => start(),
+            // Here, so that what stands after sees the 500, too.
+            false => catch_unwind(AssertUnwindSafe(start)).unwrap_or_else(|_| {
+                *answer = Some(panic_answer());
+                None
+            }),
         };
         let Some(call) = waits else {
             *answer = answer.take().map(|answer| around.finish(answer));
@@ -77,8 +89,9 @@ impl Around {
         self.after.iter().fold(answer, |answer, after| after(answer))
     }
 
-    fn finish_later(self: Rc<Self>, call: PendingCall) -> PendingCall {
+    fn finish_later(self: Rc<Self>, mut call: PendingCall) -> PendingCall {
         Box::pin(async move {
+            let call = poll_fn(|cx| poll_call(&mut call, cx));
             let answer = match self.time_max {
                 None => call.await,
                 Some(time) => annulet::time::timeout(time, call)
@@ -98,4 +111,10 @@ impl Around {
         let (_, state) = self.states.iter().find(|(of, _)| *of == TypeId::of::<T>())?;
         state.clone().downcast().ok()
     }
+}
+
+/// Passes an answer that is no handler's. A panic on the way becomes the answer 500: nobody above waits for one.
+pub(crate) fn pass(answer: Response, after: &[After]) -> Response {
+    let passed = AssertUnwindSafe(|| after.iter().fold(answer, |answer, after| after(answer)));
+    catch_unwind(passed).unwrap_or_else(|_| panic_answer())
 }

@@ -1,10 +1,11 @@
 //! Which handler answers a request, and what is answered where there is none.
 use std::iter::once;
 
-use http::{Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 
 use super::route::{Route, allow, is_common};
 use super::{Router, escaped};
+use crate::around::pass;
 use crate::h1::{Refusal, same};
 use crate::handler::PendingCall;
 use crate::request::Request;
@@ -21,19 +22,25 @@ pub(crate) struct Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Miss {
     pub(super) status: StatusCode,
-    /// The route whose methods the answer is to name.
-    allow: Option<u32>,
+    place: Place,
+}
+
+/// Whose answer it is in place of a handler's: what stands after that sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The index of a route.
+    Route(u32),
+    /// An index in [`Router::unrouted`].
+    Unrouted(u32),
+    /// The server's, which has asked no router.
+    Server,
 }
 
 impl Miss {
     /// RFC 9110 section 7.4: a request for an `https` URI has to come over a secured connection, or from a trusted gateway.
     #[cold]
     pub(crate) fn misdirected() -> Miss {
-        Miss::new(StatusCode::MISDIRECTED_REQUEST)
-    }
-
-    fn new(status: StatusCode) -> Miss {
-        Miss { status, allow: None }
+        Miss { status: StatusCode::MISDIRECTED_REQUEST, place: Place::Server }
     }
 }
 
@@ -106,7 +113,9 @@ impl Router {
         let names = &self.routes[index as usize].param_names;
         if !names.is_empty() {
             for value in values {
-                request.push_param(value).map_err(|why| Miss::new(why.status()))?;
+                request
+                    .push_param(value)
+                    .map_err(|why| Miss { status: why.status(), place: Place::Route(index) })?;
             }
             request.set_param_names(names);
         }
@@ -154,24 +163,27 @@ impl Router {
     #[cold]
     pub(crate) fn answer(&self, miss: Miss) -> Response {
         let answer = miss.status.into_response();
-        match miss.allow {
-            Some(route) => answer.with_header(header::ALLOW, self.routes[route as usize].allow.clone()),
-            // `OPTIONS *`. What a handler of any method takes, nobody knows here.
-            None if miss.status == StatusCode::NO_CONTENT
-                && self.routes.iter().all(|route| route.any.is_none()) =>
-            {
-                answer.with_header(header::ALLOW, allow(self.routes.iter().flat_map(Route::methods)))
+        let names_methods = matches!(miss.status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NO_CONTENT);
+        match miss.place {
+            Place::Route(at) => {
+                let route = &self.routes[at as usize];
+                let after = route.around.as_ref().map_or(&[][..], |around| &around.after);
+                let allow = names_methods.then(|| route.allow.clone());
+                pass(allow.into_iter().fold(answer, with_allow), after)
             }
-            None => answer,
+            Place::Unrouted(at) => {
+                // `OPTIONS *`. What a handler of any method takes, nobody knows here.
+                let is_known = names_methods && self.routes.iter().all(|route| route.any.is_none());
+                let allow = is_known.then(|| allow(self.routes.iter().flat_map(Route::methods)));
+                pass(allow.into_iter().fold(answer, with_allow), &self.unrouted[at as usize].1)
+            }
+            Place::Server => answer,
         }
     }
 
     #[cold]
     fn find_fallback(&self, path: &[u8], method: &Method) -> Result<Target, Miss> {
-        let is_below = |prefix: &str| {
-            path.strip_prefix(prefix.as_bytes()).is_some_and(|rest| rest.first().is_none_or(|b| *b == b'/'))
-        };
-        let below = self.fallbacks_below.iter().filter(|(prefix, _)| is_below(prefix));
+        let below = self.fallbacks_below.iter().filter(|(prefix, _)| is_below(path, prefix));
         let nearest = below.max_by_key(|(prefix, _)| prefix.len()).map(|(_, route)| *route);
         match nearest.or(self.fallback) {
             Some(route) if path != b"*" => self.find_handler(route, *method == Method::GET, method),
@@ -181,27 +193,40 @@ impl Router {
 
     #[cold]
     fn miss_unrouted(&self, path: &[u8], method: &Method) -> Miss {
-        Miss::new(match (self.knows(method), path) {
+        let status = match (self.knows(method), path) {
             (false, _) => Refusal::MethodUnknown.status(),
             // RFC 9110 section 9.3.7: the server as a whole is asked.
             (true, b"*") => StatusCode::NO_CONTENT,
             (true, _) => StatusCode::NOT_FOUND,
-        })
+        };
+        let below = self.unrouted.iter().enumerate().filter(|(_, (prefix, _))| is_below(path, prefix));
+        // `*` is below nothing.
+        let nearest = below.max_by_key(|(_, (prefix, _))| prefix.len()).map_or(0, |(at, _)| at);
+        Miss { status, place: Place::Unrouted(nearest as u32) }
     }
 
     #[cold]
     fn miss_unhandled(&self, route: u32, method: &Method) -> Miss {
-        match *method {
-            Method::OPTIONS => Miss { status: StatusCode::NO_CONTENT, allow: Some(route) },
-            _ if self.knows(method) => Miss { status: StatusCode::METHOD_NOT_ALLOWED, allow: Some(route) },
+        let status = match *method {
+            Method::OPTIONS => StatusCode::NO_CONTENT,
+            _ if self.knows(method) => StatusCode::METHOD_NOT_ALLOWED,
             // RFC 9110 section 15.6.2.
-            _ => Miss::new(Refusal::MethodUnknown.status()),
-        }
+            _ => Refusal::MethodUnknown.status(),
+        };
+        Miss { status, place: Place::Route(route) }
     }
 
     fn knows(&self, method: &Method) -> bool {
         is_common(method) || self.extension_methods.contains(method)
     }
+}
+
+fn is_below(path: &[u8], prefix: &str) -> bool {
+    path.strip_prefix(prefix.as_bytes()).is_some_and(|rest| rest.first().is_none_or(|b| *b == b'/'))
+}
+
+fn with_allow(answer: Response, methods: HeaderValue) -> Response {
+    answer.with_header(header::ALLOW, methods)
 }
 
 /// The parser lets only ASCII into a path.

@@ -57,6 +57,9 @@ pub struct Router {
     fallback: Option<u32>,
     /// The same for what is below a path, from nested routers.
     fallbacks_below: Vec<(Box<str>, u32)>,
+    /// What sees the answers for paths that no route and no fallback has, below a path: first the router's own, below all, then those
+    /// of nested routers.
+    unrouted: Vec<(Box<str>, Vec<After>)>,
 }
 
 impl Router {
@@ -72,6 +75,7 @@ impl Router {
             extension_methods: Vec::new(),
             fallback: None,
             fallbacks_below: Vec::new(),
+            unrouted: vec![("".into(), Vec::new())],
         }
     }
 
@@ -194,7 +198,8 @@ impl Router {
     }
 
     /// Calls `before` ahead of the handlers of all routes so far, and of the fallback if it is set. If it comes to an answer, the handler
-    /// is not called. What was added last comes first. It cannot wait: what has to be asked for elsewhere is taken out of the request by
+    /// is not called. What was added last comes first. What the router answers itself, 404 or 405 for example, it does not see:
+    /// [`after`](Router::after) does. It cannot wait: what has to be asked for elsewhere is taken out of the request by
     /// an extractor ([`FromRequest`](crate::FromRequest)).
     ///
     /// It guards these routes, not what else is below their paths: that is for a fallback to answer, maybe one that nobody guards. To
@@ -229,8 +234,15 @@ impl Router {
         self.surround(|around| around.before.insert(0, before.clone()))
     }
 
-    /// Passes the answers of all routes so far, and of the fallback if it is set, through `after`, also those of their `before`. What was
-    /// added last comes last. Not passed: the router's own 404 and 405, and the 500 for a handler that panics.
+    /// Passes the answers of all routes so far, and of the fallback if it is set, through `after`. What was added last comes last.
+    ///
+    /// These are those of handlers and of what is `before` them, the 500 for one that panics, the 503 for one that takes too long, and
+    /// what the router answers in their place: 405, 204 to OPTIONS, 400 for a parameter that is no UTF-8, 501 for a method that it does not
+    /// know. The 404 for paths that no route has is passed as well, unless a [`fallback`](Router::fallback) answers for them; below the
+    /// path of a [nested](Router::nest) router with an `after`, if that path has no parameters, it is the nested one's.
+    ///
+    /// Not passed: what the server answers before it asks for a route, to requests that are malformed, too large (by what they announce)
+    /// or misdirected.
     ///
     /// # Examples
     ///
@@ -242,8 +254,9 @@ impl Router {
     ///     .after(|answer| answer.with_header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache")));
     /// ```
     #[must_use]
-    pub fn after(self, after: impl Fn(Response) -> Response + 'static) -> Router {
+    pub fn after(mut self, after: impl Fn(Response) -> Response + 'static) -> Router {
         let after: After = Rc::new(after);
+        self.unrouted.iter_mut().for_each(|(_, seen)| seen.push(after.clone()));
         self.surround(|around| around.after.push(after.clone()))
     }
 
@@ -332,6 +345,10 @@ impl Router {
             assert!(!path.contains('{'), "a fallback below a path with parameters is not served: {path}");
             self.fallbacks_below.push((format!("{path}{inside}").into(), places[at as usize]));
         }
+        // What is below a path with parameters is not looked for.
+        let unrouted =
+            inner.unrouted.into_iter().filter(|(_, after)| !after.is_empty() && !path.contains('{'));
+        self.unrouted.extend(unrouted.map(|(inside, after)| (format!("{path}{inside}").into(), after)));
         for method in inner.extension_methods {
             if !self.extension_methods.contains(&method) {
                 self.extension_methods.push(method);
@@ -350,8 +367,9 @@ impl Router {
     /// Puts everything around its handlers, once all routes are there: a route that has nothing around it pays nothing.
     pub(crate) fn seal(mut self) -> Router {
         for route in &mut self.routes {
-            let Some(around) = route.around.take() else { continue };
-            let surround = |(method, handler)| (method, Around::surround(&around, handler));
+            // It stays there for what is answered in a handler's place.
+            let Some(around) = &route.around else { continue };
+            let surround = |(method, handler)| (method, Around::surround(around, handler));
             route.handlers = std::mem::take(&mut route.handlers).into_iter().map(surround).collect();
         }
         self

@@ -12,7 +12,7 @@ pub(super) struct Route {
     /// The names of its parameters, in order.
     pub(super) param_names: Rc<[Box<str>]>,
     pub(super) handlers: Vec<(Method, Box<dyn AnyHandler>)>,
-    /// What is to stand around the handlers; `seal` puts it there.
+    /// What stands around the handlers, where `seal` puts it.
     pub(super) around: Option<Rc<Around>>,
     /// What the content of a request may have, in bytes, if not what the server says.
     pub(super) body_bytes: Option<u64>,

@@ -1,12 +1,14 @@
 //! Routes and what is asked of them, one case a line.
-use std::task::{Context, Waker};
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::route::param_names;
 use super::*;
 use crate::h1::Limits;
 use crate::h1::head::{Parse, Parser};
+use crate::handler::poll_call;
 use crate::response::IntoResponse;
 
 fn router() -> Router {
@@ -37,19 +39,35 @@ fn check(line: &str, expected: &str) {
 }
 
 fn check_router(router: Router, line: &str, expected: &str) {
+    check_polls(router, 0, line, expected);
+}
+
+/// As `check_router`, of an answer that is there when its call, once it waits, has been polled so often.
+fn check_polls(router: Router, polls_expected: usize, line: &str, expected: &str) {
     let router = router.seal();
     let input = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut request = Request::take();
     let parsed = request.parse(&mut Parser::new(Limits::default()), input.as_bytes());
     assert_eq!(parsed, Parse::Complete(()), "{line}");
+    let mut polls = 0;
     let answer = match router.find(input.as_bytes(), &mut request) {
         Ok(target) => {
             let (mut cx, mut answer) = (Context::from_waker(Waker::noop()), None);
-            assert!(router.call(target, request, &mut cx, &mut answer).is_none(), "pending");
+            let mut waits = router.call(target, request, &mut cx, &mut answer);
+            while let Some(call) = &mut waits
+                && answer.is_none()
+            {
+                polls += 1;
+                assert!(polls <= polls_expected, "pending: {line}");
+                if let Poll::Ready(ready) = poll_call(call, &mut cx) {
+                    answer = Some(ready);
+                }
+            }
             answer.unwrap()
         }
         Err(miss) => router.answer(miss),
     };
+    assert_eq!(polls, polls_expected, "{line}");
     let mut text = answer.status().as_str().to_owned();
     for (name, value) in answer.headers() {
         text += &format!(" {name}: {}", value.to_str().unwrap());
@@ -134,7 +152,82 @@ fn around_handlers() {
         .before(|_| Some("added first".into_response()))
         .before(|_| Some("added last".into_response()));
     check_router(order, "GET /order", "200 [added last]");
-    check_router(router(), "POST /a", "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]");
+    // What is before handlers is not asked where there is none.
+    check_router(router(), "POST /a?x", "405 [Method Not Allowed12]");
+}
+
+fn mark(name: &'static str) -> impl Fn(Response) -> Response {
+    let name = HeaderName::from_static(name);
+    move |answer| answer.with_header(name.clone(), HeaderValue::from_static("1"))
+}
+
+/// Pending the first time.
+async fn wait_once() {
+    let mut waited = false;
+    poll_fn(|_| if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+}
+
+#[test]
+fn what_stands_after_sees_all_answers_of_its_router() {
+    let inner = || {
+        Router::new()
+            .get("/a/{b}", async |_: Request| "a")
+            .get("/panic", async |request: Request| assert!(request.query().is_some(), "on purpose"))
+            .get("/late-panic", async |request: Request| {
+                wait_once().await;
+                assert!(request.query().is_some(), "on purpose");
+            })
+            .after(mark("inner"))
+    };
+    let full = || Router::new().fallback(async |_: Request| "full").after(mark("inner"));
+    let router = || {
+        Router::new()
+            .get("/", async |_: Request| "index")
+            .nest("/in", inner())
+            .nest("/in/deeper", Router::new().nest("/in", inner()).after(mark("middle")))
+            .nest("/of/{who}", inner())
+            .nest("/bare", Router::new().get("/a", async |_: Request| "bare"))
+            .nest("/full", full())
+            .after(mark("outer"))
+            .get("/added-later", async |_: Request| "late")
+    };
+    let check = |line, expected| check_router(router(), line, expected);
+    check("GET /", "200 outer: 1 [index]");
+    check("POST /", "405 allow: GET, HEAD, OPTIONS outer: 1 [Method Not Allowed]");
+    check("OPTIONS /", "204 allow: GET, HEAD, OPTIONS outer: 1 []");
+    check("BREW /", "501 outer: 1 [Not Implemented]");
+    check("GET /none", "404 outer: 1 [Not Found]");
+    check("BREW /none", "501 outer: 1 [Not Implemented]");
+    check("OPTIONS *", "204 outer: 1 []");
+    check("GET /in/a/b", "200 inner: 1 outer: 1 [a]");
+    check("PUT /in/a/b", "405 allow: GET, HEAD, OPTIONS inner: 1 outer: 1 [Method Not Allowed]");
+    check("GET /in/a/%ff", "400 inner: 1 outer: 1 [Bad Request]");
+    check("GET /in/panic", "500 inner: 1 outer: 1 [Internal Server Error]");
+    check_polls(router(), 1, "GET /in/late-panic", "500 inner: 1 outer: 1 [Internal Server Error]");
+    check("GET /in", "404 inner: 1 outer: 1 [Not Found]");
+    check("GET /in/none", "404 inner: 1 outer: 1 [Not Found]");
+    check("GET /inn", "404 outer: 1 [Not Found]");
+    check("GET /in/deeper/none", "404 middle: 1 outer: 1 [Not Found]");
+    check("GET /in/deeper/in/%6eone", "404 inner: 1 middle: 1 outer: 1 [Not Found]");
+    check("GET /of/me/a/b", "200 inner: 1 outer: 1 [a]");
+    check("PUT /of/me/a/b", "405 allow: GET, HEAD, OPTIONS inner: 1 outer: 1 [Method Not Allowed]");
+    check("GET /of/me/none", "404 outer: 1 [Not Found]");
+    check("GET /bare/none", "404 outer: 1 [Not Found]");
+    check("GET /full/none", "200 inner: 1 outer: 1 [full]");
+    check("GET /added-later", "200 [late]");
+    check("PUT /added-later", "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]");
+    // What a fallback answers is its own.
+    let with_fallback = || router().fallback(async |_: Request| "fallback");
+    check_router(with_fallback(), "GET /none", "200 [fallback]");
+    check_router(with_fallback(), "GET /in/none", "200 [fallback]");
+    check_router(with_fallback(), "GET /full/none", "200 inner: 1 outer: 1 [full]");
+    check_router(with_fallback().after(mark("last")), "GET /in/none", "200 last: 1 [fallback]");
+    // The server has not asked the router.
+    assert!(router().seal().answer(Miss::misdirected()).headers().is_empty());
+    let panics = || {
+        Router::new().after(|answer| if answer.status().is_success() { answer } else { panic!("on purpose") })
+    };
+    check_router(panics(), "GET /", "500 [Internal Server Error]");
 }
 
 #[test]
