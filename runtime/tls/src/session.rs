@@ -36,6 +36,8 @@ pub(crate) struct Session {
     /// Received, and not yet given to rustls: the rest of a lease whose beginning completed a record.
     pending: Option<Lease>,
     withheld: Withheld,
+    /// Whether rustls has received into more memory than it begins with.
+    has_grown: bool,
     /// Whether anything was sent.
     has_sent: bool,
     /// Why it is over.
@@ -52,6 +54,7 @@ impl Session {
             connection,
             pending: None,
             withheld: Withheld::default(),
+            has_grown: false,
             has_sent: false,
             failure: None,
             is_write_closed: false,
@@ -116,12 +119,18 @@ impl Session {
         }
         self.check()?;
         self.withheld.follow(&[], true);
+        self.shrink();
         Ok(true)
     }
 
     /// Gives rustls received bytes, as many as it takes at once. Gives whether there were any.
     fn decrypt(&mut self, out: &impl Transport) -> io::Result<bool> {
-        let Some(lease) = &mut self.pending else { return Ok(false) };
+        let Some(lease) = &mut self.pending else {
+            self.shrink();
+            return Ok(false);
+        };
+        // It makes room behind what it keeps. Where it keeps nothing, it goes back to 4 KiB.
+        self.has_grown = self.withheld.bytes() > 0;
         let count = self.connection.read_tls(&mut &lease[..])?;
         let processed = self.connection.process_new_packets();
         // An answer, or new keys, or plaintext: what they came of is gone.
@@ -141,6 +150,15 @@ impl Session {
             self.fail(InvalidMessage::HandshakePayloadTooLarge.into());
         }
         Ok(true)
+    }
+
+    /// Has rustls give back what a large record took: by itself it does so when it receives again, which may be hours away.
+    fn shrink(&mut self) {
+        if self.has_grown && self.withheld.bytes() == 0 {
+            self.has_grown = false;
+            // It sees to its memory first, and then hears that there is nothing to receive.
+            let _ = self.connection.read_tls(&mut NothingYet);
+        }
     }
 
     fn fail(&mut self, error: rustls::Error) {
@@ -207,5 +225,14 @@ impl Session {
                 }
             });
         }
+    }
+}
+
+/// What a socket says that has nothing to read.
+struct NothingYet;
+
+impl Read for NothingYet {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
     }
 }
