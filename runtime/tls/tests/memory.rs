@@ -86,7 +86,7 @@ async fn pass(from: &TlsStream, to: &TlsStream, bytes: usize) {
         left -= to.recv().await.unwrap().expect("nobody has closed").len();
     }
     let mut next = pin!(to.recv());
-    poll_fn(|cx| Poll::Ready(assert!(next.as_mut().poll(cx).is_pending()))).await;
+    assert!(poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx).is_pending())).await);
 }
 
 #[annulet::test]
