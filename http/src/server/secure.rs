@@ -24,7 +24,8 @@ pub(super) async fn run(
     place: Option<Box<Place>>,
 ) {
     let _member = poll_fn(|cx| Poll::Ready(Member::join(&shared, true, cx))).await;
-    // In memory of its own, which goes back with the handshake's end. Whoever failed has been told why by an alert.
+    // In memory of its own, which goes back with the handshake's end. Whom rustls refused has been told why by an alert; who is
+    // late, finds no memory left or sends a hello beyond annulet-tls's bound has not.
     let Some(Ok(stream)) = Box::pin(shake(stream, &acceptor, &shared)).await else { return };
     drop(acceptor);
     if stream.alpn().is_none_or(|protocol| protocol == ALPN) {

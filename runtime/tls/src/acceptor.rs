@@ -99,8 +99,8 @@ impl TlsAcceptor {
 
     /// The server's part of the handshake.
     ///
-    /// There is no time limit here: use [`timeout`](annulet::time::timeout). After a failure it tells the client why, and
-    /// waits for at most half a second for it to go.
+    /// There is no time limit here: use [`timeout`](annulet::time::timeout). After a failure it tells the client why (but
+    /// for a ClientHello of more than 32 KiB), and waits for at most half a second for it to go.
     ///
     /// # Errors
     ///

@@ -16,7 +16,7 @@ use crate::transport::Transport;
 use crate::withheld::Withheld;
 
 /// Of a client that has been told nothing yet, more is not taken: a ClientHello with keys for the time after quantum computers is three
-/// KiB long. In bytes.
+/// KiB long. Refused without an alert: rustls sends those for its own reasons only. In bytes.
 const HELLO_BYTES_MAX: usize = 32 * 1024;
 
 /// What [`Session::progress`] came to.
