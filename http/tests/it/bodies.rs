@@ -1,11 +1,14 @@
 //! Requests with a body.
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::net::Shutdown;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use annulet::net::TcpStream;
 use annulet_http::{Error, Limits, Request, Router, Trailers};
+use futures_core::Stream;
 
 use crate::client::{
     Delivery, check, read_all, send, summary, unhurried, with_router, with_server_and_limits,
@@ -273,23 +276,42 @@ async fn ask_on_a_clock(router: Router, limits: Limits, begin: &str) -> TcpStrea
     stream
 }
 
-/// By the limits that are the default, and by one for all of it.
+/// By the limits that are the default, and by one for all of it; and whether the handler waits for a future that is dropped with the
+/// wait, or for a stream that it keeps.
 #[annulet::test(start_paused = true)]
 async fn what_a_handler_does_beside_a_body_is_not_its_client_s_time() {
     let second = Duration::from_secs(1);
     let total = Limits { body_total_timeout: 30 * second, body_rate_min: 0, ..Limits::default() };
-    for limits in [Limits::default(), total] {
-        let router = Router::new().post("/", async |mut request: Request| {
-            assert!(annulet::time::timeout(Duration::from_secs(1), request.chunk()).await.is_err());
-            annulet::time::sleep(Duration::from_secs(60)).await;
-            request.bytes(100).await
-        });
-        let begin = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\n";
-        let stream = ask_on_a_clock(router, limits, begin).await;
+    for (limits, path) in [
+        (Limits::default(), "/piece"),
+        (total.clone(), "/piece"),
+        (Limits::default(), "/stream"),
+        (total, "/stream"),
+    ] {
+        let router = Router::new()
+            .post("/piece", async |mut request: Request| {
+                assert!(annulet::time::timeout(Duration::from_secs(1), request.chunk()).await.is_err());
+                annulet::time::sleep(Duration::from_secs(60)).await;
+                request.bytes(100).await
+            })
+            .post("/stream", async |mut request: Request| {
+                let mut chunks = request.chunks();
+                let mut next = async || poll_fn(|cx| Pin::new(&mut chunks).poll_next(cx)).await;
+                assert!(annulet::time::timeout(Duration::from_secs(1), next()).await.is_err());
+                annulet::time::sleep(Duration::from_secs(60)).await;
+                let mut content = Vec::new();
+                while let Some(chunk) = next().await {
+                    content.extend_from_slice(&chunk?);
+                }
+                Ok::<_, Error>(content)
+            });
+        let begin =
+            format!("POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\n");
+        let stream = ask_on_a_clock(router, limits, &begin).await;
         // The handler is back, and waits.
         annulet::time::sleep(62 * second).await;
         stream.write_all(b"hello").await.unwrap();
-        assert_eq!(summary(&read_all(&stream).await, false), "200 close [hello]");
+        assert_eq!(summary(&read_all(&stream).await, false), "200 close [hello]", "{path}");
     }
 }
 

@@ -67,6 +67,7 @@ impl<S: Transport> Connection<S> {
             beside: 0,
             is_awaited: false,
             waits_since: None,
+            asked_at: annulet::time::now(),
             reader: None,
             wait_left,
         };
@@ -195,8 +196,8 @@ impl<S: Transport> Connection<S> {
     /// Ready when the client has reset the connection. What it sends is kept, up to a bound; a client that has only ended its side
     /// is still there to be answered.
     fn poll_gone<'a>(&'a self, watch: &mut Option<S::Reset<'a>>, cx: &mut Context<'_>) -> Poll<()> {
-        let (is_reading, is_awaited) = match &*self.reading.borrow() {
-            Some(reading) => (reading.exchange.stage() == Stage::Reading, reading.is_awaited),
+        let (is_reading, is_awaited) = match &mut *self.reading.borrow_mut() {
+            Some(reading) => (reading.exchange.stage() == Stage::Reading, reading.end_turn(cx.waker())),
             None => (false, false),
         };
         if is_awaited {

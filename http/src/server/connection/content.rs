@@ -30,6 +30,8 @@ pub(super) struct Reading {
     pub(super) reader: Option<Waker>,
     /// Since when more of it is waited for.
     pub(super) waits_since: Option<Instant>,
+    /// When that was asked for last.
+    pub(super) asked_at: Instant,
     /// What all waits for it may still take.
     pub(super) wait_left: Duration,
 }
@@ -100,14 +102,14 @@ impl<S: Transport> Connection<S> {
             if reading.exchange.take_continue() {
                 self.stream.with_send_buffer(|out| out.extend_from_slice(CONTINUE));
             }
+            reading.asked_at = annulet::time::now();
             // Once for each wait, however often it is polled.
-            let since = reading.waits_since.unwrap_or_else(|| {
+            if reading.waits_since.is_none() {
                 let limits = &self.shared.limits;
                 self.expect(&reading.exchange, 0);
                 self.wait_at_most(limits.body_timeout.min(reading.wait_left).min(reading.slowest(limits)));
-                annulet::time::now()
-            });
-            reading.waits_since = Some(since);
+                reading.waits_since = Some(reading.asked_at);
+            }
             let Poll::Ready(lease) = self.stream.poll_recv(cx)? else {
                 reading.is_awaited = true;
                 return Poll::Pending;
@@ -133,9 +135,23 @@ impl<S: Transport> Connection<S> {
 impl Reading {
     /// What a wait took is counted. The next has a deadline of its own.
     pub(super) fn end_wait(&mut self) {
+        self.end_wait_at(annulet::time::now());
+    }
+
+    fn end_wait_at(&mut self, end: Instant) {
         if let Some(since) = self.waits_since.take() {
-            self.wait_left = self.wait_left.saturating_sub(annulet::time::now() - since);
+            self.wait_left = self.wait_left.saturating_sub(end - since);
         }
+    }
+
+    /// The handler has had its turn, on the connection's own task, and waits: for more of the body? Who asks on this task asks each
+    /// time. Who has not asked now has done something else since the last time, and that is not the client's time. Who asks on
+    /// another task is not seen here.
+    pub(super) fn end_turn(&mut self, task: &Waker) -> bool {
+        if !self.is_awaited && self.reader.as_ref().is_some_and(|reader| reader.will_wake(task)) {
+            self.end_wait_at(self.asked_at);
+        }
+        self.is_awaited
     }
 
     /// How long the next bytes may be waited for without the body being too slow.
