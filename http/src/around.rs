@@ -1,12 +1,14 @@
 //! What stands around handlers: what is called before and after them, and the state that they share.
 //!
-//! A handler that is ready at once costs no allocation here either; one that waits costs a box for what is to come after it. A field
+//! A handler that is ready at once costs no allocation here either; one that waits costs a box for what is to come after it. What may
+//! wait before a handler costs two boxes, whether it waits or not, and one more if it waits and something is to come after it. A field
 //! that is added to an answer costs what it costs in any: two allocations for the first (`tests/allocations.rs`).
 use std::any::{Any, TypeId};
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -15,7 +17,16 @@ use crate::handler::{AnyHandler, PendingCall, panic_answer, poll_call};
 use crate::request::Request;
 use crate::response::{IntoResponse, Response};
 
-pub(crate) type Before = Rc<dyn Fn(&mut Request) -> Option<Response>>;
+/// What is called before a handler, and may answer in its place.
+#[derive(Clone)]
+pub(crate) enum Before {
+    Now(Rc<dyn Fn(&mut Request) -> Option<Response>>),
+    /// Has the request while it waits.
+    Later(Rc<dyn Fn(Request) -> Asked>),
+}
+
+/// Gives the request back.
+type Asked = Pin<Box<dyn Future<Output = (Request, Option<Response>)>>>;
 pub(crate) type After = Rc<dyn Fn(Response) -> Response>;
 
 /// See the module.
@@ -34,7 +45,8 @@ pub(crate) struct Around {
 /// A handler and what stands around it.
 struct Surrounded {
     around: Rc<Around>,
-    handler: Box<dyn AnyHandler>,
+    /// Shared with what waits before it.
+    handler: Rc<dyn AnyHandler>,
 }
 
 impl AnyHandler for Surrounded {
@@ -49,11 +61,19 @@ impl AnyHandler for Surrounded {
             request.set_around(around);
         }
         let start = || {
-            *answer = around.before.iter().find_map(|before| before(&mut request));
-            match answer {
-                Some(_) => None,
-                None => handler.start(request, cx, answer),
+            for (at, before) in around.before.iter().enumerate() {
+                *answer = match before {
+                    Before::Now(before) => before(&mut request),
+                    Before::Later(_) => {
+                        let call = around.clone().ask_later(at, request, handler.clone());
+                        return poll_once(Box::pin(call), cx, answer);
+                    }
+                };
+                if answer.is_some() {
+                    return None;
+                }
             }
+            handler.start(request, cx, answer)
         };
         let waits = match around.after.is_empty() {
             true => start(),
@@ -77,7 +97,35 @@ impl AnyHandler for Surrounded {
 impl Around {
     /// Puts this around a handler.
     pub(crate) fn surround(around: &Rc<Around>, handler: Box<dyn AnyHandler>) -> Box<dyn AnyHandler> {
-        Box::new(Surrounded { around: around.clone(), handler })
+        Box::new(Surrounded { around: around.clone(), handler: handler.into() })
+    }
+
+    /// Asks what is before the handler, from one on that may wait, and then the handler.
+    async fn ask_later(
+        self: Rc<Self>,
+        first: usize,
+        mut request: Request,
+        handler: Rc<dyn AnyHandler>,
+    ) -> Response {
+        for before in &self.before[first..] {
+            let early;
+            match before {
+                Before::Now(before) => early = before(&mut request),
+                Before::Later(before) => (request, early) = before(request).await,
+            }
+            if let Some(early) = early {
+                return early;
+            }
+        }
+        let (mut request, mut answer) = (Some(request), None);
+        let started = poll_fn(|cx| {
+            let request = request.take().expect("the closure is polled once: it is ready at once");
+            Poll::Ready(handler.start(request, cx, &mut answer))
+        });
+        match started.await {
+            Some(call) => call.await,
+            None => answer.expect("who does not wait has answered"),
+        }
     }
 
     fn finish(self: &Rc<Self>, mut answer: Response) -> Response {
@@ -110,6 +158,21 @@ impl Around {
     pub(crate) fn state_rc<T: 'static>(&self) -> Option<Rc<T>> {
         let (_, state) = self.states.iter().find(|(of, _)| *of == TypeId::of::<T>())?;
         state.clone().downcast().ok()
+    }
+}
+
+/// As [`AnyHandler::start`] does.
+fn poll_once(
+    mut call: PendingCall,
+    cx: &mut Context<'_>,
+    answer: &mut Option<Response>,
+) -> Option<PendingCall> {
+    match call.as_mut().poll(cx) {
+        Poll::Ready(ready) => {
+            *answer = Some(ready);
+            None
+        }
+        Poll::Pending => Some(call),
     }
 }
 

@@ -17,8 +17,8 @@ use crate::response::{IntoResponse, Response};
 
 /// What can be taken out of a request.
 ///
-/// It may wait: what a request needs before its handler and what has to be asked for elsewhere, such as a session in a database,
-/// belongs here and not into [`Router::before`](crate::Router::before), which cannot wait.
+/// It may wait: what a handler needs and what has to be asked for elsewhere, such as a session in a database, belongs here. What only
+/// lets a request pass or not is for [`Router::before_async`](crate::Router::before_async), too.
 ///
 /// # Examples
 ///

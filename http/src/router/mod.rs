@@ -199,8 +199,7 @@ impl Router {
 
     /// Calls `before` ahead of the handlers of all routes so far, and of the fallback if it is set. If it comes to an answer, the handler
     /// is not called. What was added last comes first. What the router answers itself, 404 or 405 for example, it does not see:
-    /// [`after`](Router::after) does. It cannot wait: what has to be asked for elsewhere is taken out of the request by
-    /// an extractor ([`FromRequest`](crate::FromRequest)).
+    /// [`after`](Router::after) does. It cannot wait: [`before_async`](Router::before_async) can.
     ///
     /// It guards these routes, not what else is below their paths: that is for a fallback to answer, maybe one that nobody guards. To
     /// guard all of a folder, [`nest`](Router::nest) a router whose fallback serves it:
@@ -230,8 +229,44 @@ impl Router {
     /// ```
     #[must_use]
     pub fn before(self, before: impl Fn(&mut Request) -> Option<Response> + 'static) -> Router {
-        let before: Before = Rc::new(before);
-        self.surround(|around| around.before.insert(0, before.clone()))
+        self.add_before(Before::Now(Rc::new(before)))
+    }
+
+    /// As [`before`](Router::before), for what has to wait, such as a question to a session store; both have one order. When the client
+    /// goes meanwhile it is dropped, and its time counts as the handler's ([`with_time_limit`](Router::with_time_limit)). Content that it
+    /// reads is not there for the handler.
+    ///
+    /// What the handler needs of what was found is better taken out of the request by an extractor
+    /// ([`FromRequest`](crate::FromRequest)), which can wait as well.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::{IntoResponse, Request, Router, StatusCode};
+    ///
+    /// async fn is_known(session: &str) -> bool {
+    ///     // A store somewhere else is asked here.
+    ///     annulet::yield_now().await;
+    ///     session == "abc"
+    /// }
+    ///
+    /// let router = Router::new()
+    ///     .get("/secret", async |_: Request| "42")
+    ///     .before_async(async |request: &mut Request| match request.cookie("session") {
+    ///         Some(session) if is_known(session).await => None,
+    ///         _ => Some(StatusCode::UNAUTHORIZED.into_response()),
+    ///     });
+    /// ```
+    #[must_use]
+    pub fn before_async(self, before: impl AsyncFn(&mut Request) -> Option<Response> + 'static) -> Router {
+        let before = Rc::new(before);
+        self.add_before(Before::Later(Rc::new(move |mut request| {
+            let before = before.clone();
+            Box::pin(async move {
+                let answer = before(&mut request).await;
+                (request, answer)
+            })
+        })))
     }
 
     /// Passes the answers of all routes so far, and of the fallback if it is set, through `after`. What was added last comes last.
@@ -355,6 +390,11 @@ impl Router {
             }
         }
         self
+    }
+
+    /// Ahead of those that are there.
+    fn add_before(self, before: Before) -> Router {
+        self.surround(|around| around.before.insert(0, before.clone()))
     }
 
     fn surround(mut self, change: impl Fn(&mut Around)) -> Router {

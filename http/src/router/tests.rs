@@ -1,4 +1,5 @@
 //! Routes and what is asked of them, one case a line.
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 
@@ -228,6 +229,73 @@ fn what_stands_after_sees_all_answers_of_its_router() {
         Router::new().after(|answer| if answer.status().is_success() { answer } else { panic!("on purpose") })
     };
     check_router(panics(), "GET /", "500 [Internal Server Error]");
+}
+
+#[test]
+fn what_waits_before_handlers() {
+    type Trace = Rc<RefCell<String>>;
+    /// Answers those that ask for it by their query.
+    fn note(trace: &Trace, word: &'static str) -> impl Fn(&mut Request) -> Option<Response> + 'static {
+        let trace = trace.clone();
+        move |request| {
+            *trace.borrow_mut() += word;
+            (request.query() == Some(word)).then(|| format!("{} early", trace.take()).into_response())
+        }
+    }
+    let router = || {
+        let trace = Trace::default();
+        let [one, two, three, four] = ["1", "2", "3", "4"].map(|word| note(&trace, word));
+        Router::new()
+            .get("/{of}", move |request: Request| {
+                let passed = trace.take();
+                async move {
+                    assert_ne!(request.query(), Some("panic"), "on purpose");
+                    format!("{passed} of {} {:?}", request.param("of").unwrap(), request.state::<u32>())
+                }
+            })
+            .before(one)
+            .before_async(async move |request: &mut Request| {
+                wait_once().await;
+                assert_eq!(request.state(), Some(&7_u32));
+                two(request)
+            })
+            .before(three)
+            .before_async(async move |request: &mut Request| {
+                wait_once().await;
+                assert_ne!(request.query(), Some("early-panic"), "on purpose");
+                four(request)
+            })
+            .with_state(7_u32)
+    };
+    for has_after in [false, true] {
+        let after = if has_after { " after: 1" } else { "" };
+        let router = || if has_after { router().after(mark("after")) } else { router() };
+        let check = |polls, line, status, content| {
+            check_polls(router(), polls, line, &format!("{status}{after} [{content}]"));
+        };
+        check(2, "GET /me", "200", "4321 of me Some(7)");
+        check(1, "GET /me?4", "200", "4 early");
+        check(1, "GET /me?3", "200", "43 early");
+        check(2, "GET /me?2", "200", "432 early");
+        check(2, "GET /me?1", "200", "4321 early");
+        check(1, "GET /me?early-panic", "500", "Internal Server Error");
+        check(2, "GET /me?panic", "500", "Internal Server Error");
+    }
+    // Where nothing waits, no call does.
+    let ready =
+        || Router::new().get("/", async |_: Request| "index").before_async(async |_: &mut Request| None);
+    check_router(ready(), "GET /", "200 [index]");
+    check_router(ready().after(mark("after")), "GET /", "200 after: 1 [index]");
+    let refused =
+        || ready().before_async(async |_: &mut Request| Some(StatusCode::FORBIDDEN.into_response()));
+    check_router(refused(), "GET /", "403 [Forbidden]");
+    // The handler waits itself. It is polled a second time at once.
+    let later = Router::new().get("/", async |_: Request| {
+        wait_once().await;
+        wait_once().await;
+        "later"
+    });
+    check_polls(later.before_async(async |_: &mut Request| None), 1, "GET /", "200 [later]");
 }
 
 #[test]

@@ -386,14 +386,43 @@ fn who_has_taken_all_is_idle_for_as_long_as_it_may() {
     });
 }
 
+/// Tells of its drop.
+struct Dropped(Rc<Notify>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[test]
+fn a_reset_drops_what_waits_before_the_handler() {
+    for head in
+        ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe"]
+    {
+        let (begun, dropped) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+        let (begins, drops) = (begun.clone(), dropped.clone());
+        let router = Router::new()
+            .any("/", async |_: Request| "nobody lets it pass")
+            .before_async(async move |_: &mut Request| {
+                let _held = Dropped(drops.clone());
+                begins.notify_one();
+                std::future::pending().await
+            })
+            .after(|answer| answer);
+        with_router(router, async |_, address| {
+            let mut client = std::net::TcpStream::connect(address).unwrap();
+            client.write_all(head.as_bytes()).unwrap();
+            begun.notified().await;
+            socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(client);
+            dropped.notified().await;
+        });
+    }
+}
+
 #[test]
 fn a_reset_behind_a_half_close_drops_the_handler() {
-    struct Dropped(Rc<Notify>);
-    impl Drop for Dropped {
-        fn drop(&mut self) {
-            self.0.notify_one();
-        }
-    }
     for head in ["GET /", "POST /"] {
         let (begun, dropped) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
         let (begins, drops) = (begun.clone(), dropped.clone());

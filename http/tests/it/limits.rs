@@ -293,6 +293,8 @@ fn the_time_of_a_handler() {
         }
     };
     let router = Router::new()
+        .get("/asked", async |_: Request| "it came to an answer")
+        .before_async(async |_: &mut Request| std::future::pending().await)
         .get("/never", never)
         .with_time_limit(short)
         .post("/slow", async |mut request: Request| request.bytes(100).await)
@@ -311,12 +313,13 @@ fn the_time_of_a_handler() {
         let all = get("/never", "")
             + &get("/now", "")
             + &get("/later", "")
+            + &get("/asked", "")
             + &get("/never", "Connection: close\r\n");
         let answers = read_all(&send(address, &all).await).await;
-        assert_eq!(answers.matches("etag: \"a\"").count(), 4, "{answers}");
+        assert_eq!(answers.matches("etag: \"a\"").count(), 5, "{answers}");
         assert_eq!(
             summary(&answers, false),
-            "503 [Service Unavailable] 200 [now] 200 [later] 503 close [Service Unavailable]"
+            "503 [Service Unavailable] 200 [now] 200 [later] 503 [Service Unavailable] 503 close [Service Unavailable]"
         );
         assert_eq!(dropped.get(), 2, "the handlers are gone");
         // Waiting for the body is the handler's time too; the rest of it is not waited for.
