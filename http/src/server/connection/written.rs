@@ -73,9 +73,14 @@ impl<S: Transport> Connection<S> {
                 Ok(None) => *patience = Patience::new(),
                 Err(_) if !waits() => break,
                 Err(_) => {
-                    let (taken, idle) = self.taken();
                     let now = annulet::time::now();
-                    patience.look(now, taken, idle);
+                    if self.has_taken_all() {
+                        // So it is something else that takes its time: a disk.
+                        *patience = Patience::new();
+                    } else {
+                        let (taken, idle) = self.taken();
+                        patience.look(now, taken, idle);
+                    }
                     if now - patience.since >= self.write_patience() {
                         self.give_up();
                         return None;
@@ -97,6 +102,11 @@ impl<S: Transport> Connection<S> {
             // else is.
             Err(_) => (u64::MAX - self.stream.send_buffered() as u64, Duration::ZERO),
         }
+    }
+
+    /// Whether nothing waits for the client, as far as the kernel tells.
+    fn has_taken_all(&self) -> bool {
+        !self.has_unsent() && self.stream.send_progress().is_ok_and(|progress| !progress.waits)
     }
 
     /// How long the client has taken nothing of what waits for it, here or in the kernel, if anything does.
@@ -125,7 +135,30 @@ impl<S: Transport> Connection<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use annulet::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::router::Router;
+    use crate::server::Server;
+    use crate::server::admission::Seat;
+
+    /// As where a disk is slow and a file is sent.
+    #[annulet::test(start_paused = true)]
+    async fn what_else_is_waited_for_is_not_the_client_s_silence() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let seat = Seat::new(Server::new(Router::new()).shared, None);
+        let connection = Connection::new(listener.accept().await.unwrap(), seat);
+        connection.stream.write_all(b"head").await.unwrap();
+        connection.stream.flush().await.unwrap();
+        assert_eq!(&*client.recv().await.unwrap().unwrap(), b"head");
+        let mut disk = pin!(annulet::time::sleep(connection.write_patience() * 3));
+        let mut patience = Patience::new();
+        let read = connection.wait_taking(&mut patience, || true, |cx| disk.as_mut().poll(cx));
+        assert_eq!(read.await, Some(()));
+    }
 
     #[test]
     fn the_last_progress_counts_from_when_it_was() {
