@@ -98,6 +98,8 @@ refusals! {
     ProxyUntrusted => FORBIDDEN, "this server takes connections from its proxies only, and that is none of their addresses";
     /// A PROXY header, to a server that expects none.
     ProxyUnexpected => BAD_REQUEST, "a PROXY header, which this server does not expect";
+    /// HTTP without TLS, to a port that expects TLS.
+    TlsMissing => BAD_REQUEST, "HTTP without TLS, to a port that expects TLS: use https://";
     /// No memory is left of [`Limits::memory_bytes`](crate::Limits::memory_bytes).
     Memory => SERVICE_UNAVAILABLE, "too much waits in memory";
     /// A `%` in the path that two hexadecimal digits do not follow, or a parameter that is not UTF-8.
@@ -105,10 +107,14 @@ refusals! {
 }
 
 impl Refusal {
-    /// What the peer is told beside the status. For those who run a proxy, who would look for it long; a client learns nothing.
+    /// What the peer is told beside the status. For those who run a proxy or choose a scheme, who would look for it long; a client learns
+    /// nothing of other refusals.
     pub(crate) fn told(self) -> Option<&'static str> {
         match self {
-            Refusal::ProxyHeader | Refusal::ProxyUntrusted | Refusal::ProxyUnexpected => Some(self.text()),
+            Refusal::ProxyHeader
+            | Refusal::ProxyUntrusted
+            | Refusal::ProxyUnexpected
+            | Refusal::TlsMissing => Some(self.text()),
             _ => None,
         }
     }

@@ -316,7 +316,7 @@ impl Server {
     ///
     /// A connection counts from its handshake on, which has the time of a head ([`Limits::head_timeout`]); one too many is closed
     /// without a word, because to say why would take the handshake. A client that agreed upon another protocol than `http/1.1`
-    /// is closed too: give the acceptor [`alpn`](crate::tls::AcceptorBuilder::alpn).
+    /// is closed too: give the acceptor [`alpn`](crate::tls::AcceptorBuilder::alpn). A client that speaks HTTP without TLS is told so (400).
     ///
     /// # Examples
     ///
@@ -396,12 +396,7 @@ impl Server {
         let Some(telling) = Telling::begin(&self.shared) else { return };
         let shared = self.shared.clone();
         drop(annulet::spawn(async move {
-            let now = annulet::time::now();
-            stream.with_send_buffer(|out| {
-                shared.service.refuse(why, false, now, &mut connection::Gather::all(out));
-            });
-            // An error ends the connection, which is what happens next anyway.
-            let _ = stream.close(shared.limits.linger).await;
+            tell(stream, why, &shared).await;
             drop(telling);
         }));
     }
@@ -416,6 +411,16 @@ impl Server {
         }
         listener.poll_accept(cx).map_ok(Some)
     }
+}
+
+/// Says why a connection is not served, and closes it.
+async fn tell(stream: TcpStream, why: Refusal, shared: &Shared) {
+    let now = annulet::time::now();
+    stream.with_send_buffer(|out| {
+        shared.service.refuse(why, false, now, &mut connection::Gather::all(out));
+    });
+    // An error ends the connection, which is what happens next anyway.
+    let _ = stream.close(shared.limits.linger).await;
 }
 
 /// Serves a router with the default limits, for as long as the task lives.

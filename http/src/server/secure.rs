@@ -7,10 +7,11 @@ use std::task::Poll;
 use annulet::net::TcpStream;
 use annulet_tls::{TlsAcceptor, TlsStream, undecrypted_bytes};
 
-use super::Shared;
 use super::admission::{Place, Seat};
 use super::connection::Connection;
 use super::drain::Member;
+use super::{Shared, tell};
+use crate::h1::Refusal;
 use crate::service::SMALL_BYTES_MAX;
 
 /// The one protocol that is spoken here (RFC 7301 section 6).
@@ -25,8 +26,13 @@ pub(super) async fn run(
 ) {
     let _member = poll_fn(|cx| Poll::Ready(Member::join(&shared, true, cx))).await;
     // In memory of its own, which goes back with the handshake's end. Whom rustls refused has been told why by an alert; who is
-    // late, finds no memory left or sends a hello beyond annulet-tls's bound has not.
-    let Some(Ok(stream)) = Box::pin(shake(stream, &acceptor, &shared)).await else { return };
+    // late, finds no memory left or sends a hello beyond annulet-tls's bound has not. Who speaks no TLS is told in plain words.
+    let shaken = Box::pin(shake(stream, &acceptor, &shared)).await;
+    let stream = match shaken {
+        Some(Ok(Ok(stream))) => stream,
+        Some(Ok(Err(plain))) => return tell(plain, Refusal::TlsMissing, &shared).await,
+        Some(Err(_)) | None => return,
+    };
     drop(acceptor);
     if stream.alpn().is_none_or(|protocol| protocol == ALPN) {
         Connection::new(stream, Seat::new(shared, place)).serve_all().await;
@@ -34,13 +40,14 @@ pub(super) async fn run(
 }
 
 /// `None` when the time of a head is up, or the server drains, or there is no memory for so much of a handshake: nothing was asked yet.
+/// The inner error is the stream of a client that speaks HTTP without TLS.
 async fn shake(
     stream: TcpStream,
     acceptor: &TlsAcceptor,
     shared: &Rc<Shared>,
-) -> Option<io::Result<TlsStream>> {
+) -> Option<io::Result<Result<TlsStream, TcpStream>>> {
     let mut handshake =
-        std::pin::pin!(annulet::time::timeout(shared.limits.head_timeout, acceptor.accept(stream)));
+        std::pin::pin!(annulet::time::timeout(shared.limits.head_timeout, acceptor.accept_or_plain(stream)));
     // What was received of it and not understood yet. Nobody else comes to anything while it is polled.
     let mut held = 0;
     poll_fn(|cx| {

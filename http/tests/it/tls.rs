@@ -195,6 +195,40 @@ fn a_client_that_says_nothing_has_the_time_of_a_head() {
 }
 
 #[test]
+fn who_speaks_http_without_tls_is_told_where_it_is() {
+    let exchange = async |secure: &Secure, pieces: &[&[u8]]| {
+        let stream = TcpStream::connect(secure.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        for piece in pieces {
+            stream.write_all(piece).await.unwrap();
+            stream.flush().await.unwrap();
+        }
+        let mut answer = Vec::new();
+        while let Some(bytes) = stream.recv().await.unwrap() {
+            answer.extend_from_slice(&bytes);
+        }
+        answer
+    };
+    with_tls(router(), unhurried(), async |secure| {
+        let told = "400 close [HTTP without TLS, to a port that expects TLS: use https://\n]";
+        for pieces in
+            [&[&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..]][..], &[b"P", b"OST / HTTP/1.1\r\nHost: a\r\n\r\n"]]
+        {
+            let answer = exchange(&secure, pieces).await;
+            assert_eq!(summary(&String::from_utf8(answer).unwrap(), false), told);
+        }
+        // An alert (RFC 8446 section 6), for who may speak something else.
+        for pieces in [&[&b"get / HTTP/1.1\r\n\r\n"[..]][..], &[b"\x16", b"GET / HTTP/1.1\r\n\r\n"]] {
+            let answer = exchange(&secure, pieces).await;
+            assert_eq!((answer[0], answer.len()), (21, 7), "{answer:?}");
+        }
+        // Others are served as before.
+        assert_eq!(secure.client().get(secure.url("/")).send().await.unwrap().status(), StatusCode::OK);
+        assert_eq!(secure.server.drain_handle().connections(), 1);
+    });
+}
+
+#[test]
 fn handshakes_count_as_connections() {
     with_tls(router(), Limits { connections: 1, ..unhurried() }, async |secure| {
         let first = TcpStream::connect(secure.address).await.unwrap();
@@ -332,8 +366,8 @@ fn schemes_do_not_share_connections() {
         }
         assert_eq!((client.stats().opened, client.stats().idle), (2, 2));
         // The port of one with the scheme of the other.
-        let error = client.get(secure.url("/").replace("https", "http")).send().await.unwrap_err();
-        assert!(error.is_io() || error.is_protocol(), "{error}");
+        let answer = client.get(secure.url("/").replace("https", "http")).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
     });
 }
 

@@ -10,7 +10,7 @@ use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 
 use crate::error::{TlsError, invalid};
-use crate::handshake::handshake;
+use crate::handshake::{Failed, handshake};
 use crate::pem::{self, Identity, Source};
 use crate::provider;
 use crate::resolver::ByName;
@@ -110,19 +110,47 @@ impl TlsAcceptor {
     ///
     /// Dropping the future closes the connection.
     pub async fn accept<S: Transport>(&self, stream: S) -> io::Result<TlsStream<S>> {
-        let config = Arc::clone(&self.shared.config.read().unwrap_or_else(PoisonError::into_inner));
-        let connection = ServerConnection::new(config).map_err(TlsError::new)?;
-        match handshake(connection, stream).await {
+        match handshake(self.connection()?, stream).await {
             Ok(stream) => Ok(stream),
-            Err((error, stream)) => {
-                if error.kind() == io::ErrorKind::InvalidData {
-                    // The handshake's own error says more than that of its end.
-                    let _ = stream.close(ALERT_LINGER).await;
-                }
-                Err(error)
-            }
+            Err(failed) => Err(close(failed).await),
         }
     }
+
+    /// As [`accept`](Self::accept), but a client that begins with an upper-case letter speaks HTTP without TLS, and can be told so: its
+    /// stream is given back (the inner error). Nothing was sent on it, and what was received is gone.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection.
+    pub async fn accept_or_plain<S: Transport>(&self, stream: S) -> io::Result<Result<TlsStream<S>, S>> {
+        match handshake(self.connection()?, stream).await {
+            Ok(stream) => Ok(Ok(stream)),
+            Err(failed) if failed.session.is_plain() => Ok(Err(failed.stream)),
+            Err(failed) => Err(close(failed).await),
+        }
+    }
+
+    fn connection(&self) -> io::Result<ServerConnection> {
+        let config = Arc::clone(&self.shared.config.read().unwrap_or_else(PoisonError::into_inner));
+        Ok(ServerConnection::new(config).map_err(TlsError::new)?)
+    }
+}
+
+/// The client gets time to read why. Gives the error.
+async fn close<S: Transport>(failed: Failed<S>) -> io::Error {
+    let Failed { error, stream, mut session } = failed;
+    if error.kind() == io::ErrorKind::InvalidData {
+        // Its alert, if it is still to be sent.
+        session.send(&stream);
+        drop(session);
+        // The handshake's own error says more than that of its end.
+        let _ = stream.close(ALERT_LINGER).await;
+    }
+    error
 }
 
 impl AcceptorBuilder {

@@ -89,7 +89,7 @@ impl TlsConnector {
         let server = ServerName::try_from(bare.to_owned())
             .map_err(|_| invalid(format!("{name:?} is neither a host name nor an IP address")))?;
         let connection = ClientConnection::new(Arc::clone(&self.config), server).map_err(TlsError::new)?;
-        handshake(connection, stream).await.map_err(|(error, _)| error)
+        handshake(connection, stream).await.map_err(|failed| failed.error)
     }
 }
 

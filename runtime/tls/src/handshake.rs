@@ -54,11 +54,19 @@ impl Version {
     }
 }
 
-/// Does the handshake. After a failure the stream is given back with the error, for a close that lets the alert arrive.
+/// What is left of a handshake that failed.
+pub(crate) struct Failed<S> {
+    pub(crate) error: io::Error,
+    /// For a close that lets the alert arrive.
+    pub(crate) stream: S,
+    pub(crate) session: Box<Session>,
+}
+
+/// Does the handshake.
 pub(crate) async fn handshake<S: Transport>(
     connection: impl Into<Connection>,
     stream: S,
-) -> Result<TlsStream<S>, (io::Error, S)> {
+) -> Result<TlsStream<S>, Failed<S>> {
     let session = RefCell::new(Box::new(Session::new(connection.into())));
     let done = poll_fn(|cx| {
         let mut computed = false;
@@ -84,6 +92,6 @@ pub(crate) async fn handshake<S: Transport>(
     .await;
     match done {
         Ok(()) => Ok(TlsStream::new(stream, session)),
-        Err(error) => Err((error, stream)),
+        Err(error) => Err(Failed { error, stream, session: session.into_inner() }),
     }
 }

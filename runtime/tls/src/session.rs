@@ -40,6 +40,8 @@ pub(crate) struct Session {
     has_grown: bool,
     /// Whether anything was sent.
     has_sent: bool,
+    /// See [`is_plain`](Self::is_plain).
+    is_plain: bool,
     /// Why it is over.
     failure: Option<rustls::Error>,
     /// Whether close_notify was sent: nothing may follow it.
@@ -56,6 +58,7 @@ impl Session {
             withheld: Withheld::default(),
             has_grown: false,
             has_sent: false,
+            is_plain: false,
             failure: None,
             is_write_closed: false,
         }
@@ -63,6 +66,12 @@ impl Session {
 
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// Whether a client has begun with an upper-case letter, as no record does, but every request of HTTP. This has failed then, and
+    /// it was not sent an alert yet: [`send`](Self::send) does.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     /// How many received bytes lie here of which nothing has come yet.
@@ -133,6 +142,10 @@ impl Session {
         self.has_grown = self.withheld.bytes() > 0;
         let count = self.connection.read_tls(&mut &lease[..])?;
         let processed = self.connection.process_new_packets();
+        if processed.is_err() && !self.has_sent && !self.has_grown {
+            // The first bytes of all.
+            self.is_plain = lease.first().is_some_and(u8::is_ascii_uppercase);
+        }
         // An answer, or new keys, or plaintext: what they came of is gone.
         let has_come = self.connection.wants_write()
             || processed.as_ref().is_ok_and(|state| state.plaintext_bytes_to_read() > 0);
@@ -144,8 +157,10 @@ impl Session {
         if let Err(error) = processed {
             self.fail(error);
         }
-        // With the alert that tells the peer why.
-        self.send(out);
+        // With the alert that tells the peer why, if it speaks TLS.
+        if !self.is_plain {
+            self.send(out);
+        }
         if !self.has_sent && self.withheld.bytes() > HELLO_BYTES_MAX {
             self.fail(InvalidMessage::HandshakePayloadTooLarge.into());
         }
@@ -215,7 +230,8 @@ impl Session {
         Ok(())
     }
 
-    fn send(&mut self, out: &impl Transport) {
+    /// What rustls wants to send.
+    pub(crate) fn send(&mut self, out: &impl Transport) {
         if self.connection.wants_write() {
             self.has_sent = true;
             out.with_send_buffer(|buffer| {

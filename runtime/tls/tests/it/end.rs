@@ -131,6 +131,32 @@ async fn nonsense_instead_of_a_client_hello() {
 }
 
 #[annulet::test]
+async fn a_client_without_tls_hears_an_alert_or_is_given_back() {
+    let acceptor = Authority::new().sign(&["localhost"]).acceptor().build().unwrap();
+    for is_given_back in [false, true] {
+        let (client, server) = tcp_pair().await;
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let heard = annulet::spawn(async move {
+            let mut heard = Vec::new();
+            while let Some(bytes) = client.recv().await.unwrap() {
+                heard.extend_from_slice(&bytes);
+            }
+            heard
+        });
+        if is_given_back {
+            let stream = acceptor.accept_or_plain(server).await.unwrap().unwrap_err();
+            stream.write_all(b"without").await.unwrap();
+            stream.close(TIME_MAX).await.unwrap();
+            assert_eq!(heard.await.unwrap(), b"without");
+        } else {
+            acceptor.accept(server).await.unwrap_err();
+            // decode_error, and fatal (RFC 8446 section 6).
+            assert_eq!(heard.await.unwrap(), [21, 3, 3, 0, 2, 2, 50]);
+        }
+    }
+}
+
+#[annulet::test]
 async fn a_client_that_leaves_in_the_middle_of_the_handshake() {
     // The beginning of a ClientHello: a handshake record of 512 bytes, of which 9 are there.
     for beginning in [&[][..], &[0x16], &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, 1, 2, 3]] {
