@@ -36,7 +36,7 @@ impl<S: Transport> Connection<S> {
                 patience: self.write_patience(),
                 first_look: self.first_look(),
             };
-            let (idle, next) = self.idle.get().look(self.silence(), times);
+            let (idle, next) = self.idle.get().look(self.taken(false), times);
             self.idle.set(idle);
             match next {
                 Next::Look(after) => {

@@ -1,22 +1,31 @@
 //! The clock of a connection on which nothing comes: it is idle for as long as it may be from when its client has taken everything.
 use std::time::Duration;
 
-/// Between two looks whether a client has taken its answer.
-const LOOK_EACH_MIN: Duration = Duration::from_millis(1);
+use super::written::Taken;
 
-/// What the time that has passed is counted in, rounded up. In milliseconds.
-const STEP_MS: u128 = 100;
+/// What time between looks is counted in.
+const STEP: Duration = Duration::from_millis(100);
 
 /// What is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Idle {
     /// Nothing: it has not been looked at.
     New,
-    /// What was written had not all been taken. Nothing will have come for so many steps when it is looked again; the most stand for
-    /// any number. (In 16 bits: each connection has one.)
-    Waits(u16),
+    /// What was written had not all been taken.
+    Waits(Look),
     /// The client has taken everything.
     Known,
+}
+
+/// A look at a client that had not taken everything. (Packed: each connection has room for one.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(Rust, packed)]
+pub(super) struct Look {
+    /// What it had taken.
+    taken: u32,
+    /// For so many steps it will have taken nothing when it is looked again, unless it has taken more by then. The most stand for any
+    /// number.
+    steps: u16,
 }
 
 /// What the deadline of such a connection means.
@@ -42,27 +51,30 @@ pub(super) struct Times {
 }
 
 impl Idle {
-    /// The deadline has come. `silent` is how long the client has taken nothing of what waits, if something does.
-    pub(super) fn look(self, silent: Option<Duration>, times: Times) -> (Idle, Next) {
-        let elapsed = match self {
-            Idle::New => times.first_look,
-            Idle::Waits(u16::MAX) => Duration::MAX,
-            Idle::Waits(steps) => Duration::from_millis(u64::from(steps) * STEP_MS as u64),
+    /// The deadline has come. `taken` is how far the client has come with what waits, if something does.
+    pub(super) fn look(self, taken: Option<Taken>, times: Times) -> (Idle, Next) {
+        // What it had taken, and for how long it has taken nothing if it has taken no more.
+        let (before, known) = match self {
+            // When nothing waited the kernel may have heard of it for the last time long before.
+            Idle::New => (None, times.first_look),
+            Idle::Waits(Look { steps: u16::MAX, .. }) => (None, Duration::MAX),
+            Idle::Waits(Look { taken, steps }) => (Some(taken), STEP * steps.into()),
             Idle::Known => return (Idle::Known, Next::Over),
         };
-        let (idle, next) = match silent {
-            Some(silent) => {
-                // When nothing waited the kernel may have heard of it for the last time long before.
-                let left = times.patience.saturating_sub(silent.min(elapsed));
+        let (idle, next) = match taken {
+            Some(taken) => {
+                let silence = taken.silence(before, known);
+                let left = times.patience.saturating_sub(silence);
                 if left.is_zero() {
                     return (self, Next::Reset);
                 }
-                let next = left.min(times.keep_alive).max(LOOK_EACH_MIN);
-                let due = elapsed.saturating_add(next).as_millis().div_ceil(STEP_MS);
-                (Idle::Waits(due.try_into().unwrap_or(u16::MAX)), next)
+                let next = whole_steps(left.min(times.keep_alive));
+                let steps = silence.saturating_add(next).as_millis() / STEP.as_millis();
+                let steps = steps.try_into().unwrap_or(u16::MAX);
+                (Idle::Waits(Look { taken: taken.bytes, steps }), next)
             }
             // It has been idle since its answer.
-            None if self == Idle::New => (Idle::Known, times.keep_alive.saturating_sub(elapsed)),
+            None if self == Idle::New => (Idle::Known, times.keep_alive.saturating_sub(times.first_look)),
             // It has become idle some time after the last look.
             None => (Idle::Known, times.keep_alive),
         };
@@ -70,21 +82,28 @@ impl Idle {
     }
 }
 
+/// Rounded up, so that steps are counted exactly; one at the least.
+fn whole_steps(time: Duration) -> Duration {
+    let steps = time.as_millis().div_ceil(STEP.as_millis()).max(1);
+    steps.try_into().map_or(Duration::MAX, |steps| STEP.saturating_mul(steps))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// In seconds: the two limits, and at each look how long the client has taken nothing, if something waits. The last of what comes
-    /// of them, and when.
-    fn check(keep_alive: u64, patience: u64, looks: &[Option<u64>], last: Next, at: u64) {
+    /// In seconds: the two limits, and at each look what the client has taken, and how long nothing, if something waits. The last of
+    /// what comes of them, and when.
+    fn check(keep_alive: u64, patience: u64, looks: &[Option<(u32, u64)>], last: Next, at: u64) {
         let [keep_alive, patience] = [keep_alive, patience].map(Duration::from_secs);
         let first_look = keep_alive.min(patience);
         let times = Times { keep_alive, patience, first_look };
         let (mut idle, mut next, mut now) = (Idle::New, Next::Look(first_look), Duration::ZERO);
-        for silent in looks {
+        for taken in looks {
             let Next::Look(after) = next else { panic!("{next:?} before the last of {looks:?}") };
             now += after;
-            (idle, next) = idle.look(silent.map(Duration::from_secs), times);
+            let taken = taken.map(|(bytes, idle)| Taken { bytes, idle: Duration::from_secs(idle) });
+            (idle, next) = idle.look(taken, times);
         }
         assert_eq!((next, now.as_secs()), (last, at), "{keep_alive:?} {patience:?} {looks:?}");
     }
@@ -99,36 +118,55 @@ mod tests {
 
     #[test]
     fn who_takes_nothing_is_reset() {
-        check(75, 30, &[Some(30)], Next::Reset, 30);
+        check(75, 30, &[Some((1, 30))], Next::Reset, 30);
         // It stopped after ten seconds.
-        check(75, 30, &[Some(20), Some(30)], Next::Reset, 40);
-        check(5, 30, &[Some(5), Some(10), Some(15), Some(20), Some(25), Some(30)], Next::Reset, 30);
-        check(3600, 7200, &[Some(3600), Some(7200)], Next::Reset, 7200);
-        check(3600, 36_000, &[Some(3600), Some(7200), Some(36_000)], Next::Reset, 10_800);
+        check(75, 30, &[Some((1, 20)), Some((1, 30))], Next::Reset, 40);
+        let each_five = [5, 10, 15, 20, 25, 30].map(|idle| Some((1, idle)));
+        check(5, 30, &each_five, Next::Reset, 30);
+        check(3600, 7200, &[Some((1, 3600)), Some((1, 7200))], Next::Reset, 7200);
+        check(3600, 36_000, &[Some((1, 3600)), Some((1, 7200)), Some((1, 36_000))], Next::Reset, 10_800);
         // It takes a little now and then.
-        check(75, 30, &[Some(1), Some(2), Some(29), Some(30)], Next::Reset, 88);
+        check(75, 30, &[Some((1, 1)), Some((2, 2)), Some((3, 29)), Some((3, 30))], Next::Reset, 88);
+    }
+
+    #[test]
+    fn who_thanks_again_for_what_it_took_before_takes_nothing() {
+        check(75, 30, &[Some((1, 0)), Some((1, 0))], Next::Reset, 60);
+        check(5, 30, &[Some((1, 0)); 7], Next::Reset, 35);
+        check(5, 30, &[Some((1, 0)), Some((2, 0)), Some((2, 0))], Next::Look(Duration::from_secs(5)), 15);
     }
 
     #[test]
     fn time_in_which_nothing_waited_is_not_silence() {
         // Its handler took a minute, and the answer is not acknowledged at once.
-        check(5, 30, &[Some(65)], Next::Look(Duration::from_secs(5)), 5);
-        check(5, 30, &[Some(65), None], Next::Look(Duration::from_secs(5)), 10);
-        // Nor where nothing is known of it.
-        check(5, 30, &[Some(u64::MAX)], Next::Look(Duration::from_secs(5)), 5);
+        check(5, 30, &[Some((1, 65))], Next::Look(Duration::from_secs(5)), 5);
+        check(5, 30, &[Some((1, 65)), None], Next::Look(Duration::from_secs(5)), 10);
     }
 
     #[test]
     fn who_has_taken_it_late_is_idle_from_then_on() {
-        check(5, 30, &[Some(1), None], Next::Look(Duration::from_secs(5)), 10);
-        check(5, 30, &[Some(1), None, None], Next::Over, 15);
-        check(75, 30, &[Some(1), None, None], Next::Over, 30 + 29 + 75);
+        check(5, 30, &[Some((1, 1)), None], Next::Look(Duration::from_secs(5)), 10);
+        check(5, 30, &[Some((1, 1)), None, None], Next::Over, 15);
+        check(75, 30, &[Some((1, 1)), None, None], Next::Over, 30 + 29 + 75);
     }
 
     #[test]
     fn no_time_at_all_is_looked_at_all_the_same() {
-        check(0, 30, &[Some(1)], Next::Look(LOOK_EACH_MIN), 0);
+        check(0, 30, &[Some((1, 1))], Next::Look(STEP), 0);
         check(0, 30, &[None], Next::Over, 0);
-        check(75, 0, &[Some(0)], Next::Reset, 0);
+        check(75, 0, &[Some((1, 0))], Next::Reset, 0);
+    }
+
+    #[test]
+    fn parts_of_a_step_count_in_the_end() {
+        let [keep_alive, patience] = [150, 950].map(Duration::from_millis);
+        let times = Times { keep_alive, patience, first_look: keep_alive };
+        let (mut idle, mut next, mut now) = (Idle::New, Next::Look(keep_alive), Duration::ZERO);
+        while let Next::Look(after) = next {
+            now += after;
+            (idle, next) = idle.look(Some(Taken { bytes: 1, idle: now }), times);
+        }
+        assert_eq!(next, Next::Reset);
+        assert!(now >= patience && now < patience + 2 * STEP, "{now:?}");
     }
 }

@@ -11,6 +11,24 @@ use crate::transport::Transport;
 /// Ready when enough of what was written has left.
 type PollWritten<S> = fn(&S, &mut Context<'_>) -> Poll<io::Result<()>>;
 
+/// How far a client has come with what waits for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    /// What it has taken, ever: the low bits, enough to tell whether that has changed. (Each idle connection may remember it.)
+    pub(super) bytes: u32,
+    /// How long nothing has been taken, if all that is heard of the client says so. It may go on to thank for what it took before.
+    pub(super) idle: Duration,
+}
+
+impl Taken {
+    /// How long it has taken nothing: since it was looked at last, and for the time `known` by now, if what it had taken is as it was
+    /// `before`.
+    pub(super) fn silence(self, before: Option<u32>, known: Duration) -> Duration {
+        // Before the first look nothing was known.
+        if before == Some(self.bytes) { known } else { known.min(self.idle) }
+    }
+}
+
 /// Since when a client has taken nothing, as far as is known.
 ///
 /// Nobody says when a client has taken a little, so it is looked at when its time would be up: ten thousand slow ones shall not keep
@@ -18,7 +36,7 @@ type PollWritten<S> = fn(&S, &mut Context<'_>) -> Poll<io::Result<()>>;
 pub(super) struct Patience {
     since: Instant,
     /// What the client had taken when it was looked at last.
-    taken: Option<u64>,
+    taken: Option<u32>,
 }
 
 impl Patience {
@@ -26,14 +44,11 @@ impl Patience {
         Patience { since: annulet::time::now(), taken: None }
     }
 
-    /// The client has taken so much, ever, and nothing any more for the time `idle`.
-    fn look(&mut self, now: Instant, taken: u64, idle: Duration) {
-        // Before the first look nothing was known.
-        if self.taken.is_none_or(|before| taken > before) {
-            let moved = now.checked_sub(idle);
-            self.since = moved.map_or(self.since, |moved| moved.max(self.since));
-        }
-        self.taken = Some(taken);
+    /// How long the client has taken nothing.
+    fn look(&mut self, now: Instant, taken: Taken) -> Duration {
+        let silence = taken.silence(self.taken, now - self.since);
+        *self = Patience { since: now - silence, taken: Some(taken.bytes) };
+        silence
     }
 }
 
@@ -73,15 +88,15 @@ impl<S: Transport> Connection<S> {
                 Ok(None) => *patience = Patience::new(),
                 Err(_) if !waits() => break,
                 Err(_) => {
-                    let now = annulet::time::now();
-                    if self.has_taken_all() {
-                        // So it is something else that takes its time: a disk.
-                        *patience = Patience::new();
-                    } else {
-                        let (taken, idle) = self.taken();
-                        patience.look(now, taken, idle);
-                    }
-                    if now - patience.since >= self.write_patience() {
+                    let silence = match self.taken(true) {
+                        Some(taken) => patience.look(annulet::time::now(), taken),
+                        // The client has everything, so it is something else that takes its time: a disk.
+                        None => {
+                            *patience = Patience::new();
+                            Duration::ZERO
+                        }
+                    };
+                    if silence >= self.write_patience() {
                         self.give_up();
                         return None;
                     }
@@ -94,28 +109,20 @@ impl<S: Transport> Connection<S> {
         Some(ready)
     }
 
-    /// What the client has taken, ever, and how long it has taken nothing.
-    fn taken(&self) -> (u64, Duration) {
+    /// How far the client has come with what waits for it, here or in the kernel, if anything does; where the kernel does not tell, if
+    /// something `may_wait` there.
+    pub(super) fn taken(&self, may_wait: bool) -> Option<Taken> {
         match self.stream.send_progress() {
-            Ok(progress) => (progress.acknowledged, progress.idle),
+            Ok(progress) => {
+                // Where the kernel has room, what is here is on its way there.
+                let idle = if progress.waits { progress.idle } else { Duration::ZERO };
+                let taken = Taken { bytes: progress.acknowledged as u32, idle };
+                (progress.waits || self.has_unsent()).then_some(taken)
+            }
             // What has left here says less, the kernel's buffer takes it in steps of up to some 100 KiB, but is known where nothing
             // else is.
-            Err(_) => (u64::MAX - self.stream.send_buffered() as u64, Duration::ZERO),
-        }
-    }
-
-    /// Whether nothing waits for the client, as far as the kernel tells.
-    fn has_taken_all(&self) -> bool {
-        !self.has_unsent() && self.stream.send_progress().is_ok_and(|progress| !progress.waits)
-    }
-
-    /// How long the client has taken nothing of what waits for it, here or in the kernel, if anything does.
-    pub(super) fn silence(&self) -> Option<Duration> {
-        match self.stream.send_progress() {
-            Ok(progress) if progress.waits => Some(progress.idle),
-            // The kernel has room, so it is on its way there.
-            Ok(_) => self.has_unsent().then_some(Duration::ZERO),
-            Err(_) => self.has_unsent().then_some(Duration::MAX),
+            Err(_) => (may_wait || self.has_unsent())
+                .then_some(Taken { bytes: self.stream.send_buffered() as u32, idle: Duration::ZERO }),
         }
     }
 
@@ -165,10 +172,12 @@ mod tests {
         let begun = Instant::now();
         let at = |seconds| begun + Duration::from_secs(seconds);
         // When it is looked, what has been taken by then and since when nothing has; since when it counts.
-        let check = |looks: &[(u64, u64, u64)], since| {
+        let check = |looks: &[(u64, u32, u64)], since| {
             let mut patience = Patience { since: begun, taken: None };
-            for (now, taken, idle) in looks {
-                patience.look(at(*now), *taken, Duration::from_secs(*idle));
+            for (now, bytes, idle) in looks {
+                let silence =
+                    patience.look(at(*now), Taken { bytes: *bytes, idle: Duration::from_secs(*idle) });
+                assert_eq!(silence, at(*now) - patience.since, "{looks:?}");
             }
             assert_eq!((patience.since - begun).as_secs(), since, "{looks:?}");
         };
@@ -184,5 +193,7 @@ mod tests {
         check(&[(30, 500, 29), (31, 501, 1), (60, 501, 30)], 30);
         // Longer ago than any clock goes back.
         check(&[(30, 500, u64::MAX)], 0);
+        // The count begins anew.
+        check(&[(30, u32::MAX, 29), (31, 0, 1)], 30);
     }
 }
