@@ -20,10 +20,13 @@ use crate::response::{IntoResponse, Response};
 /// What is called before a handler, and may answer in its place.
 #[derive(Clone)]
 pub(crate) enum Before {
-    Now(Rc<dyn Fn(&mut Request) -> Option<Response>>),
+    Now(Rc<AskNow>),
     /// Has the request while it waits.
-    Later(Rc<dyn Fn(Request) -> Asked>),
+    Later(Rc<AskLater>),
 }
+
+type AskNow = dyn Fn(&mut Request) -> Option<Response>;
+type AskLater = dyn Fn(Request) -> Asked;
 
 /// Gives the request back.
 type Asked = Pin<Box<dyn Future<Output = (Request, Option<Response>)>>>;

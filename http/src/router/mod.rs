@@ -229,7 +229,7 @@ impl Router {
     /// ```
     #[must_use]
     pub fn before(self, before: impl Fn(&mut Request) -> Option<Response> + 'static) -> Router {
-        self.add_before(Before::Now(Rc::new(before)))
+        self.add_before(&Before::Now(Rc::new(before)))
     }
 
     /// As [`before`](Router::before), for what has to wait, such as a question to a session store; both have one order. When the client
@@ -260,7 +260,7 @@ impl Router {
     #[must_use]
     pub fn before_async(self, before: impl AsyncFn(&mut Request) -> Option<Response> + 'static) -> Router {
         let before = Rc::new(before);
-        self.add_before(Before::Later(Rc::new(move |mut request| {
+        self.add_before(&Before::Later(Rc::new(move |mut request| {
             let before = before.clone();
             Box::pin(async move {
                 let answer = before(&mut request).await;
@@ -393,7 +393,7 @@ impl Router {
     }
 
     /// Ahead of those that are there.
-    fn add_before(self, before: Before) -> Router {
+    fn add_before(self, before: &Before) -> Router {
         self.surround(|around| around.before.insert(0, before.clone()))
     }
 
