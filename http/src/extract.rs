@@ -2,6 +2,8 @@
 //!
 //! [`extract`] makes a handler of such a function. Nothing is boxed on the way: extractors that look at the head only are ready at
 //! once.
+mod named;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::ops::Deref;
@@ -10,6 +12,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use self::named::Misfit;
 use crate::Error;
 use crate::handler::Handler;
 use crate::request::Request;
@@ -79,7 +82,7 @@ pub fn extract<Arguments, F: Takes<Arguments>>(function: F) -> impl Handler {
     message = "`extract` cannot make a handler of `{Self}`",
     label = "one of its arguments cannot be taken out of a request, or what it returns is no answer",
     note = "it takes an async function of up to six arguments, each of a type that is `FromRequest`: `Path`, `Query`, `Json`, `Form`, `State`, `String`, `Bytes`, `HeaderMap` or your own",
-    note = "what is inside `Query`, `Json` and `Form` is `serde::Deserialize`; inside `Path` stands one value or a tuple, each `FromParam`",
+    note = "what is inside `Path`, `Query`, `Json` and `Form` is `serde::Deserialize`",
     note = "what the function returns is `IntoResponse`, and what is inside a returned `Json` is `serde::Serialize`",
     note = "a function of the whole `Request` needs no `extract`"
 )]
@@ -130,84 +133,48 @@ takes!(A B C D);
 takes!(A B C D E);
 takes!(A B C D E G);
 
-/// The parameters of the path, in order: one value or a tuple. What does not parse is answered 404: there is no such thing. 500 and a
-/// line on stderr where the route has more parameters or fewer, those of a nest among them: a mistake of the program.
+/// The parameters of the path, by serde: a struct or a map takes them by their names, a tuple or a list in their order, and anything else
+/// is the value of the only one. A value is a number, a `bool`, a `char`, text, the name of an enum's variant, or a type of yours that
+/// serde makes of one of them.
+///
+/// What does not fit is answered 404 with the parameter's name: there is no such thing. 500 and a line on stderr where the route has not the
+/// parameters that are asked for, those of a nest among them: a mistake of the program.
+///
+/// # Examples
+///
+/// ```
+/// use annulet_http::{Path, Router, extract};
+///
+/// #[derive(serde::Deserialize)]
+/// struct User {
+///     group: String,
+///     id: u32,
+/// }
+///
+/// let router = Router::new()
+///     .get("/users/{group}/{id}", extract(async |Path(user): Path<User>| format!("{} {}", user.group, user.id)))
+///     .get("/pages/{number}", extract(async |Path(number): Path<u32>| number.to_string()));
+/// # drop(router);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Path<T>(pub T);
 
-/// A value of one parameter.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is no value of a path's parameter",
-    note = "numbers, `String`, `bool`, `char` and `IpAddr` are, a tuple of up to four, and your own types by `FromParam`"
-)]
-pub trait FromParam: Sized {
-    /// Parses it, percent-decoded as it is.
-    fn from_param(value: &str) -> Option<Self>;
-}
+impl<T: serde::de::DeserializeOwned> FromRequest for Path<T> {
+    type Rejection = Rejection;
 
-/// What a path's parameters together make.
-#[diagnostic::on_unimplemented(
-    message = "the parameters of a path do not make a `{Self}`",
-    note = "they make one value or a tuple of up to four, of numbers, `String`, `bool`, `char`, `IpAddr` and your own types by `FromParam`"
-)]
-pub trait FromParams: Sized {
-    /// Of how many.
-    const COUNT: usize;
-
-    /// Takes them in order.
-    fn from_params<'p>(params: impl Iterator<Item = &'p str>) -> Option<Self>;
-}
-
-macro_rules! parsed_params {
-    ($($kind:ty)*) => {
-        $(impl FromParam for $kind {
-            fn from_param(value: &str) -> Option<$kind> {
-                value.parse().ok()
+    async fn from_request(request: &mut Request) -> Result<Path<T>, Rejection> {
+        named::of_params(request).map(Path).map_err(|misfit| {
+            if let Misfit::Count(why) = misfit {
+                let (path, count, of) =
+                    (request.path(), request.params().count(), std::any::type_name::<T>());
+                eprintln!(
+                    "annulet-http: the route of {path} has {count} parameters, not those of Path<{of}>: {why}"
+                );
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                return Rejection { status, why: "Internal Server Error".to_owned() };
             }
-        })*
-    };
-}
-
-parsed_params!(String bool char u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 std::net::IpAddr);
-
-impl<T: FromParam> FromParams for T {
-    const COUNT: usize = 1;
-
-    fn from_params<'p>(mut params: impl Iterator<Item = &'p str>) -> Option<T> {
-        T::from_param(params.next()?)
-    }
-}
-
-macro_rules! tuples_of_params {
-    ($($kind:ident)*) => {
-        impl<$($kind: FromParam),*> FromParams for ($($kind,)*) {
-            const COUNT: usize = [$(stringify!($kind)),*].len();
-
-            fn from_params<'p>(mut params: impl Iterator<Item = &'p str>) -> Option<($($kind,)*)> {
-                Some(($($kind::from_param(params.next()?)?,)*))
-            }
-        }
-    };
-}
-
-tuples_of_params!(A B);
-tuples_of_params!(A B C);
-tuples_of_params!(A B C D);
-
-impl<T: FromParams> FromRequest for Path<T> {
-    type Rejection = StatusCode;
-
-    async fn from_request(request: &mut Request) -> Result<Path<T>, StatusCode> {
-        let count = request.params().count();
-        if count != T::COUNT {
-            let (path, of) = (request.path(), std::any::type_name::<T>());
-            eprintln!(
-                "annulet-http: the route of {path} has {count} parameters, its handler asks for {}: Path<{of}>",
-                T::COUNT
-            );
-            return Err(StatusCode::INTERNAL_SERVER_ERROR);
-        }
-        T::from_params(request.params()).map(Path).ok_or(StatusCode::NOT_FOUND)
+            Rejection { status: StatusCode::NOT_FOUND, ..Rejection::bad("the path does not fit", &misfit) }
+        })
     }
 }
 
@@ -291,7 +258,10 @@ pub struct Rejection {
 impl Rejection {
     /// 400, with what of the request is wrong, and why.
     fn bad(what: &str, why: &dyn fmt::Display) -> Rejection {
-        Rejection { status: StatusCode::BAD_REQUEST, why: format!("{what}: {why}") }
+        Rejection {
+            status: StatusCode::BAD_REQUEST,
+            why: format!("{what}: {}", in_one_line(&why.to_string())),
+        }
     }
 
     /// The status code of the answer.
@@ -330,7 +300,7 @@ impl<T: serde::de::DeserializeOwned> FromRequest for Query<T> {
 
     async fn from_request(request: &mut Request) -> Result<Query<T>, Rejection> {
         let query = request.query().unwrap_or_default();
-        serde_urlencoded::from_str(query)
+        named::of_form(query.as_bytes())
             .map(Query)
             .map_err(|error| Rejection::bad("the query does not fit", &error))
     }
@@ -346,9 +316,7 @@ impl<T: serde::de::DeserializeOwned> FromRequest for Form<T> {
     async fn from_request(request: &mut Request) -> Result<Form<T>, Rejection> {
         check_type(request, "application/x-www-form-urlencoded")?;
         let bytes = request.bytes(usize::MAX).await?;
-        serde_urlencoded::from_bytes(&bytes)
-            .map(Form)
-            .map_err(|error| Rejection::bad("the form does not fit", &error))
+        named::of_form(&bytes).map(Form).map_err(|error| Rejection::bad("the form does not fit", &error))
     }
 }
 
@@ -399,6 +367,25 @@ impl<T: serde::Serialize> IntoResponse for Json<T> {
             }
         }
     }
+}
+
+/// More of a reason is a value that nobody reads. In characters, arbitrary.
+const WHY_CHARS_MAX: usize = 200;
+
+/// What the client has sent may be in it: nothing that a terminal or a log would obey, and not much.
+fn in_one_line(why: &str) -> String {
+    let mut line = String::new();
+    for (count, c) in why.chars().enumerate() {
+        match c {
+            _ if count == WHY_CHARS_MAX => {
+                line += " \u{2026}";
+                break;
+            }
+            '"' | '\'' => line.push(c),
+            _ => line.extend(c.escape_debug()),
+        }
+    }
+    line
 }
 
 /// RFC 9110 section 15.5.16. Parameters of the type do not count; `+json` counts as JSON (RFC 6839).

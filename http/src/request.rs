@@ -503,13 +503,14 @@ impl Request {
         self.block().around.as_deref()
     }
 
-    /// All parameters of the path, in order, percent-decoded.
-    pub(crate) fn params(&self) -> impl Iterator<Item = &str> {
+    /// All parameters of the path with their names, in order, percent-decoded.
+    pub(crate) fn params(&self) -> impl Iterator<Item = (&str, &str)> {
         let block = self.block();
         let starts = std::iter::once(&0).chain(&block.param_ends);
-        starts
+        let values = starts
             .zip(&block.param_ends)
-            .map(|(start, end)| &block.values[usize::from(*start)..usize::from(*end)])
+            .map(|(start, end)| &block.values[usize::from(*start)..usize::from(*end)]);
+        block.param_names.iter().flat_map(|names| names.iter()).map(|name| &**name).zip(values)
     }
 
     /// Says who sent it.

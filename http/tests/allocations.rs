@@ -131,6 +131,7 @@ fn no_allocation_for_typed_arguments() {
         Router::new()
             .get("/path/{id}", extract(async |Path(id): Path<u32>| assert_eq!(id, 7)))
             .get("/pair/{a}/{b}", extract(async |Path((a, b)): Path<(u32, bool)>| assert!(a == 7 && b)))
+            .get("/named/{y}/{x}", extract(async |Path(point): Path<Point>| assert!(point.x < point.y)))
             .get("/query", extract(async |Query(point): Query<Point>| assert!(point.x < point.y)))
             .get("/state", extract(async |state: State<Vec<u32>>| assert_eq!(state.len(), 2)))
             .get(
@@ -143,7 +144,7 @@ fn no_allocation_for_typed_arguments() {
             .get("/text/{name}", extract(async |Path(name): Path<String>| drop(name)))
             .with_state(vec![1_u32, 2])
     };
-    for target in ["/path/7", "/pair/7/true", "/query?x=1&y=2", "/state", "/all/7?x=1&y=2"] {
+    for target in ["/path/7", "/pair/7/true", "/named/2/1", "/query?x=1&y=2", "/state", "/all/7?x=1&y=2"] {
         check_router(handlers(), target, 0);
         check_router(handlers().before(|_| None).after(|answer| answer), target, 0);
     }

@@ -13,6 +13,25 @@ struct Point {
     y: i32,
 }
 
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Color {
+    Red,
+}
+
+/// A type that has rules of its own.
+#[derive(serde::Deserialize)]
+#[serde(try_from = "u32")]
+struct Even(u32);
+
+impl TryFrom<u32> for Even {
+    type Error = &'static str;
+
+    fn try_from(number: u32) -> Result<Even, &'static str> {
+        if number.is_multiple_of(2) { Ok(Even(number)) } else { Err("an odd number") }
+    }
+}
+
 /// Counts calls; not `Send`.
 struct Calls(Cell<u32>);
 
@@ -34,6 +53,16 @@ fn router() -> Router {
         .get("/two/{a}/{b}", extract(async |Path((a, b)): Path<(u8, String)>| format!("{a} {b}")))
         .get("/too-few/{a}", extract(async |Path((a, b)): Path<(u8, u8)>| format!("{a} {b}")))
         .get("/too-many/{a}/{b}", extract(async |Path(a): Path<u8>| a.to_string()))
+        .get(
+            "/named/{y}/of/{x}",
+            extract(async |Path(point): Path<Point>| format!("{} {}", point.x, point.y)),
+        )
+        .get("/misnamed/{a}", extract(async |Path(point): Path<Point>| point.x.to_string()))
+        .get("/address/{ip}", extract(async |Path(ip): Path<std::net::IpAddr>| ip.to_string()))
+        .get("/color/{name}", extract(async |Path(color): Path<Color>| format!("{color:?}")))
+        .get("/even/{number}", extract(async |Path(Even(number)): Path<Even>| number.to_string()))
+        .get("/list/{a}/{b}", extract(async |Path(list): Path<Vec<u8>>| format!("{list:?}")))
+        .get("/many/{a}/{b}", extract(async |Path((a, b)): Path<(Even, u128)>| format!("{} {b}", a.0)))
         .post("/form", extract(async |Form(point): Form<Point>| format!("{} {}", point.x, point.y)))
         .post("/text", extract(async |text: String| text))
         .with_body_limit(20)
@@ -64,7 +93,13 @@ fn check(line: &str, fields: &str, body: &str, expected: &str) {
         stream.write_all(request.as_bytes()).await.unwrap();
         stream.flush().await.unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(summary(&read_all(&stream).await, false), expected, "{line}");
+        let answer = read_all(&stream).await;
+        let shown = match answer.split_once("\r\n\r\n") {
+            // Which a summary counts only.
+            Some((head, reason)) if reason.len() > 60 => format!("{} [{reason}]", &head[9..12]),
+            _ => summary(&answer, false),
+        };
+        assert_eq!(shown, expected, "{line}");
     });
 }
 
@@ -73,9 +108,34 @@ fn arguments() {
     check("GET /point?x=1&y=-2", "", "", "200 [<1 -2 call 1>]");
     check("GET /point?x=1", "", "", "400 [<the query does not fit: missing field `y`>]");
     check("GET /two/7/a%20b", "", "", "200 [<7 a b>]");
-    check("GET /two/256/a", "", "", "404 [<Not Found>]");
+    let why = "a: number too large to fit in target type: \"256\"";
+    check("GET /two/256/a", "", "", &format!("404 [<the path does not fit: {why}>]"));
+    check("GET /named/1/of/-2", "", "", "200 [<-2 1>]");
+    let why = "x: invalid digit found in string: \"\\n\\u{1b}[31m\"";
+    check("GET /named/1/of/%0a%1b[31m", "", "", &format!("404 [<the path does not fit: {why}>]"));
+    check("GET /misnamed/1", "", "", "500 [<Internal Server Error>]");
+    check("GET /address/::1", "", "", "200 [<::1>]");
+    check(
+        "GET /address/1.2",
+        "",
+        "",
+        "404 [<the path does not fit: ip: invalid IP address syntax: \"1.2\">]",
+    );
+    check("GET /color/red", "", "", "200 [<Red>]");
+    let why = "name: unknown variant `pink`, expected `red`: \"pink\"";
+    check("GET /color/pink", "", "", &format!("404 [<the path does not fit: {why}>]"));
+    check("GET /even/4", "", "", "200 [<4>]");
+    check("GET /even/3", "", "", "404 [<the path does not fit: number: an odd number: \"3\">]");
+    check("GET /list/3/4", "", "", "200 [<[3, 4]>]");
+    check("GET /many/2/4", "", "", "200 [<2 4>]");
+    check("GET /many/3/4", "", "", "404 [<the path does not fit: a: an odd number: \"3\">]");
     check("GET /too-few/7", "", "", "500 [<Internal Server Error>]");
     check("GET /too-many/7/8", "", "", "500 [<Internal Server Error>]");
+    let why = "x: invalid digit found in string: \"a\\rb\u{e9}\"";
+    check("GET /point?y=1&x=a%0Db%C3%A9", "", "", &format!("400 [<the query does not fit: {why}>]"));
+    let (long, cut) = ("1".repeat(170), "1".repeat(156));
+    let why = format!("x: number too large to fit in target type: \"{cut} \u{2026}");
+    check(&format!("GET /point?x={long}"), "", "", &format!("400 [<the query does not fit: {why}>]"));
     check("GET /fields", "X: 1\r\nx: 2\r\n", "", "200 [<3>]");
     check("GET /cookies", "Cookie: a=b; c=\"d\"; e\r\nCookie: f=g=h\r\n", "", "200 [<a:b;c:d;f:g=h;>]");
     check("GET /cookie", "Cookie: a=b; c=d; c=e\r\n", "", "200 [<d>]");
@@ -100,6 +160,8 @@ fn content() {
     let suffix = "Content-Type: a/b+json\r\n";
     check("POST /form", suffix, "x=1", "415 [<the content must be application/x-www-form-urlencoded>]");
     check("POST /form", form, "x=1", "400 [<the form does not fit: missing field `y`>]");
+    let why = "y: invalid digit found in string: \"a b\"";
+    check("POST /form", form, "x=1&y=a+b", &format!("400 [<the form does not fit: {why}>]"));
     check("POST /text", "", "h\u{e9}", "200 [<h\u{e9}>]");
 }
 
