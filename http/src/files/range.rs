@@ -18,8 +18,9 @@ pub(super) enum Asked {
 /// Reads the value of a Range field for a content of `len` bytes.
 pub(super) fn parse(value: &[u8], len: u64) -> Asked {
     let Some(specs) = str::from_utf8(value).ok().and_then(|value| {
+        // Spaces behind the sign are in an example of RFC 9110 section 14.1.2; before it there are none.
         let (unit, specs) = value.split_once('=')?;
-        unit.trim().eq_ignore_ascii_case("bytes").then_some(specs)
+        unit.eq_ignore_ascii_case("bytes").then_some(specs)
     }) else {
         return Asked::Whole;
     };
@@ -40,7 +41,7 @@ pub(super) fn parse(value: &[u8], len: u64) -> Asked {
     if ranges.is_empty() { Asked::Nothing } else { Asked::Ranges(ranges) }
 }
 
-/// One range; empty if it lies beyond the end. `None` if it is malformed.
+/// One range; empty if it lies beyond the end. `None` if it is malformed, or all of nothing.
 fn parse_one(spec: &str, len: u64) -> Option<Range<u64>> {
     let (first, last) = spec.split_once('-')?;
     let number = |text: &str| {
@@ -49,7 +50,9 @@ fn parse_one(spec: &str, len: u64) -> Option<Range<u64>> {
         is_number.then(|| text.parse().unwrap_or(u64::MAX))
     };
     if first.is_empty() {
-        return Some(len.saturating_sub(number(last)?)..len);
+        let count = number(last)?;
+        // The end of an empty content can be had (RFC 9110 section 14.1.2), but no Content-Range can say so.
+        return (len > 0 || count == 0).then(|| len.saturating_sub(count)..len);
     }
     let first = number(first)?;
     let end = if last.is_empty() { len } else { number(last)?.saturating_add(1) };
@@ -76,7 +79,8 @@ mod tests {
         check("bytes=0-99", one(0..10));
         check("bytes=0-18446744073709551615", one(0..10));
         check("bytes=0-99999999999999999999999", one(0..10));
-        check("Bytes = 1-1 , 3-4,", Asked::Ranges(vec![1..2, 3..5]));
+        check("Bytes= 1-1 , 3-4,", Asked::Ranges(vec![1..2, 3..5]));
+        check("bytes =1-1", Asked::Whole);
         check("bytes=8-9,0-1", Asked::Ranges(vec![8..10, 0..2]));
         check("bytes=0-1,20-", one(0..2));
         check("bytes=10-", Asked::Nothing);
@@ -101,6 +105,9 @@ mod tests {
         // More in sum than 64 bits hold.
         assert_eq!(parse(b"bytes=8-94,50-", u64::MAX), Asked::Whole);
         assert_eq!(parse(b"bytes=0-", 0), Asked::Nothing);
+        assert_eq!(parse(b"bytes=-0", 0), Asked::Nothing);
+        assert_eq!(parse(b"bytes=-5", 0), Asked::Whole);
+        assert_eq!(parse(b"bytes=0-,-5", 0), Asked::Whole);
         assert_eq!(parse(b"bytes=\xff", 10), Asked::Whole);
     }
 }
