@@ -139,7 +139,8 @@ impl Router {
     /// # Panics
     ///
     /// When the path is malformed or in conflict with another, or has a handler for this method already, and for CONNECT, which has no
-    /// path (the server answers it with 501): mistakes of the program.
+    /// path (the server answers it with 501): mistakes of the program. So is a segment that begins with `:` or `*`, which is a parameter
+    /// elsewhere; where it is meant literally, `%3A` or `%2A` is written.
     #[must_use]
     #[track_caller]
     pub fn route(mut self, method: Method, path: &str, handler: impl Handler) -> Router {
@@ -355,6 +356,7 @@ impl Router {
     #[must_use]
     #[track_caller]
     pub fn nest(mut self, path: &str, inner: Router) -> Router {
+        refuse_old_patterns(path);
         let path = &*escaped::of_route(path.strip_suffix('/').unwrap_or(path));
         let first = self.routes.len() as u32;
         let mut below = inner.fallbacks_below;
@@ -370,7 +372,7 @@ impl Router {
                 "/" if !path.is_empty() => path.to_owned(),
                 inside => format!("{path}{inside}"),
             };
-            let index = self.index_of(&whole);
+            let index = self.index_of_matched(&whole);
             let place = &mut self.routes[index];
             assert!(index as u32 >= first && place.handlers.is_empty(), "two routes for {whole}");
             *place = Route { path: place.path.clone(), param_names: place.param_names.clone(), ..route };
@@ -418,8 +420,14 @@ impl Router {
     /// The index of the route for this path, which is added if it is new.
     #[track_caller]
     fn index_of(&mut self, path: &str) -> usize {
+        refuse_old_patterns(path);
+        self.index_of_matched(&escaped::of_route(path))
+    }
+
+    /// As `index_of`, of a path in the form of `escaped::of_route`.
+    #[track_caller]
+    fn index_of_matched(&mut self, path: &str) -> usize {
         assert!(path.starts_with('/'), "a path begins with a slash: {path:?}");
-        let path = &*escaped::of_route(path);
         if let Some(index) = self.routes.iter().position(|route| *route.path == *path) {
             return index;
         }
@@ -449,6 +457,22 @@ impl Router {
             }
             _ => self.is_simple = false,
         }
+    }
+}
+
+/// `/:id` and `/*rest` are parameters elsewhere; taken literally, they would be found by nobody.
+#[track_caller]
+fn refuse_old_patterns(path: &str) {
+    for segment in path.split('/') {
+        let pattern = match segment.as_bytes() {
+            [b':', ..] => format!("{{{}}}", &segment[1..]),
+            [b'*', ..] => format!("{{*{}}}", if segment.len() > 1 { &segment[1..] } else { "rest" }),
+            _ => continue,
+        };
+        let literal = if segment.starts_with(':') { "%3A" } else { "%2A" };
+        panic!(
+            "{path}: a parameter is written /{pattern}, not /{segment}; what is meant literally begins with {literal}"
+        );
     }
 }
 

@@ -449,6 +449,39 @@ fn mistakes_of_the_program() {
     check(|| Router::new().get("/a", async |_: Request| "").get("/a", async |_: Request| ""));
 }
 
+/// What is written as other routers have it is refused with the way to write it here; escaped it is literal.
+#[test]
+fn old_patterns() {
+    let said = |build: &dyn Fn() -> Router| {
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(build)).unwrap_err();
+        panic.downcast_ref::<String>().unwrap().clone()
+    };
+    let check = |path: &str, pattern: &str| {
+        let handler = async |_: Request| "";
+        let inner = || Router::new().get("/", handler);
+        for text in [
+            said(&|| Router::new().get(path, handler)),
+            said(&|| Router::new().any(path, handler)),
+            said(&|| Router::new().nest(path, inner())),
+        ] {
+            assert!(text.contains(&format!("a parameter is written /{pattern}, ")), "{path}: {text}");
+        }
+    };
+    check("/:id", "{id}");
+    check("/users/:id/posts", "{id}");
+    check("/files/*rest", "{*rest}");
+    check("/*", "{*rest}");
+    let literal = || {
+        let inner = || {
+            Router::new().get("/%3aid", async |_: Request| "colon").get("/a:b*", async |_: Request| "inside")
+        };
+        inner().nest("/%2A", inner())
+    };
+    check_router(literal(), "GET /:id", "200 [colon]");
+    check_router(literal(), "GET /a:b*", "200 [inside]");
+    check_router(literal(), "GET /*/%3Aid", "200 [colon]");
+}
+
 #[test]
 fn names() {
     let check = |path: &str, expected: &[&str]| {
