@@ -269,7 +269,7 @@ impl<S: Transport> Connection<S> {
                     let mut sink = Gather::some(out, beside, self.memory());
                     self.shared.service.serve(&input, now, &mut requests_left, self.peer.get(), cx, &mut sink)
                 });
-                self.requests_left.set(requests_left);
+                self.set_requests_left(requests_left);
                 served
             }
             Some(log) => self.serve_logged(log, &input, now, cx),
@@ -320,6 +320,14 @@ impl<S: Transport> Connection<S> {
         None
     }
 
+    /// Where there is no limit they are not counted: a connection may have more requests than there are numbers.
+    #[inline]
+    fn set_requests_left(&self, left: u32) {
+        if self.shared.limits.requests_per_connection != u32::MAX {
+            self.requests_left.set(left);
+        }
+    }
+
     /// What has to suffice for answers.
     #[inline]
     fn memory(&self) -> Memory<'_> {
@@ -333,9 +341,12 @@ impl<S: Transport> Connection<S> {
 
 #[cfg(test)]
 mod tests {
-    use annulet::net::TcpStream;
+    use annulet::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::h1::Limits;
+    use crate::router::Router;
+    use crate::server::Server;
 
     #[test]
     fn an_idle_connection_is_small() {
@@ -344,5 +355,22 @@ mod tests {
         }
         assert!(future_size(Connection::run) <= 136, "{} bytes", future_size(Connection::run));
         assert!(size_of::<Connection<TcpStream>>() <= 136, "{} bytes", size_of::<Connection<TcpStream>>());
+    }
+
+    #[annulet::test]
+    async fn requests_without_a_limit_are_not_counted() {
+        for (limit, left) in [(u32::MAX, u32::MAX), (5, 3)] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let limits = Limits { requests_per_connection: limit, ..Limits::default() };
+            let server = Server::new(Router::new()).with_limits(limits);
+            let connection = Connection::new(stream, Seat::new(server.shared, None));
+            let mut rest = Rest::default();
+            rest.push(&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2));
+            let mut rest = Some(rest);
+            let turn = poll_fn(|cx| Poll::Ready(connection.serve(rest.take().unwrap(), cx))).await;
+            assert!(turn.is_none());
+            assert_eq!(connection.requests_left.get(), left);
+        }
     }
 }

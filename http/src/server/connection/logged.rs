@@ -25,6 +25,7 @@ impl<S: Transport> Connection<S> {
         loop {
             let mut entry = Entry::new(&input[used..], self.peer.get(), now);
             let beside = self.stream.unsent_beside();
+            let left_before = requests_left;
             let (count, stop, has_answer, is_full) = self.stream.with_send_buffer(|out| {
                 let before = out.len();
                 let mut sink = OneAnswer { gather: Gather::some(out, beside, self.memory()), before };
@@ -40,11 +41,11 @@ impl<S: Transport> Connection<S> {
                 entry.note(&out[before..]);
                 (count, stop, out.len() > before, is_full)
             });
-            if requests_left == self.requests_left.get() {
+            if requests_left == left_before {
                 entry.believe_no_field(self.peer.get());
             }
             used += count;
-            self.requests_left.set(requests_left);
+            self.set_requests_left(requests_left);
             match stop {
                 Stop::Wait(..) | Stop::Body(_) | Stop::Leave(_) => {
                     // The socket of a client that resets does not tell any more who it was.
