@@ -8,11 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use pin_project_lite::pin_project;
 
 use crate::request::Request;
 use crate::response::{IntoResponse, Response};
+use crate::router::FOR_ANY;
 
 /// An async function that answers requests. It runs on the core that received the request and may hold what is not `Send`.
 ///
@@ -42,6 +43,13 @@ pub trait Handler: 'static {
 
     /// Starts to answer.
     fn call(&self, request: Request) -> Self::Future;
+
+    /// The methods that it serves where it is there [for any](crate::Router::any), as far as it is known: they are what the router names
+    /// in the field Allow (RFC 9110 section 10.2.1). TRACE is none of them.
+    #[must_use]
+    fn methods(&self) -> &'static [Method] {
+        &FOR_ANY
+    }
 }
 
 impl<F, Fut> Handler for F

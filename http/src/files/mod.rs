@@ -150,6 +150,11 @@ impl Handler for ServeDir {
     fn call(&self, request: Request) -> Self::Future {
         Box::pin(self.clone().answer(request))
     }
+
+    fn methods(&self) -> &'static [Method] {
+        static SERVED: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
+        &SERVED
+    }
 }
 
 /// As a route of GET answers other methods.

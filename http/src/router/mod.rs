@@ -20,7 +20,7 @@ use crate::response::Response;
 
 pub(crate) use find::{Miss, Target};
 use route::Route;
-pub(crate) use route::is_common;
+pub(crate) use route::{FOR_ANY, is_common};
 
 /// Comparing this many paths costs no more than the walk through the tree: most differ in length.
 const LANE_PATHS_MAX: usize = 8;

@@ -20,6 +20,8 @@ pub(super) struct Route {
     pub(super) get: Option<u32>,
     /// The index of the handler for methods that have none of their own.
     pub(super) any: Option<u32>,
+    /// What that one serves, as far as it says so.
+    pub(super) any_methods: &'static [Method],
     /// The value of the Allow field.
     pub(super) allow: HeaderValue,
 }
@@ -34,6 +36,7 @@ impl Route {
             body_bytes: None,
             get: None,
             any: None,
+            any_methods: &[],
             allow: HeaderValue::from_static(""),
         }
     }
@@ -43,6 +46,7 @@ impl Route {
         assert!(self.any.is_none(), "two handlers for any method of {}", self.path);
         let index = self.handlers.len() as u32;
         self.any = Some(index);
+        self.any_methods = handler.methods();
         self.get = self.get.or(self.any);
         // Never compared with a request's: `find` leaves it out.
         self.handlers.push((Method::default(), erase(handler)));
@@ -65,8 +69,7 @@ impl Route {
 
     /// The methods that it answers, as far as they have names here.
     pub(super) fn allowed(&self) -> impl Iterator<Item = &Method> {
-        let has_any = self.any.is_some();
-        self.methods().chain(COMMON.iter().filter(move |method| has_any && is_for_any(method)))
+        self.methods().chain(self.any_methods.iter().filter(|method| is_for_any(method)))
     }
 
     /// The methods that have a handler of their own.
@@ -120,6 +123,10 @@ static COMMON: [Method; 8] = [
     Method::TRACE,
     Method::PATCH,
 ];
+
+/// Those of them that a handler for any method has.
+pub(crate) static FOR_ANY: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
 
 /// See [`COMMON`].
 pub(crate) fn is_common(method: &Method) -> bool {

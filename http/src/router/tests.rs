@@ -449,6 +449,33 @@ fn mistakes_of_the_program() {
     check(|| Router::new().get("/a", async |_: Request| "").get("/a", async |_: Request| ""));
 }
 
+/// RFC 9110 section 10.2.1: what is advertised is served.
+#[test]
+fn allow_names_what_is_served() {
+    let files = || crate::ServeDir::new(std::env::temp_dir()).unwrap();
+    let router = || {
+        Router::new()
+            .any("/any", async |_: Request| "")
+            .any("/files", files())
+            .any("/both", files())
+            .put("/both", async |_: Request| "")
+            .fallback(files())
+    };
+    let check = |path: &str, allow: &str| {
+        let expected = format!("405 allow: {allow} [Method Not Allowed]");
+        check_router(router(), &format!("TRACE {path}"), &expected);
+    };
+    check("/any", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
+    check("/files", "GET, HEAD, OPTIONS");
+    check("/both", "PUT, GET, HEAD, OPTIONS");
+    check("/none", "GET, HEAD, OPTIONS");
+    check_router(
+        Router::new().nest("/in", router()),
+        "TRACE /in/x",
+        "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]",
+    );
+}
+
 /// What is written as other routers have it is refused with the way to write it here; escaped it is literal.
 #[test]
 fn old_patterns() {
