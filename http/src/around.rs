@@ -63,6 +63,9 @@ impl AnyHandler for Surrounded {
         if !around.states.is_empty() {
             request.set_around(around);
         }
+        if !around.before.is_empty() {
+            request.unset_first();
+        }
         let start = || {
             for (at, before) in around.before.iter().enumerate() {
                 *answer = match before {

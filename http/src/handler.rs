@@ -2,6 +2,7 @@
 //!
 //! A handler's future lives in a slot that belongs to the handler and is used again for the next request, so a handler that does
 //! not have to wait costs no allocation and no size lookup. A future that has to wait takes its slot with it.
+use std::any::TypeId;
 use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,6 +12,7 @@ use std::task::{Context, Poll};
 use http::{Method, StatusCode};
 use pin_project_lite::pin_project;
 
+use crate::files::ServeDir;
 use crate::request::Request;
 use crate::response::{IntoResponse, Response};
 use crate::router::FOR_ANY;
@@ -110,10 +112,13 @@ impl<H: Handler> AnyHandler for Slotted<H> {
     #[inline]
     fn start(
         &self,
-        request: Request,
+        mut request: Request,
         cx: &mut Context<'_>,
         answer: &mut Option<Response>,
     ) -> Option<PendingCall> {
+        if TypeId::of::<H>() != TypeId::of::<ServeDir>() {
+            request.unset_first();
+        }
         let mut slot = self.spare.take().unwrap_or_else(|| Box::pin(Slot { future: None }));
         slot.as_mut().project().future.set(Some(self.handler.call(request)));
         match slot.as_mut().poll(cx) {

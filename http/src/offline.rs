@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::h1::Limits;
 use crate::router::Router;
 use crate::server::Server;
-use crate::service::{Service, Sink, Stop};
+use crate::service::{Course, Service, Sink, Stop};
 use memory::{Memory, Wire};
 
 /// How often [`converse`] polls a connection to which nothing new has come.
@@ -61,8 +61,8 @@ impl Offline {
     #[inline]
     pub fn answer(&self, input: &[u8], now: Instant, answers: &mut Vec<u8>) -> Outcome {
         let mut cx = Context::from_waker(Waker::noop());
-        let mut requests_left = u32::MAX;
-        match self.service.serve(input, now, &mut requests_left, None, &mut cx, &mut Unbounded(answers)) {
+        let mut course = Course { requests_left: u32::MAX, is_first: false };
+        match self.service.serve(input, now, &mut course, None, &mut cx, &mut Unbounded(answers)) {
             (used, Stop::NeedInput) => Outcome::Answered { used },
             (_, Stop::Close) => Outcome::Closed,
             (_, Stop::Wait(..) | Stop::Body(_) | Stop::Leave(_) | Stop::Upgrade(_) | Stop::Full) => {

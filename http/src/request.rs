@@ -71,6 +71,8 @@ struct Block {
     matched: Vec<u8>,
     /// Whether one of the next three is there: one look instead of three for most.
     has_rare: bool,
+    /// See [`is_first`](Request::is_first).
+    is_first: bool,
     /// Who sent it, where the server keeps that in mind.
     peer: Option<Rc<Peer>>,
     body: Option<Body>,
@@ -447,6 +449,22 @@ impl Request {
         parsed
     }
 
+    /// Whether it is the first since its connection waited for bytes, and has been through nobody's hands.
+    pub(crate) fn is_first(&self) -> bool {
+        self.block().is_first
+    }
+
+    #[inline]
+    pub(crate) fn set_first(&mut self) {
+        self.block_mut().is_first = true;
+    }
+
+    /// Somebody may do anything before it is answered.
+    #[inline]
+    pub(crate) fn unset_first(&mut self) {
+        self.block_mut().is_first = false;
+    }
+
     /// What was parsed.
     #[inline]
     pub(crate) fn head(&self) -> &Head {
@@ -541,6 +559,7 @@ impl Drop for Request {
         }
         block.param_ends.clear();
         block.values.clear();
+        block.is_first = false;
         if block.has_rare {
             block.has_rare = false;
             block.body = None;

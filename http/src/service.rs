@@ -125,8 +125,17 @@ struct Batch {
     /// Set while a handler is called.
     at_work: Option<Facts>,
     date: [u8; DATE_END_BYTES],
-    /// Requests that may still come on the connection.
-    requests_left: u32,
+    course: Course,
+}
+
+/// Where a connection is in the succession of its requests.
+#[derive(Clone, Copy)]
+pub(crate) struct Course {
+    /// Requests that may still come.
+    pub(crate) requests_left: u32,
+    /// Whether the next request is the first since the connection waited for bytes: then its earlier ones were over before this turn of
+    /// the loop.
+    pub(crate) is_first: bool,
 }
 
 impl Service {
@@ -206,15 +215,15 @@ impl Service {
         &self,
         input: &[u8],
         now: Instant,
-        requests_left: &mut u32,
+        course: &mut Course,
         peer: Option<&Rc<Peer>>,
         cx: &mut Context<'_>,
         sink: &mut impl Sink,
     ) -> (usize, Stop) {
         let date = *self.date.borrow_mut().line(now, SystemTime::now);
-        let mut batch = Batch { used: 0, at_work: None, date, requests_left: *requests_left };
+        let mut batch = Batch { used: 0, at_work: None, date, course: *course };
         let stop = self.serve_batch(input, now, peer, cx, sink, &mut batch);
-        *requests_left = batch.requests_left;
+        *course = batch.course;
         (batch.used, stop)
     }
 
@@ -274,15 +283,18 @@ impl Service {
                     return Stop::Close;
                 }
             }
+            if std::mem::take(&mut batch.course.is_first) {
+                request.set_first();
+            }
             let head = request.head();
             batch.used += head.used();
             let facts = Facts {
                 is_head: !head.is_get && *request.method() == Method::HEAD,
                 is_old: head.version == Version::HTTP_10,
-                keep_alive: head.keep_alive && batch.requests_left != 1,
+                keep_alive: head.keep_alive && batch.course.requests_left != 1,
             };
             // The one after the last is not read.
-            batch.requests_left = batch.requests_left.wrapping_sub(1);
+            batch.course.requests_left = batch.course.requests_left.wrapping_sub(1);
             let has_body = head.framing.has_content();
             let is_misdirected = head.is_https && !peer.is_some_and(|peer| peer.takes_https());
             let target =
@@ -507,8 +519,9 @@ mod tests {
         let service = Service::new(router, Limits { body_bytes: 100, ..Limits::default() });
         let mut out = Out { bytes: Vec::new(), bytes_max: 400 };
         let mut cx = Context::from_waker(Waker::noop());
+        let mut course = Course { requests_left: u32::MAX, is_first: false };
         let (used, stop) =
-            service.serve(input.as_bytes(), Instant::now(), &mut u32::MAX.clone(), None, &mut cx, &mut out);
+            service.serve(input.as_bytes(), Instant::now(), &mut course, None, &mut cx, &mut out);
         let text = String::from_utf8(out.bytes).unwrap();
         let mut trace: Vec<String> =
             text.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].to_owned()).collect();

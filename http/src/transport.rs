@@ -27,6 +27,8 @@ pub(crate) trait Transport: 'static {
     type Received: Received;
     /// Whether what is received is what was sent.
     const IS_PLAIN: bool;
+    /// Whether nothing arrives within a turn of the loop.
+    const ARRIVES_BETWEEN_TURNS: bool;
 
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Self::Received>>>;
     fn expect_recv(&self, bytes: u64);
@@ -84,6 +86,7 @@ impl Received for Lease {
 impl Transport for TcpStream {
     type Received = Lease;
     const IS_PLAIN: bool = true;
+    const ARRIVES_BETWEEN_TURNS: bool = true;
 
     const TAKES_OWNED: bool = true;
 
@@ -193,6 +196,7 @@ impl Received for Plaintext {
 impl Transport for TlsStream {
     type Received = Plaintext;
     const IS_PLAIN: bool = false;
+    const ARRIVES_BETWEEN_TURNS: bool = true;
 
     // Encrypting is the copy.
     const TAKES_OWNED: bool = false;

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
-use crate::shard::with_current;
+use crate::shard::{ShardKey, with_current};
 use crate::task::memory;
 
 /// Lets every other ready task run once before this one goes on.
@@ -58,6 +58,35 @@ pub fn end_turn() {
             shard.executor.end_round();
         }
     });
+}
+
+/// A turn of a loop: equal to itself alone, in this process. See [`turn`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Turn {
+    shard: ShardKey,
+    number: u64,
+}
+
+/// Which turn of which loop this is; `None` outside of one. It costs next to nothing.
+///
+/// What the kernel has completed is taken between two turns, so that within one nothing arrives from a socket. What other threads share
+/// may: channels of the [mesh](crate::mesh), results of the [blocking pool](crate::blocking).
+///
+/// # Examples
+///
+/// ```
+/// annulet::run(async {
+///     let now = annulet::future::turn();
+///     assert_eq!(annulet::future::turn(), now);
+///     annulet::future::end_turn();
+///     annulet::yield_now().await;
+///     assert_ne!(annulet::future::turn(), now);
+/// });
+/// assert_eq!(annulet::future::turn(), None);
+/// ```
+#[inline]
+pub fn turn() -> Option<Turn> {
+    with_current(|shard| shard.map(|shard| Turn { shard: shard.key, number: shard.turns() }))
 }
 
 /// A boxed future in recycled memory of this thread: what `futures`' type of the same name is, without an allocation

@@ -1,7 +1,7 @@
 //! Files of a directory as answers: types, validators, conditions, ranges, compressed forms that lie beside them.
 //!
-//! What the kernel has in memory is looked up, and if it is short read, on the loop (`open`), once for all requests that a turn of the loop
-//! serves (`turn`); anything else on the blocking pool. Longer files leave as the client takes them (`pieces`). What it does not do:
+//! What the kernel has in memory is looked up, and if it is short read, on the loop (`open`), once for the requests of a turn of the loop
+//! that cannot tell (`turn`); anything else on the blocking pool. Longer files leave as the client takes them (`pieces`). What it does not do:
 //! compress by itself, list directories, keep a cache beyond the turn (the kernel has one).
 mod conditions;
 mod open;
@@ -91,13 +91,7 @@ impl ServeDir {
             return redirect_to_slash(&request);
         }
         let codings = codings(&request.values("accept-encoding"));
-        let looked = match self.look_now(path, &codings) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.look_elsewhere(path, codings).await
-            }
-            looked => looked,
-        };
-        match looked {
+        match self.look(path, codings, request.is_first()).await {
             Ok(Lookup::File(file)) => send(file, &request),
             Ok(Lookup::NeedsSlash) => redirect_to_slash(&request),
             Ok(Lookup::Nothing) => StatusCode::NOT_FOUND.into_response(),
@@ -106,39 +100,40 @@ impl ServeDir {
         }
     }
 
-    /// What is known without a wait: to this turn of the loop already, or to the kernel's memory. Otherwise `WouldBlock`.
-    fn look_now(&self, path: &str, codings: &Codings) -> io::Result<Lookup<Ready>> {
-        if let Some(file) = turn::find(&self.root, path, codings) {
+    /// Opens what a request asks for, and reads it if it is short. What this turn of the loop has found already will do if it is `shared`.
+    async fn look(&self, path: &str, codings: Codings, shared: bool) -> io::Result<Lookup<Ready>> {
+        if shared && let Some(file) = turn::find(&self.root, path, &codings) {
             return Ok(Lookup::File(file));
         }
-        if !self.is_local {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let mut looked = open::find(&self.root, path, codings, Way::Cached)?;
-        if let Lookup::File(found) = &mut looked {
-            found.read_cached();
-            if found.wants_content() {
-                return Err(io::ErrorKind::WouldBlock.into());
+        let cached = match self.is_local {
+            true => open::find(&self.root, path, &codings, Way::Cached),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        };
+        let looked = match cached {
+            Ok(Lookup::File(mut found)) => {
+                found.read_cached();
+                if !found.wants_content() {
+                    let file = Ready::from(found);
+                    turn::keep(&self.root, path, &codings, &file);
+                    return Ok(Lookup::File(file));
+                }
+                annulet::spawn_blocking(move || found.read().map(|()| Lookup::File(found))).await
             }
-        }
-        let looked = looked.map(Ready::from);
-        if let Lookup::File(file) = &looked {
-            turn::keep(&self.root, path, codings, file);
-        }
-        Ok(looked)
-    }
-
-    /// The same with a wait, on the blocking pool. Not for others: they may have arrived after it was looked up.
-    async fn look_elsewhere(&self, path: &str, codings: Codings) -> io::Result<Lookup<Ready>> {
-        let (root, path) = (self.root.clone(), path.to_owned());
-        let looked = annulet::spawn_blocking(move || {
-            let mut looked = open::find(&root, &path, &codings, Way::Waiting)?;
-            if let Lookup::File(found) = &mut looked {
-                found.read()?;
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let (root, path) = (self.root.clone(), path.to_owned());
+                annulet::spawn_blocking(move || {
+                    let mut looked = open::find(&root, &path, &codings, Way::Waiting)?;
+                    if let Lookup::File(found) = &mut looked {
+                        found.read()?;
+                    }
+                    Ok(looked)
+                })
+                .await
             }
-            io::Result::Ok(looked)
-        });
-        let looked = looked.await.unwrap_or_else(|_panicked| Err(io::ErrorKind::Other.into()))?;
+            known => Ok(known),
+        };
+        // What was waited for is kept for nobody: they may have arrived after it was looked up.
+        let looked = looked.unwrap_or_else(|_panicked| Err(io::ErrorKind::Other.into()))?;
         Ok(looked.map(Ready::from))
     }
 }
@@ -291,6 +286,8 @@ fn part_head(boundary: &str, kind: &HeaderValue, range: &Range<u64>, len: u64) -
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use super::*;
 
     fn content_of(looked: Lookup<Ready>) -> String {
@@ -308,9 +305,10 @@ mod tests {
             let files = ServeDir::new(directory.path()).unwrap();
             // Again, because somebody who mounts a file system meanwhile makes the kernel look twice.
             for _ in 0..100 {
-                if let Ok(looked) = files.look_now("/a", &Codings::default()) {
-                    assert_eq!(content_of(looked), "content");
-                    return;
+                let mut look = Box::pin(files.look("/a", Codings::default(), false));
+                let polled = std::future::poll_fn(|cx| Poll::Ready(look.as_mut().poll(cx))).await;
+                if let Poll::Ready(looked) = polled {
+                    return assert_eq!(content_of(looked.unwrap()), "content");
                 }
             }
             let at_once = open::find(&files.root, "/a", &Codings::default(), Way::Cached);
@@ -329,36 +327,43 @@ mod tests {
     fn what_a_turn_has_found_is_good_until_its_end() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
-        let look = |files: &ServeDir| files.look_now("/a", &Codings::default());
         let files = ServeDir::new(directory.path()).unwrap();
         let other = ServeDir::new(directory.path()).unwrap();
+        if open::find(&files.root, "/", &Codings::default(), Way::Cached).is_err() {
+            return println!("skipped: this kernel, or this file system, does not look up without waiting");
+        }
+        let look = async |files: &ServeDir, codings, shared| {
+            let turn = annulet::future::turn();
+            let content = content_of(files.look("/a", codings, shared).await.unwrap());
+            assert_eq!(annulet::future::turn(), turn, "it had to wait");
+            content
+        };
+        let plain = Codings::default();
+        for content in ["1", "2", "3"] {
+            // Another loop on this thread counts its turns from the beginning.
+            std::fs::write(&path, content).unwrap();
+            annulet::run(async { assert_eq!(look(&files, plain, true).await, content) });
+        }
         annulet::run(async {
             std::fs::write(&path, "old").unwrap();
             std::fs::write(directory.path().join("a.gz"), "smaller").unwrap();
-            let Ok(looked) = look(&files) else {
-                return println!(
-                    "skipped: this kernel, or this file system, does not look up without waiting"
-                );
-            };
-            assert_eq!(content_of(looked), "old");
+            assert_eq!(look(&files, plain, true).await, "old");
             std::fs::write(&path, "new").unwrap();
-            assert_eq!(content_of(look(&files).unwrap()), "old");
-            assert_eq!(content_of(look(&files.clone()).unwrap()), "old", "a clone is the same");
-            assert_eq!(content_of(look(&other).unwrap()), "new", "another one has not looked yet");
+            assert_eq!(look(&files, plain, true).await, "old");
+            assert_eq!(look(&files.clone(), plain, true).await, "old", "a clone is the same");
+            assert_eq!(look(&other, plain, true).await, "new", "another one has not looked yet");
             let gzip = codings(&[&b"gzip"[..]].into_iter());
-            assert_eq!(content_of(files.look_now("/a", &gzip).unwrap()), "smaller");
+            assert_eq!(look(&files, gzip, true).await, "smaller");
+            assert_eq!(look(&files, plain, false).await, "new", "not shared");
+            assert_eq!(look(&files, plain, true).await, "new", "the last look counts");
+            std::fs::write(&path, "newest").unwrap();
+            annulet::future::end_turn();
             annulet::yield_now().await;
-            annulet::time::sleep(std::time::Duration::from_millis(1)).await;
-            assert_eq!(content_of(look(&files).unwrap()), "new");
+            assert_eq!(look(&files, plain, true).await, "newest");
         });
-        // Another loop on this thread counts its turns from the beginning.
-        for content in ["1", "2", "3"] {
-            std::fs::write(&path, content).unwrap();
-            annulet::run(async { assert_eq!(content_of(look(&files).unwrap()), content) });
-            assert_eq!(content_of(look(&files).unwrap()), content, "outside of a loop");
-        }
-        std::fs::write(&path, "4").unwrap();
-        assert_eq!(content_of(look(&files).unwrap()), "4", "outside nothing is kept");
+        turn::find(&files.root, "/a", &plain)
+            .map(|_| panic!("outside of a loop nothing is kept"))
+            .unwrap_or(());
     }
 
     #[test]

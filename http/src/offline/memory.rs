@@ -98,6 +98,8 @@ impl Received for Arrived {
 impl Transport for Memory {
     type Received = Arrived;
     const IS_PLAIN: bool = true;
+    /// Whoever writes does it when they like.
+    const ARRIVES_BETWEEN_TURNS: bool = false;
     const TAKES_OWNED: bool = false;
     const SENDS_FILES: bool = false;
 

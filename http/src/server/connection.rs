@@ -41,7 +41,7 @@ use crate::h1::Refusal;
 use crate::h1::head::{is_empty_lines, is_head_request};
 use crate::handler::PendingCall;
 use crate::proxy::Peer;
-use crate::service::{Facts, Leaving, SMALL_BYTES_MAX, Stop, WithBody};
+use crate::service::{Course, Facts, Leaving, SMALL_BYTES_MAX, Stop, WithBody};
 use crate::transport::Transport;
 use crate::upgrade::Upgrade;
 
@@ -73,6 +73,8 @@ pub(super) struct Connection<S> {
 enum Progress {
     /// Nothing: they have not been looked at.
     New,
+    /// There are none, and the next come in another turn of the loop than the last answer was made in.
+    Awaited,
     /// They are empty lines before a request, a few bytes: for its clocks and its end the connection is idle.
     EmptyLines,
     /// They are the beginning of a head; more is needed.
@@ -210,7 +212,9 @@ impl<S: Transport> Connection<S> {
                         self.progress.set(Progress::New);
                         None
                     }
-                    (Ok(lease), Progress::New | Progress::HeadGrown) => self.serve(lease, cx),
+                    (Ok(lease), Progress::New | Progress::Awaited | Progress::HeadGrown) => {
+                        self.serve(lease, cx)
+                    }
                 }
             } else {
                 self.serve(rest, cx)
@@ -241,7 +245,12 @@ impl<S: Transport> Connection<S> {
                     let is_head = is_head_request(&self.rest.borrow());
                     Err(Turn::End(self.refuse(Refusal::Memory, is_head)))
                 }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    if S::ARRIVES_BETWEEN_TURNS && self.progress.get() == Progress::New {
+                        self.progress.set(Progress::Awaited);
+                    }
+                    return Poll::Pending;
+                }
                 Poll::Ready(Ok(None)) => Err(self.end_input(Refusal::HeadCut)),
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut => match self.time_out() {
                     Some(turn) => Err(turn),
@@ -263,13 +272,13 @@ impl<S: Transport> Connection<S> {
         let now = annulet::time::now();
         let (used, stop) = match &self.shared.log {
             None => {
-                let mut requests_left = self.requests_left.get();
+                let mut course = self.course();
                 let beside = self.stream.unsent_beside();
                 let served = self.stream.with_send_buffer(|out| {
                     let mut sink = Gather::some(out, beside, self.memory());
-                    self.shared.service.serve(&input, now, &mut requests_left, self.peer.get(), cx, &mut sink)
+                    self.shared.service.serve(&input, now, &mut course, self.peer.get(), cx, &mut sink)
                 });
-                self.set_requests_left(requests_left);
+                self.note_course(course);
                 served
             }
             Some(log) => self.serve_logged(log, &input, now, cx),
@@ -306,7 +315,7 @@ impl<S: Transport> Connection<S> {
             Stop::NeedInput => {
                 self.progress.set(Progress::HeadBegun);
                 // The time for a head counts from its first byte.
-                if before == Progress::New || used > 0 {
+                if matches!(before, Progress::New | Progress::Awaited) || used > 0 {
                     self.wait_at_most(self.shared.limits.head_timeout);
                 }
             }
@@ -320,11 +329,16 @@ impl<S: Transport> Connection<S> {
         None
     }
 
-    /// Where there is no limit they are not counted: a connection may have more requests than there are numbers.
     #[inline]
-    fn set_requests_left(&self, left: u32) {
+    fn course(&self) -> Course {
+        Course { requests_left: self.requests_left.get(), is_first: self.progress.get() == Progress::Awaited }
+    }
+
+    /// Where there is no limit requests are not counted: a connection may have more than there are numbers.
+    #[inline]
+    fn note_course(&self, Course { requests_left, .. }: Course) {
         if self.shared.limits.requests_per_connection != u32::MAX {
-            self.requests_left.set(left);
+            self.requests_left.set(requests_left);
         }
     }
 

@@ -1,14 +1,17 @@
 //! Files of a directory, over a socket.
+use std::cell::Cell;
 use std::fs;
+use std::io::Write;
 use std::net::Shutdown;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use annulet::net::TcpStream;
-use annulet_http::{Limits, Request, Response, Router, ServeDir};
+use annulet_http::offline::converse;
+use annulet_http::{Handler, Limits, Request, Response, Router, ServeDir, Server};
 
-use crate::client::{connect_narrow, read_all, run_beside, unhurried, with_router};
+use crate::client::{connect_narrow, read_all, run_beside, summary, unhurried, with_router};
 
 /// A directory of its own for each test; gone with it.
 struct Site(PathBuf);
@@ -519,5 +522,103 @@ fn files_that_do_not_say_how_long_they_are() {
     with_router(router, async |_, address| {
         let (head, _) = ask(address, "GET /ostype", "").await;
         assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    });
+}
+
+/// The file `a` of the site, and who writes it within a poll.
+fn written(site: &Site) -> Router {
+    let path = site.0.join("site/a");
+    let (count, gone) = (Cell::new(0), path.clone());
+    fs::write(&path, "0").unwrap();
+    // So that the kernel knows the name when it is asked for.
+    drop(fs::File::open(&path).unwrap());
+    let files = ServeDir::new(site.0.join("site")).unwrap();
+    let behind = files.clone();
+    Router::new()
+        .post("/write", move |_: Request| {
+            count.set(count.get() + 1);
+            fs::write(&path, count.get().to_string()).unwrap();
+            async { "written" }
+        })
+        .post("/remove", move |_: Request| {
+            fs::remove_file(&gone).unwrap();
+            async { "removed" }
+        })
+        .nest(
+            "/behind",
+            Router::new().get("/a", move |request: Request| behind.clone().below("/behind").call(request)),
+        )
+        .fallback(files)
+}
+
+const ASK: &str = "GET /a HTTP/1.1\r\nhost: a\r\n\r\n";
+const WRITE: &str = "POST /write HTTP/1.1\r\nhost: a\r\n\r\n";
+
+/// The answers to what is sent at once, each by a connection of its own that has waited for a while.
+async fn at_once(address: std::net::SocketAddr, requests: &[&str]) -> Vec<String> {
+    let clients: Vec<_> = requests.iter().map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    annulet::time::sleep(Duration::from_millis(20)).await;
+    for (mut client, request) in clients.iter().zip(requests) {
+        client.write_all(request.as_bytes()).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+    }
+    let mut answers = Vec::new();
+    for client in clients {
+        let answer = read_all(&TcpStream::from_std(client).unwrap()).await;
+        answers.push(summary(&answer, false));
+    }
+    answers
+}
+
+#[test]
+fn one_turn_looks_a_short_file_up_once() {
+    let site = Site::new("one-turn");
+    with_router(written(&site), async |_, address| {
+        // Where the name is not in memory yet, it is looked up elsewhere, by each for itself.
+        at_once(address, &[ASK]).await;
+        let asked = [ASK, WRITE, ASK, WRITE, ASK, WRITE, ASK, WRITE];
+        let answers = at_once(address, &asked).await;
+        let contents: Vec<&String> = answers.iter().step_by(2).collect();
+        assert!(contents.iter().all(|content| *content == contents[0]), "{contents:?}");
+        assert_eq!(at_once(address, &[ASK]).await, ["200 [4]"]);
+    });
+}
+
+#[test]
+fn what_is_pipelined_behind_a_change_sees_it() {
+    let site = Site::new("pipelined");
+    with_router(written(&site), async |_, address| {
+        let remove = WRITE.replace("write", "remove");
+        let sent = [ASK, WRITE, ASK, WRITE, ASK, &remove, ASK].concat();
+        let beside = at_once(address, &[ASK, &sent, ASK]).await;
+        let expected = "200 [0] 200 [written] 200 [1] 200 [written] 200 [2] 200 [removed] 404 [Not Found]";
+        assert_eq!(beside[1], expected);
+    });
+}
+
+/// Somebody's handler may have changed the file itself.
+#[test]
+fn files_behind_a_handler_are_looked_up_for_each_request() {
+    let site = Site::new("behind");
+    with_router(written(&site), async |_, address| {
+        let behind = ASK.replace("/a", "/behind/a");
+        let answers = at_once(address, &[&behind, WRITE, &behind, WRITE, &behind]).await;
+        let contents: Vec<&String> = answers.iter().step_by(2).collect();
+        assert!(contents.windows(2).any(|two| two[0] != two[1]), "{contents:?}");
+    });
+}
+
+#[test]
+fn who_converses_in_memory_gets_what_is_there() {
+    let site = Site::new("converse");
+    let path = site.0.join("site/a");
+    annulet::run(async {
+        let files = ServeDir::new(site.0.join("site")).unwrap();
+        let server = Server::new(Router::new().fallback(files));
+        for content in ["one", "two", "three"] {
+            fs::write(&path, content).unwrap();
+            let answers = converse(&server, &[ASK.as_bytes()]).unwrap();
+            assert!(answers.ends_with(content.as_bytes()), "{}", String::from_utf8_lossy(&answers));
+        }
     });
 }

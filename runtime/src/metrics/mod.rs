@@ -17,7 +17,7 @@ pub use stall::{Stall, Stalled};
 pub(crate) use stall::{StallSettings, Tell, Watch};
 pub use text::{CONTENT_TYPE, prometheus};
 
-use crate::shard::{Io, Shard, ShardKey, current, with_current};
+use crate::shard::{Io, Shard, current};
 
 /// A reading of this thread's loop.
 ///
@@ -81,34 +81,6 @@ pub fn metrics() -> Metrics {
         completions: io.completions,
         accept_pauses: io.listeners.pauses,
     }
-}
-
-/// A turn of a loop: equal to itself alone, in this process. See [`turn`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Turn {
-    shard: ShardKey,
-    number: u64,
-}
-
-/// Which turn of which loop this is; `None` outside of one. It costs next to nothing.
-///
-/// Completions are taken between two turns, so that nothing arrives within one. What one task has looked up is as good for the next that is
-/// polled in the same turn as a look of its own, unless a task changes it in between.
-///
-/// # Examples
-///
-/// ```
-/// annulet::run(async {
-///     let now = annulet::metrics::turn();
-///     assert_eq!(annulet::metrics::turn(), now);
-///     annulet::time::sleep(std::time::Duration::from_millis(1)).await;
-///     assert_ne!(annulet::metrics::turn(), now);
-/// });
-/// assert_eq!(annulet::metrics::turn(), None);
-/// ```
-#[inline]
-pub fn turn() -> Option<Turn> {
-    with_current(|shard| shard.map(|shard| Turn { shard: shard.key, number: shard.turns() }))
 }
 
 impl Shard {

@@ -22,15 +22,17 @@ impl<S: Transport> Connection<S> {
                 Turn::End(self.refuse(why, is_head))
             }
             // Who speaks TLS is told that this is the end (RFC 9112 section 9.8).
-            Progress::New | Progress::EmptyLines if !S::IS_PLAIN => Turn::End(End::Finished),
-            Progress::New | Progress::EmptyLines => Turn::End(self.leave()),
+            Progress::New | Progress::Awaited | Progress::EmptyLines if !S::IS_PLAIN => {
+                Turn::End(End::Finished)
+            }
+            Progress::New | Progress::Awaited | Progress::EmptyLines => Turn::End(self.leave()),
         }
     }
 
     /// The deadline has come. `None` if it is another one now.
     #[cold]
     pub(super) fn time_out(&self) -> Option<Turn> {
-        if let Progress::New | Progress::EmptyLines = self.progress.get() {
+        if let Progress::New | Progress::Awaited | Progress::EmptyLines = self.progress.get() {
             let times = Times {
                 keep_alive: self.shared.limits.keep_alive_timeout,
                 patience: self.write_patience(),

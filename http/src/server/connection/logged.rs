@@ -20,19 +20,19 @@ impl<S: Transport> Connection<S> {
         now: Instant,
         cx: &mut Context<'_>,
     ) -> (usize, Stop) {
-        let mut requests_left = self.requests_left.get();
+        let mut course = self.course();
         let mut used = 0;
         loop {
             let mut entry = Entry::new(&input[used..], self.peer.get(), now);
             let beside = self.stream.unsent_beside();
-            let left_before = requests_left;
+            let left_before = course.requests_left;
             let (count, stop, has_answer, is_full) = self.stream.with_send_buffer(|out| {
                 let before = out.len();
                 let mut sink = OneAnswer { gather: Gather::some(out, beside, self.memory()), before };
                 let (count, stop) = self.shared.service.serve(
                     &input[used..],
                     now,
-                    &mut requests_left,
+                    &mut course,
                     self.peer.get(),
                     cx,
                     &mut sink,
@@ -41,11 +41,11 @@ impl<S: Transport> Connection<S> {
                 entry.note(&out[before..]);
                 (count, stop, out.len() > before, is_full)
             });
-            if requests_left == left_before {
+            if course.requests_left == left_before {
                 entry.believe_no_field(self.peer.get());
             }
             used += count;
-            self.set_requests_left(requests_left);
+            self.note_course(course);
             match stop {
                 Stop::Wait(..) | Stop::Body(_) | Stop::Leave(_) => {
                     // The socket of a client that resets does not tell any more who it was.
