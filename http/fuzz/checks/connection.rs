@@ -55,9 +55,9 @@ fn answer(offline: &Offline, pieces: &[&[u8]], heard: &Conversation) {
         }
     }
     let count = answers.windows(9).filter(|bytes| bytes == b"HTTP/1.1 ").count();
-    let unframed = heard.requests.iter().take_while(|request| !request.is_framed).count();
+    let before = heard.requests.iter().take_while(|request| !request.has_content).count();
     match outcome {
-        Outcome::NeedsConnection => assert_eq!(count, unframed),
+        Outcome::NeedsConnection => assert_eq!(count, before),
         Outcome::Closed => {
             assert!(matches!(heard.end, End::Closed | End::HeadRefused(_)), "{:?}", heard.end);
             assert_eq!(count, heard.answers());

@@ -19,8 +19,8 @@ pub(crate) struct Heard {
     /// Path and query.
     pub(crate) target: String,
     pub(crate) host: String,
-    /// It says where its body ends, be it at once.
-    pub(crate) is_framed: bool,
+    /// Content may follow its head.
+    pub(crate) has_content: bool,
     /// It asks whether its body is wanted.
     pub(crate) expects_continue: bool,
     pub(crate) body: Vec<u8>,
@@ -131,7 +131,7 @@ impl Listening {
             method: text(&bytes[head.method.range()]),
             target,
             host: text(&bytes[head.host.range()]),
-            is_framed: head.framing != Framing::None,
+            has_content: !matches!(head.framing, Framing::None | Framing::Length(0)),
             expects_continue: head.expect_continue,
             body: Vec::new(),
         });

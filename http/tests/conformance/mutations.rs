@@ -153,7 +153,7 @@ impl Tally {
     fn count(&mut self, heard: &Conversation) {
         self.conversations += 1;
         self.requests += heard.requests.len() as u64;
-        self.framed += heard.requests.iter().filter(|request| request.is_framed).count() as u64;
+        self.framed += heard.requests.iter().filter(|request| request.has_content).count() as u64;
         self.refused_heads += u64::from(matches!(heard.end, End::HeadRefused(_)));
         self.refused_bodies += u64::from(matches!(heard.end, End::BodyRefused(_)));
         self.cut += u64::from(matches!(heard.end, End::InHead | End::InBody));
