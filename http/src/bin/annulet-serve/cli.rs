@@ -56,7 +56,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "threads|processes", value_parser = parse_workers)]
     pub(crate) workers: Option<Workers>,
 
-    /// Become this user once the addresses are bound; for root. What worker processes read when they start, such as keys, this user
+    /// Become this user once the addresses are bound; for root, with --workers. What worker processes read when they start, such as keys, this user
     /// must be able to read.
     #[arg(long, value_name = "NAME", requires = "workers")]
     pub(crate) user: Option<String>,
@@ -86,7 +86,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) drain: Duration,
 
-    /// Serve the files of this directory too, with its index.html in place of the index page. Nothing outside of it, and nothing hidden.
+    /// Serve the files of this directory too, with its index.html in place of the index page (404 if there is none). Nothing outside of
+    /// it, and nothing hidden. It is opened once: another directory of the same name later is seen after a restart only.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
 

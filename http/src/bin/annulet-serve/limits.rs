@@ -114,7 +114,7 @@ pub(crate) struct LimitOptions {
 
     /// What the connections of each core may hold in memory together, in MiB: heads and bodies that have come in part, answers that
     /// wait for slow clients, records of TLS that are not whole. Beyond: 503 to whoever needs more than 4 KiB (handshakes are closed);
-    /// smaller heads and answers go on.
+    /// smaller heads and answers go on. 0: nobody gets more than that.
     #[arg(long, value_name = "MIB", default_value_t = Limits::default().memory_bytes >> 20)]
     memory: usize,
 }
