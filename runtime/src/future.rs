@@ -60,6 +60,22 @@ pub fn end_turn() {
     });
 }
 
+/// Whether the running task may complete another operation in this poll.
+///
+/// A task that always finds something ready would keep the loop to itself, so each poll has its share of operations; who has had it is
+/// told [`Pending`](std::task::Poll::Pending) by any further one, and polled again behind the others. Who has a share left and is told so
+/// has to wait indeed. True outside of a loop.
+///
+/// # Examples
+///
+/// ```
+/// assert!(annulet::run(async { annulet::future::has_share() }));
+/// ```
+#[inline]
+pub fn has_share() -> bool {
+    with_current(|shard| shard.is_none_or(|shard| shard.executor.has_share()))
+}
+
 /// A turn of a loop: equal to itself alone, in this process. See [`turn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Turn {

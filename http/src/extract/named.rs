@@ -4,6 +4,7 @@
 //! A value is a number, a `bool`, a `char`, text, the name of a variant, or an `Option` or a new type of one: nothing is nested. Nothing is
 //! allocated for what is not escaped.
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
 use percent_encoding::percent_decode;
@@ -37,18 +38,21 @@ pub(super) fn of_form<T: DeserializeOwned>(encoded: &[u8]) -> Result<T, Misfit> 
 /// Makes a type of a path's parameters.
 pub(super) fn of_params<T: DeserializeOwned>(request: &Request) -> Result<T, Misfit> {
     let count = request.params().count();
-    T::deserialize(Params { pairs: request.params(), count }).map_err(|misfit| {
-        match request.params().next() {
-            Some((name, value)) if count == 1 => misfit.at(name, value),
-            _ => misfit,
-        }
+    let is_value = Cell::new(false);
+    let made = T::deserialize(Params { pairs: request.params(), count, is_value: &is_value });
+    made.map_err(|misfit| match request.params().next() {
+        Some((name, value)) if is_value.get() => misfit.at(name, value),
+        _ => misfit,
     })
 }
 
 impl Misfit {
+    /// What is said of a value is the client's mistake, however it is said.
     fn at(self, name: &str, value: &str) -> Misfit {
         match self {
-            Misfit::Value(why, false) => Misfit::Value(format!("{name}: {why}: \"{value}\""), true),
+            Misfit::Value(why, false) | Misfit::Count(why) => {
+                Misfit::Value(format!("{name}: {why}: \"{value}\""), true)
+            }
             misfit => misfit,
         }
     }
@@ -64,7 +68,7 @@ impl Error for Misfit {
     }
 
     fn invalid_length(len: usize, expected: &dyn Expected) -> Misfit {
-        Misfit::Count(format!("{len} values, expected {expected}"))
+        Misfit::Count(format!("length {len}, expected {expected}"))
     }
 }
 
@@ -119,15 +123,18 @@ impl<'de, 'v, I: Iterator<Item = (Text<'v>, Text<'v>)>> Deserializer<'de> for Fo
 }
 
 /// A struct or a map by their names, a sequence in their order, or the only one.
-struct Params<I> {
+struct Params<'p, I> {
     pairs: I,
     count: usize,
+    /// Set when it was taken for the only one.
+    is_value: &'p Cell<bool>,
 }
 
-impl<'v, I: Iterator<Item = (&'v str, &'v str)>> Params<I> {
+impl<'v, I: Iterator<Item = (&'v str, &'v str)>> Params<'_, I> {
     fn only(mut self) -> Result<Value<'v>, Misfit> {
-        let Params { count, .. } = self;
+        let Params { count, is_value, .. } = self;
         let first = self.pairs.next().filter(|_| count == 1);
+        is_value.set(first.is_some());
         first.map(|(_, value)| Value(value.into())).ok_or_else(|| Misfit::Count("expected one".to_owned()))
     }
 
@@ -144,7 +151,7 @@ macro_rules! of_the_only_one {
     };
 }
 
-impl<'de, 'v, I: Iterator<Item = (&'v str, &'v str)>> Deserializer<'de> for Params<I> {
+impl<'de, 'v, I: Iterator<Item = (&'v str, &'v str)>> Deserializer<'de> for Params<'_, I> {
     type Error = Misfit;
 
     of_the_only_one! {

@@ -382,10 +382,12 @@ impl Router {
             assert!(!path.contains('{'), "a fallback below a path with parameters is not served: {path}");
             self.fallbacks_below.push((format!("{path}{inside}").into(), places[at as usize]));
         }
-        // What is below a path with parameters is not looked for.
-        let unrouted =
-            inner.unrouted.into_iter().filter(|(_, after)| !after.is_empty() && !path.contains('{'));
-        self.unrouted.extend(unrouted.map(|(inside, after)| (format!("{path}{inside}").into(), after)));
+        // What is below a path with parameters is not looked for, and below all the outer router answers.
+        let unrouted = inner.unrouted.into_iter().map(|(inside, after)| (format!("{path}{inside}"), after));
+        let is_own = |(below, after): &(String, Vec<After>)| {
+            !below.is_empty() && !after.is_empty() && !path.contains('{')
+        };
+        self.unrouted.extend(unrouted.filter(is_own).map(|(below, after)| (below.into(), after)));
         for method in inner.extension_methods {
             if !self.extension_methods.contains(&method) {
                 self.extension_methods.push(method);

@@ -217,6 +217,11 @@ fn what_stands_after_sees_all_answers_of_its_router() {
     check("GET /full/none", "200 inner: 1 outer: 1 [full]");
     check("GET /added-later", "200 [late]");
     check("PUT /added-later", "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]");
+    // Below all it is the outer router that answers.
+    let at_root = || Router::new().after(mark("outer")).nest("/", inner().nest("/deep", inner()));
+    check_router(at_root(), "GET /a/b", "200 inner: 1 [a]");
+    check_router(at_root(), "GET /none", "404 outer: 1 [Not Found]");
+    check_router(at_root(), "GET /deep/none", "404 inner: 1 [Not Found]");
     // What a fallback answers is its own.
     let with_fallback = || router().fallback(async |_: Request| "fallback");
     check_router(with_fallback(), "GET /none", "200 [fallback]");

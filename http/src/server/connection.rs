@@ -246,7 +246,9 @@ impl<S: Transport> Connection<S> {
                     Err(Turn::End(self.refuse(Refusal::Memory, is_head)))
                 }
                 Poll::Pending => {
-                    if S::ARRIVES_BETWEEN_TURNS && self.progress.get() == Progress::New {
+                    // Without a share left there may be bytes all the same.
+                    let waits = S::ARRIVES_BETWEEN_TURNS && annulet::future::has_share();
+                    if waits && self.progress.get() == Progress::New {
                         self.progress.set(Progress::Awaited);
                     }
                     return Poll::Pending;

@@ -32,6 +32,19 @@ impl TryFrom<u32> for Even {
     }
 }
 
+/// A type that is no longer than it may be, and says so as serde would of a list.
+struct Short;
+
+impl<'de> serde::Deserialize<'de> for Short {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Short, D::Error> {
+        let text = String::deserialize(from)?;
+        if text.len() > 3 {
+            return Err(serde::de::Error::invalid_length(text.len(), &"at most 3 bytes"));
+        }
+        Ok(Short)
+    }
+}
+
 /// Counts calls; not `Send`.
 struct Calls(Cell<u32>);
 
@@ -61,6 +74,8 @@ fn router() -> Router {
         .get("/address/{ip}", extract(async |Path(ip): Path<std::net::IpAddr>| ip.to_string()))
         .get("/color/{name}", extract(async |Path(color): Path<Color>| format!("{color:?}")))
         .get("/even/{number}", extract(async |Path(Even(number)): Path<Even>| number.to_string()))
+        .get("/short/{a}", extract(async |Path(Short): Path<Short>| "short"))
+        .get("/shorts/{a}/{b}", extract(async |Path((Short, Short)): Path<(Short, Short)>| "short"))
         .get("/list/{a}/{b}", extract(async |Path(list): Path<Vec<u8>>| format!("{list:?}")))
         .get("/many/{a}/{b}", extract(async |Path((a, b)): Path<(Even, u128)>| format!("{} {b}", a.0)))
         .post("/form", extract(async |Form(point): Form<Point>| format!("{} {}", point.x, point.y)))
@@ -113,6 +128,11 @@ fn arguments() {
     check("GET /named/1/of/-2", "", "", "200 [<-2 1>]");
     let why = "x: invalid digit found in string: \"\\n\\u{1b}[31m\"";
     check("GET /named/1/of/%0a%1b[31m", "", "", &format!("404 [<the path does not fit: {why}>]"));
+    let why =
+        |name| format!("404 [<the path does not fit: {name}: length 4, expected at most 3 bytes: \"long\">]");
+    check("GET /short/abc", "", "", "200 [<short>]");
+    check("GET /short/long", "", "", &why("a"));
+    check("GET /shorts/abc/long", "", "", &why("b"));
     check("GET /misnamed/1", "", "", "500 [<Internal Server Error>]");
     check("GET /address/::1", "", "", "200 [<::1>]");
     check(

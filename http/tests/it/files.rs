@@ -622,3 +622,37 @@ fn who_converses_in_memory_gets_what_is_there() {
         }
     });
 }
+
+/// A poll that has had its share of operations is told to wait although there are bytes, and goes on in the same turn.
+#[test]
+fn a_share_that_is_used_up_is_no_wait() {
+    let site = Site::new("share");
+    let path = site.0.join("site/a");
+    let changed = path.clone();
+    let router = Router::new()
+        .get("/change", move |request: Request| {
+            let (path, operations) = (changed.clone(), request.query().unwrap().parse().unwrap());
+            async move {
+                for _ in 0..operations {
+                    annulet::time::sleep(Duration::ZERO).await;
+                }
+                fs::write(path, "new").unwrap();
+                "changed"
+            }
+        })
+        .fallback(ServeDir::new(site.0.join("site")).unwrap());
+    run_beside(router, Limits::default(), async |_, address| {
+        for operations in 120..132 {
+            fs::write(&path, "old").unwrap();
+            at_once(address, &[ASK]).await;
+            // As long as a receive buffer, so that what is behind it comes by itself.
+            let change = |padding: &str| {
+                format!("GET /change?{operations} HTTP/1.1\r\nhost: a\r\nx: {padding}\r\n\r\n")
+            };
+            let padding = "x".repeat(4096 - ASK.len() - change("").len());
+            let sent = [ASK, &change(&padding), ASK].concat();
+            let answers = at_once(address, &[&sent]).await;
+            assert_eq!(answers, ["200 [old] 200 [changed] 200 [new]"], "behind {operations} operations");
+        }
+    });
+}
