@@ -59,6 +59,14 @@ pub(crate) trait Transport: 'static {
     /// Whether there is a `send_file`: what has to be encrypted has to be read.
     const SENDS_FILES: bool;
     fn send_file(&self, file: &File, offset: u64, len: usize) -> impl Future<Output = io::Result<usize>>;
+    /// The longest segment that is sent now.
+    fn max_segment(&self) -> io::Result<u32> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// What the kernel takes beyond what it can send.
+    fn set_notsent_lowat(&self, _bytes: u32) -> io::Result<()> {
+        Ok(())
+    }
     /// Done when the peer has reset the connection.
     type Reset<'a>: Future<Output = ()> + Unpin
     where
@@ -156,6 +164,14 @@ impl Transport for TcpStream {
     }
 
     const SENDS_FILES: bool = true;
+
+    fn max_segment(&self) -> io::Result<u32> {
+        TcpStream::max_segment(self)
+    }
+
+    fn set_notsent_lowat(&self, bytes: u32) -> io::Result<()> {
+        TcpStream::set_notsent_lowat(self, bytes)
+    }
 
     fn send_file(&self, file: &File, offset: u64, len: usize) -> impl Future<Output = io::Result<usize>> {
         TcpStream::send_file(self, file, offset, len)

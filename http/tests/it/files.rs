@@ -11,6 +11,8 @@ use annulet::net::TcpStream;
 use annulet_http::offline::converse;
 use annulet_http::{Handler, Limits, Request, Response, Router, ServeDir, Server};
 
+use rustix::net::{AddressFamily, SocketType};
+
 use crate::client::{connect_narrow, read_all, run_beside, summary, unhurried, with_router};
 
 /// A directory of its own for each test; gone with it.
@@ -655,4 +657,40 @@ fn a_share_that_is_used_up_is_no_wait() {
             assert_eq!(answers, ["200 [old] 200 [changed] 200 [new]"], "behind {operations} operations");
         }
     });
+}
+
+#[test]
+fn who_announces_a_tiny_window_holds_little_of_the_kernel_s_memory() {
+    let site = Site::new("tiny-window");
+    with_router(site.router(), async |_, address| {
+        fs::File::create(site.0.join("site/huge")).unwrap().set_len(HUGE_BYTES as u64).unwrap();
+        let queued = async |receive_buffer: Option<usize>| {
+            let client = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+            // Before the connection is made, because a window that was announced is not taken back.
+            if let Some(bytes) = receive_buffer {
+                rustix::net::sockopt::set_socket_recv_buffer_size(&client, bytes).unwrap();
+            }
+            rustix::net::connect(&client, &address).unwrap();
+            let mut client = std::net::TcpStream::from(client);
+            client.write_all(b"GET /huge HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+            annulet::time::sleep(Duration::from_millis(300)).await;
+            bytes_queued(address.port(), client.local_addr().unwrap().port())
+        };
+        let (tiny, usual) = (queued(Some(1)).await, queued(None).await);
+        // More than a window of the usual size is under way there.
+        assert!((1..=8 * 1024).contains(&tiny) && usual > 2 * tiny, "{tiny} and {usual} bytes");
+    });
+}
+
+/// What waits in the kernel to be sent from one port to another, or is not acknowledged: `tx_queue` of proc_net_tcp(5).
+fn bytes_queued(from: u16, to: u16) -> u64 {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = table.lines().find(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let mut ends_in =
+            |port: u16| words.next().is_some_and(|word| word.ends_with(&format!(":{port:04X}")));
+        ends_in(from) && ends_in(to)
+    });
+    let queues = line.expect("the connection is there").split_whitespace().nth(4).unwrap();
+    u64::from_str_radix(queues.split(':').next().unwrap(), 16).unwrap()
 }

@@ -303,6 +303,16 @@ impl TcpStream {
         borrow(self.as_raw_fd(), |socket| socket.set_tcp_notsent_lowat(bytes))
     }
 
+    /// The longest segment that is sent now (TCP_MAXSEG), in bytes: what the path takes, and no more than half of the largest window that
+    /// the peer has announced.
+    ///
+    /// # Errors
+    ///
+    /// What getsockopt(2) says.
+    pub fn max_segment(&self) -> io::Result<u32> {
+        borrow(self.as_raw_fd(), |socket| socket.tcp_mss())
+    }
+
     /// What TCP_NOTSENT_LOWAT is set to, in bytes; 0 for the system's default.
     ///
     /// # Errors

@@ -22,6 +22,11 @@ pub(super) enum Sent {
     Gone,
 }
 
+/// Segments are small below this, in bytes: the least that IPv6 can carry (RFC 8200 section 5) leaves room for 1220, Ethernet for 1460.
+const SEGMENT_BYTES_MIN: u32 = 1024;
+/// So many small ones wait in the kernel at most. Arbitrary.
+const SMALL_SEGMENTS_MAX: u32 = 8;
+
 /// Not of this file, or not in a sandbox that knows no sendfile(2).
 fn is_unsupported(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
@@ -39,6 +44,7 @@ impl<S: Transport> Connection<S> {
         if !self.wait_written(S::poll_flush).await {
             return Sent::Gone;
         }
+        self.bound_unsent();
         while !range.is_empty() {
             let count = match self.send_some(file, range).await {
                 Some(Ok(0)) => return Sent::Cut,
@@ -51,6 +57,19 @@ impl<S: Transport> Connection<S> {
             self.note(|entry| entry.bytes += count);
         }
         Sent::All
+    }
+
+    /// A segment that waits in the kernel takes some 1.3 KiB of it, however little it carries. Who announces a window of a few hundred bytes,
+    /// as slow clients do on purpose, is sent small ones, and so has fewer of them.
+    fn bound_unsent(&self) {
+        let bytes = self.shared.limits.unsent_bytes;
+        match self.stream.max_segment() {
+            Ok(segment) if bytes > 0 && segment < SEGMENT_BYTES_MIN => {
+                // For want of it more memory is used, and nothing else.
+                let _ = self.stream.set_notsent_lowat(bytes.min(SMALL_SEGMENTS_MAX * segment));
+            }
+            _ => {}
+        }
     }
 
     /// Sends what can be sent at once, as soon as something can. `None` if the client has taken nothing for too long.
