@@ -2,9 +2,9 @@
 //! it and nothing can have happened in between that they depend on.
 //!
 //! No cache: whoever asks cannot tell it from a lookup of their own. The first request since its connection waited for bytes has arrived
-//! before this turn, because a turn begins when what has arrived was taken; and every answer before it on that connection was
-//! made in an earlier turn. Others look for themselves: what is pipelined behind a request may ask for what that has changed. So do those that
-//! reach [`ServeDir`](super::ServeDir) through somebody else's code, which may have done anything.
+//! before this turn, because a turn begins when what has arrived was taken; and every answer before it on that connection was made in an
+//! earlier turn. Others look for themselves: what is pipelined behind a request may ask for what that has changed. So do those that reach
+//! [`ServeDir`](super::ServeDir) through somebody else's code, which may have done anything.
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};

@@ -304,7 +304,7 @@ impl TcpStream {
     }
 
     /// The longest segment that is sent now (TCP_MAXSEG), in bytes: what the path takes, and no more than half of the largest window that
-    /// the peer has announced.
+    /// the peer has announced (all of it below 537 bytes).
     ///
     /// # Errors
     ///

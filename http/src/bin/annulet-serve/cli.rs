@@ -56,8 +56,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "threads|processes", value_parser = parse_workers)]
     pub(crate) workers: Option<Workers>,
 
-    /// Become this user once the addresses are bound; for root, with --workers. What worker processes read when they start, such as keys, this user
-    /// must be able to read.
+    /// Become this user once the addresses are bound; for root, with --workers. What worker processes read when they start, such as keys,
+    /// this user must be able to read.
     #[arg(long, value_name = "NAME", requires = "workers")]
     pub(crate) user: Option<String>,
 
