@@ -90,6 +90,19 @@ fn decode(encoded: &[u8]) -> Text<'_> {
     percent_decode(&spaced).decode_utf8_lossy().into_owned().into()
 }
 
+/// A new type of anything is read as that thing.
+macro_rules! new_types_are_what_they_hold {
+    () => {
+        fn deserialize_newtype_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            visitor: V,
+        ) -> Result<V::Value, Misfit> {
+            visitor.visit_newtype_struct(self)
+        }
+    };
+}
+
 /// A struct or a map of the pairs, or a sequence of them.
 struct Form<I>(I);
 
@@ -104,13 +117,7 @@ impl<'de, 'v, I: Iterator<Item = (Text<'v>, Text<'v>)>> Deserializer<'de> for Fo
         visitor.visit_seq(MapDeserializer::new(self.0.map(|(name, value)| (Value(name), Value(value)))))
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Misfit> {
-        visitor.visit_newtype_struct(self)
-    }
+    new_types_are_what_they_hold!();
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
         visitor.visit_unit()
@@ -193,13 +200,7 @@ impl<'de, 'v, I: Iterator<Item = (&'v str, &'v str)>> Deserializer<'de> for Para
         self.deserialize_tuple(len, visitor)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Misfit> {
-        visitor.visit_newtype_struct(self)
-    }
+    new_types_are_what_they_hold!();
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
         self.check(0)?;
@@ -291,13 +292,7 @@ impl<'de> Deserializer<'de> for Value<'_> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Misfit> {
-        visitor.visit_newtype_struct(self)
-    }
+    new_types_are_what_they_hold!();
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
