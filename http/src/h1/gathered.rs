@@ -1,5 +1,5 @@
 //! The fields that decide about framing and persistence, gathered while they pass.
-use super::head::Field;
+use super::span::Field;
 use super::syntax;
 
 /// What the fields said, gathered while they pass.

@@ -5,7 +5,8 @@ use std::mem::MaybeUninit;
 use http::Version;
 
 use super::gathered::Gathered;
-use super::head::{Field, Parse, Span};
+use super::head::Parse;
+use super::span::{Field, Span};
 use super::target::{Target, split_target};
 use super::version::look_at_version;
 use super::{Limits, Refusal};

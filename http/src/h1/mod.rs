@@ -4,6 +4,7 @@
 //! [`response::Parser`] for what a client reads; [`connection::Exchange`] keeps
 //! the order of events between the two. Whether a message's framing may be believed is decided in one place only,
 //! [`framing::decide`].
+mod beginning;
 pub mod chunked;
 pub mod connection;
 pub mod encode;
@@ -16,10 +17,12 @@ mod lines;
 pub mod outgoing;
 mod plain;
 pub mod response;
+mod span;
 mod syntax;
 mod target;
 mod version;
 
+pub(crate) use beginning::{is_empty_lines, is_head_request};
 pub use error::Refusal;
 pub use limits::Limits;
 pub(crate) use syntax::same;

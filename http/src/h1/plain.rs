@@ -7,8 +7,8 @@ use http::Version;
 
 use super::Limits;
 use super::gathered::Gathered;
-use super::head::{Field, Span};
 use super::lines::Lines;
+use super::span::{Field, Span};
 use super::syntax::{CLASS, PATH, PATH_PLAIN, QUERY, TOKEN, VALUE, escapes_are_whole, same};
 use super::target::Target;
 

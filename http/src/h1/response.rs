@@ -22,9 +22,10 @@ use http::Version;
 
 use super::chunked::{Decoded, Decoder};
 use super::gathered::Gathered;
-use super::head::{Field, Parse, decide_framing};
+use super::head::{Parse, decide_framing};
 use super::lines::{refusal, take_fields, version};
 use super::outgoing::Trailers;
+use super::span::Field;
 use super::syntax::{CLASS, VALUE};
 use super::{Limits, Refusal, framing};
 

@@ -1,5 +1,5 @@
 //! The request target: its four forms, and which characters may stand in them (RFC 9112 section 3.2).
-use super::head::Span;
+use super::span::Span;
 use super::syntax::{self, PATH, QUERY};
 use super::{Limits, Refusal};
 

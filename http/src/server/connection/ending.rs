@@ -7,8 +7,7 @@ use super::gather::Gather;
 use super::idle::{Next, Times};
 use super::{Connection, End, Progress, Turn};
 use crate::access_log::Entry;
-use crate::h1::Refusal;
-use crate::h1::head::is_head_request;
+use crate::h1::{Refusal, is_head_request};
 use crate::transport::Transport;
 use crate::upgrade::{Upgrade, Upgraded};
 
