@@ -32,6 +32,8 @@ mod executor;
 mod handler;
 mod io;
 mod known;
+#[cfg(feature = "tls")]
+mod plain;
 mod protocol;
 mod server;
 mod timer;

@@ -21,6 +21,8 @@ use tower_service::Service;
 use crate::executor::LocalExecutor;
 use crate::io::{Io, Transport};
 use crate::known::Known;
+#[cfg(feature = "tls")]
+use crate::plain;
 use crate::protocol::{Prefix, Protocol, detect};
 use crate::timer::LoopTimer;
 use crate::tower::TowerService;
@@ -208,7 +210,8 @@ where
     }
 
     /// As [`serve`](Server::serve), over TLS. Offer `h2` and `http/1.1` by ALPN. The handshake has 30 s. Requests have an
-    /// [`annulet_tls::TlsInfo`] among their extensions: the client's certificates, the name that it asked for, the protocol.
+    /// [`annulet_tls::TlsInfo`] among their extensions: the client's certificates, the name that it asked for, the protocol. Who
+    /// speaks without TLS gets 400, with what to do.
     ///
     /// # Errors
     ///
@@ -230,9 +233,13 @@ where
             // Detached: it ends with its connection.
             drop(annulet::spawn(async move {
                 let drain = server.shared.drain.clone();
-                let handshake = annulet::time::timeout(BEGIN_TIMEOUT, acceptor.accept(stream));
-                if let Some(Ok(Ok(stream))) = Box::pin(drain.run_until_cancelled(handshake)).await {
-                    server.run(stream, member).await;
+                let handshake = annulet::time::timeout(BEGIN_TIMEOUT, acceptor.accept_or_plain(stream));
+                match Box::pin(drain.run_until_cancelled(handshake)).await {
+                    Some(Ok(Ok(Ok(stream)))) => server.run(stream, member).await,
+                    // With the member, so that the end waits for it.
+                    Some(Ok(Ok(Err(plain)))) => plain::tell(plain).await,
+                    // Late, gone, drained, or refused by rustls, which has told it.
+                    Some(Err(_) | Ok(Err(_))) | None => {}
                 }
             }));
         }

@@ -396,7 +396,7 @@ impl Server {
         let Some(telling) = Telling::begin(&self.shared) else { return };
         let shared = self.shared.clone();
         drop(annulet::spawn(async move {
-            tell(stream, why, &shared).await;
+            tell(stream, why, false, &shared).await;
             drop(telling);
         }));
     }
@@ -414,10 +414,10 @@ impl Server {
 }
 
 /// Says why a connection is not served, and closes it.
-async fn tell(stream: TcpStream, why: Refusal, shared: &Shared) {
+async fn tell(stream: TcpStream, why: Refusal, is_head: bool, shared: &Shared) {
     let now = annulet::time::now();
     stream.with_send_buffer(|out| {
-        shared.service.refuse(why, false, now, &mut connection::Gather::all(out));
+        shared.service.refuse(why, is_head, now, &mut connection::Gather::all(out));
     });
     // An error ends the connection, which is what happens next anyway.
     let _ = stream.close(shared.limits.linger).await;

@@ -5,13 +5,14 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use annulet::net::TcpStream;
-use annulet_tls::{TlsAcceptor, TlsStream, undecrypted_bytes};
+use annulet_tls::{Plain, TlsAcceptor, TlsStream, undecrypted_bytes};
 
 use super::admission::{Place, Seat};
 use super::connection::Connection;
 use super::drain::Member;
 use super::{Shared, tell};
-use crate::h1::Refusal;
+use crate::h1::{Refusal, is_head_request};
+use crate::proxy::is_header_begun;
 use crate::service::SMALL_BYTES_MAX;
 
 /// The one protocol that is spoken here (RFC 7301 section 6).
@@ -30,7 +31,14 @@ pub(super) async fn run(
     let shaken = Box::pin(shake(stream, &acceptor, &shared)).await;
     let stream = match shaken {
         Some(Ok(Ok(stream))) => stream,
-        Some(Ok(Err(plain))) => return tell(plain, Refusal::TlsMissing, &shared).await,
+        Some(Ok(Err(Plain { stream, received }))) => {
+            // A PROXY header comes at once (section 2 of its specification), and whoever cuts a method in two gets content behind HEAD.
+            let is_header = is_header_begun(&received);
+            let why = if is_header { Refusal::ProxyUnexpected } else { Refusal::TlsMissing };
+            let is_head = is_head_request(&received);
+            drop(received);
+            return tell(stream, why, is_head, &shared).await;
+        }
         Some(Err(_)) | None => return,
     };
     drop(acceptor);
@@ -40,12 +48,12 @@ pub(super) async fn run(
 }
 
 /// `None` when the time of a head is up, or the server drains, or there is no memory for so much of a handshake: nothing was asked yet.
-/// The inner error is the stream of a client that speaks HTTP without TLS.
+/// The inner error is a client that speaks without TLS.
 async fn shake(
     stream: TcpStream,
     acceptor: &TlsAcceptor,
     shared: &Rc<Shared>,
-) -> Option<io::Result<Result<TlsStream, TcpStream>>> {
+) -> Option<io::Result<Result<TlsStream, Plain<TcpStream>>>> {
     let mut handshake =
         std::pin::pin!(annulet::time::timeout(shared.limits.head_timeout, acceptor.accept_or_plain(stream)));
     // What was received of it and not understood yet. Nobody else comes to anything while it is polled.

@@ -217,6 +217,20 @@ fn who_speaks_http_without_tls_is_told_where_it_is() {
             let answer = exchange(&secure, pieces).await;
             assert_eq!(summary(&String::from_utf8(answer).unwrap(), false), told);
         }
+        // HEAD has no content (RFC 9110 section 9.3.2), but the length that it would have.
+        let answer = exchange(&secure, &[b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"]).await;
+        let answer = String::from_utf8(answer).unwrap();
+        assert_eq!(summary(&answer, true), "400 close []");
+        assert!(answer.contains("content-length: 59\r\n"), "{answer}");
+        // A load balancer's header before TLS (version 1, and the signature of version 2).
+        for header in [&b"PROXY TCP4 192.0.2.1 192.0.2.2 4000 443\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"]
+        {
+            let answer = exchange(&secure, &[&[header, b"\x16\x03\x01\x02\0"].concat()]).await;
+            assert_eq!(
+                summary(&String::from_utf8(answer).unwrap(), false),
+                "400 close [a PROXY header, which this server does not expect\n]"
+            );
+        }
         // An alert (RFC 8446 section 6), for who may speak something else.
         for pieces in [&[&b"get / HTTP/1.1\r\n\r\n"[..]][..], &[b"\x16", b"GET / HTTP/1.1\r\n\r\n"]] {
             let answer = exchange(&secure, pieces).await;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use annulet::Lease;
 use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 
@@ -45,6 +46,15 @@ pub enum ClientAuth {
     Optional,
     /// They must.
     Required,
+}
+
+/// A client that speaks without TLS: see [`TlsAcceptor::accept_or_plain`].
+#[derive(Debug)]
+pub struct Plain<S> {
+    /// Its stream, with whatever else it sends.
+    pub stream: S,
+    /// What it has sent first, one byte at least.
+    pub received: Lease,
 }
 
 /// What a [`TlsAcceptor`] is made of.
@@ -116,8 +126,8 @@ impl TlsAcceptor {
         }
     }
 
-    /// As [`accept`](Self::accept), but a client that begins with an upper-case letter speaks HTTP without TLS, and can be told so: its
-    /// stream is given back (the inner error). Nothing was sent on it, and what was received is gone.
+    /// As [`accept`](Self::accept), but a client that begins as a request of HTTP does, or a PROXY header, speaks without TLS, and can be
+    /// told so: it is given back (the inner error), and nothing was sent to it.
     ///
     /// # Errors
     ///
@@ -126,11 +136,16 @@ impl TlsAcceptor {
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection.
-    pub async fn accept_or_plain<S: Transport>(&self, stream: S) -> io::Result<Result<TlsStream<S>, S>> {
+    pub async fn accept_or_plain<S: Transport>(
+        &self,
+        stream: S,
+    ) -> io::Result<Result<TlsStream<S>, Plain<S>>> {
         match handshake(self.connection()?, stream).await {
             Ok(stream) => Ok(Ok(stream)),
-            Err(failed) if failed.session.is_plain() => Ok(Err(failed.stream)),
-            Err(failed) => Err(close(failed).await),
+            Err(mut failed) => match failed.session.take_plain() {
+                Some(received) => Ok(Err(Plain { stream: failed.stream, received })),
+                None => Err(close(failed).await),
+            },
         }
     }
 

@@ -53,7 +53,7 @@ mod traits;
 mod transport;
 mod withheld;
 
-pub use acceptor::{AcceptorBuilder, ClientAuth, TlsAcceptor};
+pub use acceptor::{AcceptorBuilder, ClientAuth, Plain, TlsAcceptor};
 pub use connector::{ConnectorBuilder, TlsConnector};
 pub use error::TlsError;
 pub use handshake::{HandshakeKind, Version};

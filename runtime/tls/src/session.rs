@@ -40,7 +40,7 @@ pub(crate) struct Session {
     has_grown: bool,
     /// Whether anything was sent.
     has_sent: bool,
-    /// See [`is_plain`](Self::is_plain).
+    /// See [`take_plain`](Self::take_plain): then `pending` is all that was received.
     is_plain: bool,
     /// Why it is over.
     failure: Option<rustls::Error>,
@@ -68,10 +68,10 @@ impl Session {
         &self.connection
     }
 
-    /// Whether a client has begun with an upper-case letter, as no record does, but every request of HTTP. This has failed then, and
+    /// The first bytes of a client that has begun as no record does, but a request of HTTP or a PROXY header. This has failed then, and
     /// it was not sent an alert yet: [`send`](Self::send) does.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.is_plain
+    pub(crate) fn take_plain(&mut self) -> Option<Lease> {
+        self.pending.take_if(|_| self.is_plain)
     }
 
     /// How many received bytes lie here of which nothing has come yet.
@@ -143,13 +143,19 @@ impl Session {
         let count = self.connection.read_tls(&mut &lease[..])?;
         let processed = self.connection.process_new_packets();
         if processed.is_err() && !self.has_sent && !self.has_grown {
-            // The first bytes of all.
-            self.is_plain = lease.first().is_some_and(u8::is_ascii_uppercase);
+            // The first bytes of all: a method, or the empty line that may stand before it and begins version 2 of the PROXY header.
+            self.is_plain = lease.first().is_some_and(|first| first.is_ascii_uppercase() || *first == b'\r');
         }
         // An answer, or new keys, or plaintext: what they came of is gone.
         let has_come = self.connection.wants_write()
             || processed.as_ref().is_ok_and(|state| state.plaintext_bytes_to_read() > 0);
         self.withheld.follow(&lease[..count], has_come);
+        if self.is_plain {
+            // Neither with an alert, nor without what was received.
+            self.failure = processed.err();
+            self.withheld.clear();
+            return Ok(true);
+        }
         lease.advance(count);
         if lease.is_empty() {
             self.pending = None;
@@ -157,10 +163,8 @@ impl Session {
         if let Err(error) = processed {
             self.fail(error);
         }
-        // With the alert that tells the peer why, if it speaks TLS.
-        if !self.is_plain {
-            self.send(out);
-        }
+        // With the alert that tells the peer why.
+        self.send(out);
         if !self.has_sent && self.withheld.bytes() > HELLO_BYTES_MAX {
             self.fail(InvalidMessage::HandshakePayloadTooLarge.into());
         }

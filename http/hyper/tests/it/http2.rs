@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http2;
 
-use crate::support::{app, run, start};
+use crate::support::{app, read_all, run, start};
 
 /// Requests side by side on one connection.
 async fn check<S: Transport>(stream: S) {
@@ -68,6 +68,12 @@ fn by_alpn() {
             let answer = client.get(url).send().await.unwrap();
             assert_eq!(answer.text().await.unwrap(), "hello, you!");
         }
+        // Who speaks without TLS is told so.
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let told = read_all(&stream).await;
+        assert!(told.starts_with("HTTP/1.1 400 ") && told.ends_with("use https://\n"), "{told:?}");
+        drop(stream);
         server.start_drain();
         server.drained().await;
     });

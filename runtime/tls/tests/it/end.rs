@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use annulet::net::TcpStream;
-use annulet_tls::TlsError;
+use annulet_tls::{Plain, TlsError};
 
 use crate::support::{Authority, TIME_MAX, tcp_pair, tls_pair};
 
@@ -144,7 +144,9 @@ async fn a_client_without_tls_hears_an_alert_or_is_given_back() {
             heard
         });
         if is_given_back {
-            let stream = acceptor.accept_or_plain(server).await.unwrap().unwrap_err();
+            let Plain { stream, received } = acceptor.accept_or_plain(server).await.unwrap().unwrap_err();
+            assert_eq!(&received[..], b"GET / HTTP/1.1\r\n\r\n");
+            drop(received);
             stream.write_all(b"without").await.unwrap();
             stream.close(TIME_MAX).await.unwrap();
             assert_eq!(heard.await.unwrap(), b"without");
