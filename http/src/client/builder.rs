@@ -69,7 +69,7 @@ impl Default for ClientBuilder {
             redirects: 10,
             cookies: false,
             agent: HeaderValue::from_static(concat!("annulet/", env!("CARGO_PKG_VERSION"))),
-            trust: Trust::default(),
+            trust: Trust::system(),
         })
     }
 }

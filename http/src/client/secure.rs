@@ -29,13 +29,11 @@ mod with {
         Connector(TlsConnector),
     }
 
-    impl Default for Trust {
-        fn default() -> Trust {
+    impl Trust {
+        pub(in crate::client) fn system() -> Trust {
             Trust::Builder(TlsConnector::builder().native_roots())
         }
-    }
 
-    impl Trust {
         pub(in crate::client) fn anybody() -> Trust {
             Trust::Builder(TlsConnector::danger_accept_invalid())
         }
@@ -127,8 +125,14 @@ mod without {
     use crate::socket::Socket;
 
     /// Nobody has to be believed.
-    #[derive(Clone, Debug, Default)]
+    #[derive(Clone, Debug)]
     pub(in crate::client) struct Trust;
+
+    impl Trust {
+        pub(in crate::client) fn system() -> Trust {
+            Trust
+        }
+    }
 
     #[derive(Debug)]
     pub(in crate::client) struct Secure;

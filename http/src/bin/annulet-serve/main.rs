@@ -175,7 +175,8 @@ fn open_dir(dir: &Path) -> io::Result<ServeDir> {
 type Acceptor = annulet_http::tls::TlsAcceptor;
 /// There is none.
 #[cfg(not(feature = "tls"))]
-type Acceptor = std::convert::Infallible;
+#[derive(Clone, Debug)]
+enum Acceptor {}
 
 /// Serves all listeners of a core until the server drains.
 fn accept_all(core: &mut Core, server: &Server, acceptor: Option<&Acceptor>) {
