@@ -2,31 +2,25 @@
 //!
 //! The head is copied once, out of the receive buffer, which can then go back to its pool however long the handler takes. Fields
 //! and parameters are offsets into that copy. Blocks come from a free list of the thread: no allocation in the steady state.
-use std::cell::RefCell;
+//!
+//! Here is what a handler asks of a request. `fill` is how one comes about, `block` its recycled memory, `chunks` its content as a stream.
+mod block;
+mod chunks;
+mod fill;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_core::Stream;
 use http::{Method, Version};
-use percent_encoding::percent_decode;
 
+use self::block::{Block, text};
+pub use self::chunks::Chunks;
 use crate::Error;
 use crate::around::Around;
 use crate::body::{Body, Chunk, Collector};
-use crate::h1::Refusal;
-use crate::h1::head::{Field, Head, Parse, Parser, Span};
+use crate::h1::head::{Field, Head};
 use crate::h1::outgoing::Trailers;
-use crate::proxy::Peer;
-use crate::router::escaped;
-
-/// Blocks kept per thread; one per request at work is needed. A thousand slow requests at a time leave so many behind.
-const BLOCKS_FREE_MAX: usize = 256;
-/// A block whose copy of a head grew beyond this gives that memory back, in bytes.
-const HEAD_BYTES_KEPT_MAX: usize = 2 * 1024;
 
 /// A request. `'static`, cheap to move, for use on the core that received it.
 ///
@@ -48,43 +42,6 @@ const HEAD_BYTES_KEPT_MAX: usize = 2 * 1024;
 pub struct Request {
     /// Only empty while being dropped.
     block: Option<Box<Block>>,
-}
-
-/// What a request owns.
-#[derive(Default)]
-struct Block {
-    /// The head as it arrived.
-    bytes: Vec<u8>,
-    /// What was parsed of it.
-    head: Head,
-    fields: Vec<Field>,
-    method: Method,
-    /// Where in `values` each parameter ends.
-    param_ends: Vec<u16>,
-    /// The names of the parameters in their order, from the route.
-    param_names: Option<Rc<[Box<str>]>>,
-    /// The values of the parameters, decoded, one after the other.
-    values: String,
-    /// For decoding.
-    scratch: Vec<u8>,
-    /// For the form in which an escaped path is matched.
-    matched: Vec<u8>,
-    /// Whether one of the next three is there: one look instead of three for most.
-    has_rare: bool,
-    /// See [`is_first`](Request::is_first).
-    is_first: bool,
-    /// Who sent it, where the server keeps that in mind.
-    peer: Option<Rc<Peer>>,
-    body: Option<Body>,
-    /// Where shared values are found, if the route has any.
-    around: Option<Rc<Around>>,
-}
-
-impl Block {
-    #[inline]
-    fn text(&self, span: Span) -> &str {
-        text(&self.bytes[span.range()])
-    }
 }
 
 impl Request {
@@ -205,6 +162,12 @@ impl Request {
         block.fields.iter().filter(of_name).map(|field| field.value(&block.bytes))
     }
 
+    /// The values of all fields of that name, in any case of letters.
+    fn values_of(&self, name: &str) -> Vec<&[u8]> {
+        let same = self.headers().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        same.map(|(_, value)| value).collect()
+    }
+
     /// All fields in their order, names as they were sent.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let block = self.block();
@@ -222,10 +185,24 @@ impl Request {
         block.values.get(usize::from(start)..usize::from(end))
     }
 
+    /// All parameters of the path with their names, in order, percent-decoded.
+    pub(crate) fn params(&self) -> impl Iterator<Item = (&str, &str)> {
+        let block = self.block();
+        let starts = std::iter::once(&0).chain(&block.param_ends);
+        let values = starts
+            .zip(&block.param_ends)
+            .map(|(start, end)| &block.values[usize::from(*start)..usize::from(*end)]);
+        block.param_names.iter().flat_map(|names| names.iter()).map(|name| &**name).zip(values)
+    }
+
     /// The value of that type which [`Router::with_state`](crate::Router::with_state) gave to the route.
     #[must_use]
     pub fn state<T: 'static>(&self) -> Option<&T> {
         self.around()?.state()
+    }
+
+    pub(crate) fn around(&self) -> Option<&Around> {
+        self.block().around.as_deref()
     }
 
     /// The value of the first cookie with this name, as in [`cookies`](Request::cookies).
@@ -380,6 +357,18 @@ impl Request {
             .any(|sent| sent.trim_ascii().eq_ignore_ascii_case(member.as_bytes()))
     }
 
+    /// What was parsed.
+    #[inline]
+    pub(crate) fn head(&self) -> &Head {
+        &self.block().head
+    }
+
+    /// An empty request, from the free list if there is one.
+    #[inline]
+    pub(crate) fn take() -> Request {
+        Request { block: Some(Block::take()) }
+    }
+
     #[inline]
     fn block(&self) -> &Block {
         self.block.as_ref().expect("a request has its block until it is dropped")
@@ -391,194 +380,12 @@ impl Request {
     }
 }
 
-/// A request's content as a stream; see [`Request::chunks`]. Ends after an error.
-#[derive(Debug)]
-pub struct Chunks<R> {
-    request: R,
-    is_done: bool,
-}
-
-impl<R: std::borrow::Borrow<Request>> Chunks<R> {
-    /// The request, for its head and, at the end, its [trailers](Request::trailers).
-    pub fn request(&self) -> &Request {
-        self.request.borrow()
-    }
-}
-
-impl<R: std::borrow::Borrow<Request> + Unpin> Stream for Chunks<R> {
-    type Item = Result<Chunk, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.is_done {
-            return Poll::Ready(None);
-        }
-        let next = match &self.request.borrow().block().body {
-            Some(body) => ready!(body.poll_chunk(cx)).transpose(),
-            None => None,
-        };
-        self.is_done = !matches!(next, Some(Ok(_)));
-        Poll::Ready(next)
-    }
-}
-
-/// What the protocol side does with a request.
-impl Request {
-    /// An empty request, from the free list if there is one.
-    #[inline]
-    pub(crate) fn take() -> Request {
-        let block = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
-        Request { block: Some(block.unwrap_or_default()) }
-    }
-
-    /// Takes over the head at the beginning of `input`, parsed to where it stays.
-    #[inline]
-    pub(crate) fn parse(&mut self, parser: &mut Parser, input: &[u8]) -> Parse<()> {
-        let block = self.block_mut();
-        let was_get = block.head.is_get;
-        let parsed = parser.parse(input, &mut block.head, &mut block.fields);
-        if let Parse::Complete(()) = parsed {
-            let bytes = block.head.bytes(input);
-            block.bytes.clear();
-            block.bytes.extend_from_slice(bytes);
-            // Most requests are GET, and so was the one before in this block.
-            if !(block.head.is_get && was_get) {
-                block.method = Method::from_bytes(&bytes[block.head.method.range()])
-                    .expect("the parsers let tokens pass only, and a token is a method");
-            }
-        }
-        parsed
-    }
-
-    /// Whether it is the first since its connection waited for bytes, and has been through nobody's hands.
-    pub(crate) fn is_first(&self) -> bool {
-        self.block().is_first
-    }
-
-    #[inline]
-    pub(crate) fn set_first(&mut self) {
-        self.block_mut().is_first = true;
-    }
-
-    /// Somebody may do anything before it is answered.
-    #[inline]
-    pub(crate) fn unset_first(&mut self) {
-        self.block_mut().is_first = false;
-    }
-
-    /// What was parsed.
-    #[inline]
-    pub(crate) fn head(&self) -> &Head {
-        &self.block().head
-    }
-
-    /// Gives a path with escapes its normal form, see [`path`](Request::path). What was behind it in the head stays where it is.
-    pub(crate) fn normalise_path(&mut self) {
-        let block = self.block_mut();
-        block.head.path.len = escaped::normalise(&mut block.bytes[block.head.path.range()]) as u16;
-    }
-
-    /// Memory for the form in which the path is matched, until it is [kept](Request::keep_matched).
-    pub(crate) fn take_matched(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.block_mut().matched)
-    }
-
-    pub(crate) fn keep_matched(&mut self, matched: Vec<u8>) {
-        self.block_mut().matched = matched;
-    }
-
-    /// Adds the next parameter, a piece of the path.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::Escape`] when its decoded form is not UTF-8.
-    #[inline]
-    pub(crate) fn push_param(&mut self, value: &str) -> Result<(), Refusal> {
-        let block = self.block_mut();
-        if block.head.path_is_escaped && value.contains('%') {
-            block.scratch.clear();
-            block.scratch.extend(percent_decode(value.as_bytes()));
-            block.values.push_str(str::from_utf8(&block.scratch).map_err(|_| Refusal::Escape)?);
-        } else {
-            block.values.push_str(value);
-        }
-        // Decoding only shortens, and a head is at most 64 KiB.
-        block.param_ends.push(block.values.len() as u16);
-        Ok(())
-    }
-
-    /// Names the parameters.
-    #[inline]
-    pub(crate) fn set_param_names(&mut self, names: &Rc<[Box<str>]>) {
-        self.block_mut().param_names = Some(names.clone());
-    }
-
-    pub(crate) fn set_around(&mut self, around: &Rc<Around>) {
-        let block = self.block_mut();
-        (block.has_rare, block.around) = (true, Some(around.clone()));
-    }
-
-    pub(crate) fn around(&self) -> Option<&Around> {
-        self.block().around.as_deref()
-    }
-
-    /// All parameters of the path with their names, in order, percent-decoded.
-    pub(crate) fn params(&self) -> impl Iterator<Item = (&str, &str)> {
-        let block = self.block();
-        let starts = std::iter::once(&0).chain(&block.param_ends);
-        let values = starts
-            .zip(&block.param_ends)
-            .map(|(start, end)| &block.values[usize::from(*start)..usize::from(*end)]);
-        block.param_names.iter().flat_map(|names| names.iter()).map(|name| &**name).zip(values)
-    }
-
-    /// Says who sent it.
-    pub(crate) fn set_peer(&mut self, peer: &Rc<Peer>) {
-        let block = self.block_mut();
-        (block.has_rare, block.peer) = (true, Some(peer.clone()));
-    }
-
-    /// The values of all fields of that name, in any case of letters.
-    fn values_of(&self, name: &str) -> Vec<&[u8]> {
-        let same = self.headers().filter(|(other, _)| other.eq_ignore_ascii_case(name));
-        same.map(|(_, value)| value).collect()
-    }
-
-    /// Gives the request its content.
-    pub(crate) fn set_body(&mut self, body: Body) {
-        let block = self.block_mut();
-        (block.has_rare, block.body) = (true, Some(body));
-    }
-}
-
 impl Drop for Request {
     #[inline]
     fn drop(&mut self) {
-        let Some(mut block) = self.block.take() else { return };
-        if block.param_names.is_some() {
-            block.param_names = None;
+        if let Some(block) = self.block.take() {
+            block.give_back();
         }
-        block.param_ends.clear();
-        block.values.clear();
-        block.is_first = false;
-        if block.has_rare {
-            block.has_rare = false;
-            block.body = None;
-            block.around = None;
-            block.peer = None;
-        }
-        if block.bytes.capacity() > HEAD_BYTES_KEPT_MAX {
-            block.bytes = Vec::new();
-            block.values = String::new();
-            block.scratch = Vec::new();
-            block.matched = Vec::new();
-        }
-        // Fails only while the thread ends: then the allocator has it.
-        let _ = FREE.try_with(|free| {
-            let mut free = free.borrow_mut();
-            if free.len() < BLOCKS_FREE_MAX {
-                free.push(block);
-            }
-        });
     }
 }
 
@@ -593,67 +400,5 @@ impl fmt::Debug for Request {
     }
 }
 
-thread_local! {
-    // Boxes are what is kept: the block must not move when its request does.
-    #[expect(clippy::vec_box)]
-    static FREE: RefCell<Vec<Box<Block>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Only called on bytes that were checked when they were put there.
-#[inline]
-fn text(checked: &[u8]) -> &str {
-    str::from_utf8(checked).unwrap_or_default()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::h1::Limits;
-
-    fn request(input: &str) -> Request {
-        let mut request = Request::take();
-        let parsed = request.parse(&mut Parser::new(Limits::default()), input.as_bytes());
-        assert_eq!(parsed, Parse::Complete(()), "{input:?}");
-        request
-    }
-
-    #[test]
-    fn what_a_handler_sees() {
-        let request = request("\r\nPUT /a/b?c=d HTTP/1.0\r\nHost: h\r\nX: 1\r\nx: 2\r\n\r\n");
-        assert_eq!(request.method(), Method::PUT);
-        assert_eq!((request.path(), request.query(), request.host()), ("/a/b", Some("c=d"), "h"));
-        assert_eq!(request.version(), Version::HTTP_10);
-        assert_eq!(request.header("HOST"), Some(&b"h"[..]));
-        assert_eq!(request.header("x"), Some(&b"1"[..]));
-        assert_eq!(request.header("y"), None);
-        assert_eq!(request.headers().map(|(name, _)| name).collect::<Vec<_>>(), ["Host", "X", "x"]);
-        assert_eq!(request.param("x"), None);
-    }
-
-    #[test]
-    fn methods_are_what_was_sent() {
-        // All of RFC 9110 section 5.6.2, each alone, together, and behind a GET in the same block.
-        let token = "!#$%&'*+-.^_`|~019azAZ";
-        for method in token.split_inclusive(|_| true).chain([token, "GETS", "get"]) {
-            drop(request("GET / HTTP/1.0\r\n\r\n"));
-            assert_eq!(request(&format!("{method} / HTTP/1.0\r\n\r\n")).method().as_str(), method);
-        }
-    }
-
-    #[test]
-    fn a_recycled_block_keeps_nothing() {
-        let mut first = request("GET /%41?q HTTP/1.1\r\nHost: h\r\nSecret: 1\r\n\r\n");
-        first.push_param("%41").unwrap();
-        first.set_param_names(&Rc::from([Box::from("name")]));
-        assert_eq!(first.param("name"), Some("A"));
-        drop(first);
-        let second = request("GET / HTTP/1.0\r\n\r\n");
-        assert_eq!((second.query(), second.host(), second.param("name")), (None, "", None));
-        assert_eq!(second.headers().count(), 0);
-    }
-
-    #[test]
-    fn one_pointer() {
-        assert_eq!(size_of::<Request>(), size_of::<usize>());
-    }
-}
+mod tests;
