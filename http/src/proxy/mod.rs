@@ -48,7 +48,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// The client of a request with these fields.
-    pub(crate) fn client_of<'a>(&self, fields: impl Fn(&str) -> Vec<&'a [u8]>) -> Option<IpAddr> {
+    pub(crate) fn client_of<'a>(&self, fields: impl Fn(&'static str) -> Vec<&'a [u8]>) -> Option<IpAddr> {
         let peer = self.address?.ip();
         match self.proxies.field {
             Some(field) => field.client(&self.proxies.trusted, peer, &fields(field.of_client())),
@@ -68,7 +68,10 @@ impl Peer {
     }
 
     /// What the nearest proxy says that it was asked by, if it is to be believed.
-    pub(crate) fn proto_of<'a>(&self, fields: impl Fn(&str) -> Vec<&'a [u8]>) -> Option<&'static str> {
+    pub(crate) fn proto_of<'a>(
+        &self,
+        fields: impl Fn(&'static str) -> Vec<&'a [u8]>,
+    ) -> Option<&'static str> {
         let address = self.address?.ip();
         let field = self.proxies.field.filter(|_| self.proxies.are_trusted(address))?;
         field.proto(fields(field.of_proto()).last()?)

@@ -101,13 +101,13 @@ impl Request {
     /// also where a trusted proxy names nobody that can be understood (`unknown`, `_hidden`): that may be anybody, and is not the proxy.
     #[must_use]
     pub fn client(&self) -> Option<IpAddr> {
-        self.block().peer.as_ref()?.client_of(|name| self.values_of(name))
+        self.block().peer.as_ref()?.client_of(|name| self.values(name).collect())
     }
 
     /// `http` or `https`, where the peer is a [trusted proxy](crate::Server::with_trusted_proxies) and says how it was asked.
     #[must_use]
     pub fn forwarded_proto(&self) -> Option<&'static str> {
-        self.block().peer.as_ref()?.proto_of(|name| self.values_of(name))
+        self.block().peer.as_ref()?.proto_of(|name| self.values(name).collect())
     }
 
     /// `https` or `http`: as the client has asked, as far as it can be known. What a trusted proxy says
@@ -160,12 +160,6 @@ impl Request {
         let block = self.block();
         let of_name = move |field: &&Field| field.name(&block.bytes).eq_ignore_ascii_case(name.as_bytes());
         block.fields.iter().filter(of_name).map(|field| field.value(&block.bytes))
-    }
-
-    /// The values of all fields of that name, in any case of letters.
-    fn values_of(&self, name: &str) -> Vec<&[u8]> {
-        let same = self.headers().filter(|(other, _)| other.eq_ignore_ascii_case(name));
-        same.map(|(_, value)| value).collect()
     }
 
     /// All fields in their order, names as they were sent.
