@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use annulet::Lease;
 use annulet::fs::File;
-use annulet::net::{ResetByPeer, SendProgress, TcpStream};
+use annulet::net::{Keepalive, ResetByPeer, SendProgress, TcpStream};
 #[cfg(feature = "tls")]
 use annulet_tls::{Plaintext, TlsInfo, TlsStream};
 use bytes::Bytes;
@@ -65,6 +65,13 @@ pub(crate) trait Transport: 'static {
     }
     /// What the kernel takes beyond what it can send.
     fn set_notsent_lowat(&self, _bytes: u32) -> io::Result<()> {
+        Ok(())
+    }
+    /// Whether the kernel asks after a silent client by itself.
+    fn keepalive(&self) -> io::Result<bool> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn set_keepalive(&self, _keepalive: Option<Keepalive>) -> io::Result<()> {
         Ok(())
     }
     /// Done when the peer has reset the connection.
@@ -171,6 +178,14 @@ impl Transport for TcpStream {
 
     fn set_notsent_lowat(&self, bytes: u32) -> io::Result<()> {
         TcpStream::set_notsent_lowat(self, bytes)
+    }
+
+    fn keepalive(&self) -> io::Result<bool> {
+        TcpStream::keepalive(self)
+    }
+
+    fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
+        TcpStream::set_keepalive(self, keepalive)
     }
 
     fn send_file(&self, file: &File, offset: u64, len: usize) -> impl Future<Output = io::Result<usize>> {

@@ -19,6 +19,7 @@ mod logged;
 mod meet;
 mod rest;
 mod sending;
+mod tiny_window;
 mod written;
 
 use std::cell::{Cell, OnceCell, RefCell};

@@ -1,11 +1,11 @@
 //! Files of a directory, over a socket.
 use std::cell::Cell;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use annulet::net::TcpStream;
 use annulet_http::offline::converse;
@@ -400,7 +400,7 @@ fn a_client_that_does_not_read_its_file_is_reset() {
         // Its receive was asked for ahead; behind what it brought there is no end.
         while let Some(lease) = stream.recv().await.transpose() {
             if let Err(error) = lease {
-                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
                 return;
             }
         }
@@ -659,40 +659,116 @@ fn a_share_that_is_used_up_is_no_wait() {
     });
 }
 
+/// A client that has announced a window of some hundred bytes, and asked for this path.
+fn ask_with_a_tiny_window(address: std::net::SocketAddr, path: &str) -> std::net::TcpStream {
+    let client = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    // Before the connection is made, because a window that was announced is not taken back.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&client, 1).unwrap();
+    rustix::net::connect(&client, &address).unwrap();
+    let mut client = std::net::TcpStream::from(client);
+    client
+        .write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes())
+        .unwrap();
+    client
+}
+
 #[test]
-fn who_announces_a_tiny_window_holds_little_of_the_kernel_s_memory() {
+fn nothing_waits_in_the_kernel_for_a_client_without_room() {
     let site = Site::new("tiny-window");
     with_router(site.router(), async |_, address| {
         fs::File::create(site.0.join("site/huge")).unwrap().set_len(HUGE_BYTES as u64).unwrap();
-        let queued = async |receive_buffer: Option<usize>| {
-            let client = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-            // Before the connection is made, because a window that was announced is not taken back.
-            if let Some(bytes) = receive_buffer {
-                rustix::net::sockopt::set_socket_recv_buffer_size(&client, bytes).unwrap();
+        let client = ask_with_a_tiny_window(address, "/huge");
+        let port = client.local_addr().unwrap().port();
+        let received = || rustix::io::ioctl_fionread(&client).unwrap();
+        // It takes what it has room for and then nothing, so that the kernel would ask it every now and then.
+        let mut before = 0;
+        while received() == 0 || received() != before {
+            before = received();
+            annulet::time::sleep(Duration::from_millis(100)).await;
+        }
+        for _ in 0..50 {
+            assert_eq!(bytes_queued(address.port(), port), Some(0));
+            annulet::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(received(), before);
+    });
+}
+
+#[test]
+fn a_client_with_a_tiny_window_gets_its_file_as_it_is_and_little_waits_for_it_meanwhile() {
+    let site = Site::new("tiny-window-read");
+    let content: Vec<u8> = (0..20_000_u32).flat_map(|number| number.to_be_bytes()).collect();
+    with_router(site.router(), async |_, address| {
+        fs::write(site.0.join("site/numbers"), &content).unwrap();
+        let mut client = ask_with_a_tiny_window(address, "/numbers");
+        client.set_nonblocking(true).unwrap();
+        let port = client.local_addr().unwrap().port();
+        let (mut answer, mut looks, mut most) = (Vec::new(), 0, 0);
+        let mut piece = [0; 4096];
+        loop {
+            looks += 1;
+            if looks % 8 == 0 {
+                most = most.max(bytes_queued(address.port(), port).unwrap_or(0));
             }
-            rustix::net::connect(&client, &address).unwrap();
-            let mut client = std::net::TcpStream::from(client);
-            client.write_all(b"GET /huge HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-            let port = client.local_addr().unwrap().port();
-            while bytes_queued(address.port(), port) == 0 {
-                annulet::time::sleep(Duration::from_millis(10)).await;
+            match client.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => answer.extend_from_slice(&piece[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    annulet::yield_now().await;
+                }
+                Err(error) => panic!("{error} behind {} bytes", answer.len()),
             }
-            // The most of a while: whenever the kernel asks for more room it gets rid of some, and is given more a moment later.
-            let mut most = 0;
-            for _ in 0..30 {
-                annulet::time::sleep(Duration::from_millis(10)).await;
-                most = most.max(bytes_queued(address.port(), port));
-            }
-            most
-        };
-        let (tiny, usual) = (queued(Some(1)).await, queued(None).await);
-        // More than a window of the usual size is under way there.
-        assert!((1..=8 * 1024).contains(&tiny) && usual > 2 * tiny, "{tiny} and {usual} bytes");
+        }
+        assert!(answer.ends_with(&content), "{} bytes", answer.len());
+        assert!((1..=8 * 1024).contains(&most), "{most} bytes");
+    });
+}
+
+#[test]
+fn a_client_without_room_has_as_long_as_any_other() {
+    let site = Site::new("tiny-window-time");
+    let limits = Limits { write_timeout: Duration::from_secs(1), ..unhurried() };
+    run_beside(site.router(), limits, async |server, address| {
+        fs::File::create(site.0.join("site/huge")).unwrap().set_len(HUGE_BYTES as u64).unwrap();
+        let begun = Instant::now();
+        let mut client = ask_with_a_tiny_window(address, "/huge");
+        let drain = server.drain_handle();
+        while begun.elapsed() < Duration::from_millis(900) {
+            annulet::time::sleep(Duration::from_millis(10)).await;
+            assert_eq!(drain.connections(), 1);
+        }
+        while drain.connections() > 0 {
+            annulet::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(begun.elapsed() < Duration::from_millis(2000), "{:?}", begun.elapsed());
+        let mut answer = Vec::new();
+        assert_eq!(client.read_to_end(&mut answer).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_client_without_room_that_resets_is_let_go() {
+    let site = Site::new("tiny-window-reset");
+    let limits = Limits { write_timeout: Duration::from_secs(600), ..unhurried() };
+    run_beside(site.router(), limits, async |server, address| {
+        fs::File::create(site.0.join("site/huge")).unwrap().set_len(HUGE_BYTES as u64).unwrap();
+        let client = ask_with_a_tiny_window(address, "/huge");
+        // By now the looks are more than half a second apart.
+        annulet::time::sleep(Duration::from_millis(1100)).await;
+        let drain = server.drain_handle();
+        assert_eq!(drain.connections(), 1);
+        // It has not read what it got: a reset (RFC 2525 section 2.17).
+        drop(client);
+        let begun = Instant::now();
+        while drain.connections() > 0 {
+            annulet::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(begun.elapsed() < Duration::from_millis(300), "{:?}", begun.elapsed());
     });
 }
 
 /// What waits in the kernel to be sent from one port to another, or is not acknowledged: `tx_queue` of proc_net_tcp(5).
-fn bytes_queued(from: u16, to: u16) -> u64 {
+fn bytes_queued(from: u16, to: u16) -> Option<u64> {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let line = table.lines().find(|line| {
         let mut words = line.split_whitespace().skip(1);
@@ -700,6 +776,6 @@ fn bytes_queued(from: u16, to: u16) -> u64 {
             |port: u16| words.next().is_some_and(|word| word.ends_with(&format!(":{port:04X}")));
         ends_in(from) && ends_in(to)
     });
-    let queues = line.expect("the connection is there").split_whitespace().nth(4).unwrap();
-    u64::from_str_radix(queues.split(':').next().unwrap(), 16).unwrap()
+    let queues = line?.split_whitespace().nth(4).unwrap();
+    Some(u64::from_str_radix(queues.split(':').next().unwrap(), 16).unwrap())
 }

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::Keepalive;
 
@@ -232,10 +232,8 @@ fn bound(options: &ListenOptions, address: SocketAddr, reuse_port: bool) -> io::
 /// Those that accepted connections inherit. What is not asked for is left as it is.
 fn set_for_connections(options: &ListenOptions, socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(options.nodelay)?;
-    if let Some(Keepalive { idle, interval, probes }) = options.keepalive {
-        // Sets SO_KEEPALIVE too.
-        let times = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
-        socket.set_tcp_keepalive(&times)?;
+    if options.keepalive.is_some() {
+        Keepalive::set(options.keepalive, socket)?;
     }
     if options.user_timeout.is_some() {
         socket.set_tcp_user_timeout(options.user_timeout)?;

@@ -19,6 +19,7 @@ use super::send_progress::SendProgress;
 use super::share::Counted;
 use super::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use super::stream::{Stream, borrow};
+use super::tcp_socket::Keepalive;
 use crate::op::Lease;
 use crate::shard::{Shard, current};
 
@@ -79,7 +80,7 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// What getsockopt(2) says; `Unsupported` before Linux 4.6.
+    /// What getsockopt(2) says; `Unsupported` before Linux 5.4.
     pub fn send_progress(&self) -> io::Result<SendProgress> {
         SendProgress::of(&self.0)
     }
@@ -291,6 +292,41 @@ impl TcpStream {
     /// What getsockopt(2) says.
     pub fn nodelay(&self) -> io::Result<bool> {
         borrow(self.as_raw_fd(), |socket| socket.tcp_nodelay())
+    }
+
+    /// SO_KEEPALIVE with its times; `None` for no probes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use annulet::net::{Keepalive, TcpListener, TcpStream};
+    ///
+    /// annulet::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    ///     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    ///     let probes = Keepalive { idle: Duration::from_secs(60), interval: Duration::from_secs(10), probes: 3 };
+    ///     client.set_keepalive(Some(probes)).unwrap();
+    ///     assert!(client.keepalive().unwrap());
+    ///     client.set_keepalive(None).unwrap();
+    ///     assert!(!client.keepalive().unwrap());
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What setsockopt(2) says.
+    pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
+        borrow(self.as_raw_fd(), |socket| Keepalive::set(keepalive, &socket))
+    }
+
+    /// Whether SO_KEEPALIVE is set.
+    ///
+    /// # Errors
+    ///
+    /// What getsockopt(2) says.
+    pub fn keepalive(&self) -> io::Result<bool> {
+        borrow(self.as_raw_fd(), |socket| socket.keepalive())
     }
 
     /// Sets TCP_NOTSENT_LOWAT, as [`TcpListener::set_notsent_lowat`](super::TcpListener::set_notsent_lowat) does for the connections

@@ -45,6 +45,18 @@ pub struct Keepalive {
     pub probes: u32,
 }
 
+impl Keepalive {
+    /// Sets SO_KEEPALIVE with its times, or takes it back.
+    pub(super) fn set(keepalive: Option<Keepalive>, socket: &Socket) -> io::Result<()> {
+        let Some(Keepalive { idle, interval, probes }) = keepalive else {
+            return socket.set_keepalive(false);
+        };
+        // Sets SO_KEEPALIVE too.
+        let times = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
+        socket.set_tcp_keepalive(&times)
+    }
+}
+
 impl TcpSocket {
     /// A socket for IPv4.
     ///
@@ -101,13 +113,7 @@ impl TcpSocket {
     ///
     /// As for all options.
     pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
-        let Some(Keepalive { idle, interval, probes }) = keepalive else {
-            return self.0.set_keepalive(false);
-        };
-        // Sets SO_KEEPALIVE too.
-        self.0.set_tcp_keepalive(
-            &TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes),
-        )
+        Keepalive::set(keepalive, &self.0)
     }
 
     /// SO_SNDBUF in bytes; the kernel doubles it for its own book-keeping and stops growing it by itself.

@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::sending::Sent;
+use super::sending::Unsent;
 use super::written::Patience;
 use super::{ANSWER_BYTES_MAX, Connection, End};
 use crate::h1::outgoing::Outgoing;
@@ -26,10 +26,10 @@ impl<S: Transport> Connection<S> {
             && let Some((file, range)) = pieces.single()
         {
             match self.send_file(file, range, outgoing).await {
-                Sent::All => return self.finish_pieces(*leaving),
-                Sent::Unsupported => {}
-                Sent::Cut => return Some(End::Finished),
-                Sent::Gone => return Some(End::Gone),
+                Ok(()) => return self.finish_pieces(*leaving),
+                Err(Unsent::Unsupported) => {}
+                Err(Unsent::Cut) => return Some(End::Finished),
+                Err(Unsent::Gone) => return Some(End::Gone),
             }
         }
         // The head is out: this cannot be refused, but what others want can.

@@ -45,7 +45,7 @@ impl Patience {
     }
 
     /// How long the client has taken nothing.
-    fn look(&mut self, now: Instant, taken: Taken) -> Duration {
+    pub(super) fn look(&mut self, now: Instant, taken: Taken) -> Duration {
         let silence = taken.silence(self.taken, now - self.since);
         *self = Patience { since: now - silence, taken: Some(taken.bytes) };
         silence

@@ -1,0 +1,161 @@
+//! Clients that announce a tiny window, as slow ones do on purpose: they shall cost the kernel little.
+//!
+//! Bytes that wait in the kernel for a client without room cost it some 1.3 KiB of memory a segment, and a probe of the window each time a
+//! timer goes off (RFC 9293 section 3.8.6.1), seven in half a minute. Thousands of such clients are probed in crowds, because the timers
+//! are coarse, and nobody else is served meanwhile. So such a client is first sent what it has room for and no more, and the rest when it
+//! has taken that. Until then nothing waits in the kernel, and so nothing tells that there is room again: it is looked for.
+use std::ops::Range;
+use std::pin::pin;
+use std::time::Duration;
+
+use annulet::fs::File;
+use annulet::net::Keepalive;
+
+use super::Connection;
+use super::sending::Unsent;
+use super::written::{Patience, Taken};
+use crate::h1::outgoing::Outgoing;
+use crate::transport::Transport;
+
+/// Segments are small below this, in bytes: the least that IPv6 can carry (RFC 8200 section 5) leaves room for 1220, Ethernet for 1460.
+const SEGMENT_BYTES_MIN: u32 = 1024;
+/// So many small ones wait in the kernel at most. Arbitrary.
+const SMALL_SEGMENTS_MAX: u32 = 8;
+/// The first pause between looks; each is twice as long as the one before, so that room is found before it has been there for longer than
+/// it was waited for.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Who has had no room for so long is asked whether its word of it was lost.
+const ASKED_AFTER: Duration = Duration::from_secs(1);
+/// So often a client without room is asked within its time.
+const ASKED_TIMES: u32 = 3;
+
+impl<S: Transport> Connection<S> {
+    /// Whether the client has only ever announced tiny windows: the kernel sends segments of half the largest.
+    pub(super) fn is_window_tiny(&self) -> bool {
+        self.stream.max_segment().is_ok_and(|segment| segment < SEGMENT_BYTES_MIN)
+    }
+
+    /// Sends as much of a file as a client has room for, and waits until it has room for more. Behind it little is to wait in the kernel.
+    pub(super) async fn send_first_window(
+        &self,
+        file: &File,
+        range: &mut Range<u64>,
+        outgoing: &mut Outgoing,
+    ) -> Result<(), Unsent> {
+        self.bound_unsent();
+        if let Some(room) = self.wait_for_room().await? {
+            self.send_some(file, range, room.into(), outgoing).await?;
+            if !range.is_empty() {
+                self.wait_for_room().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// For want of it more memory is used, and nothing else.
+    fn bound_unsent(&self) {
+        let bytes = self.shared.limits.unsent_bytes;
+        if bytes > 0
+            && let Ok(segment) = self.stream.max_segment()
+        {
+            let _ = self.stream.set_notsent_lowat(bytes.min(SMALL_SEGMENTS_MAX * segment));
+        }
+    }
+
+    /// Waits until the client has room for more than is under way to it, in bytes. `None` where the kernel does not tell.
+    async fn wait_for_room(&self) -> Result<Option<u32>, Unsent> {
+        let (mut watch, mut patience, mut pause) = (None, Patience::new(), PAUSE_MIN);
+        let mut asks = None;
+        loop {
+            let Ok(progress) = self.stream.send_progress() else { return Ok(None) };
+            if progress.room > 0 {
+                if asks == Some(true) {
+                    // A probe too many does no harm.
+                    let _ = self.stream.set_keepalive(None);
+                }
+                return Ok(Some(progress.room));
+            }
+            let taken = Taken { bytes: progress.acknowledged as u32, idle: progress.idle };
+            let silence = patience.look(annulet::time::now(), taken);
+            let left = self.write_patience().saturating_sub(silence);
+            if left.is_zero() {
+                self.give_up();
+                return Err(Unsent::Gone);
+            }
+            if silence >= ASKED_AFTER && asks.is_none() {
+                asks = Some(self.ask_for_room());
+            }
+            let mut pausing = pin!(annulet::time::sleep(pause.min(left)));
+            // What is ours to send has been flushed: it is the pause alone that ends this, or the client's reset.
+            let paused =
+                self.unless_gone(&mut watch, &mut Patience::new(), |cx| pausing.as_mut().poll(cx)).await;
+            paused.ok_or(Unsent::Gone)?;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Has the kernel ask the client now and then, as it asks who is silent, because it answers with the room it has. Where nothing waits
+    /// to be sent nobody else would ask (RFC 9293 section 3.8.6.1), and the word of new room may have been lost. `false` if it does so anyway.
+    fn ask_for_room(&self) -> bool {
+        if self.stream.keepalive().unwrap_or(true) {
+            return false;
+        }
+        let every = (self.shared.limits.write_timeout / ASKED_TIMES).max(Duration::from_secs(1));
+        // More than it can miss before its time is up.
+        let probes = ASKED_TIMES + 1;
+        self.stream.set_keepalive(Some(Keepalive { idle: every, interval: every, probes })).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{SocketAddr, TcpListener};
+
+    use annulet::net::TcpStream;
+    use socket2::{Domain, SockFilter, SockRef, Socket, Type};
+
+    use super::*;
+    use crate::router::Router;
+    use crate::server::admission::Seat;
+    use crate::server::{Limits, Server};
+
+    /// Of what comes nothing is kept: BPF_RET with BPF_K of linux/bpf_common.h.
+    const NOTHING: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+
+    fn connect(address: SocketAddr) -> Socket {
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        client.set_recv_buffer_size(1).unwrap();
+        client.connect(&address.into()).unwrap();
+        client
+    }
+
+    #[annulet::test]
+    async fn who_has_room_again_is_found_though_its_word_of_it_was_lost() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = connect(listener.local_addr().unwrap());
+        let limits = Limits { write_timeout: Duration::from_secs(3), ..Limits::default() };
+        let seat = Seat::new(Server::new(Router::new()).with_limits(limits).shared, None);
+        let accepted = listener.accept().unwrap().0;
+        let connection = Connection::new(TcpStream::from_std(accepted.try_clone().unwrap()).unwrap(), seat);
+        assert!(connection.is_window_tiny());
+
+        let room = connection.wait_for_room().await.ok().flatten().expect("it has room at first") as usize;
+        connection.stream.write_all(&vec![b'x'; room]).await.unwrap();
+        connection.stream.flush().await.unwrap();
+        while connection.stream.send_progress().unwrap().waits {
+            annulet::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(connection.stream.send_progress().unwrap().room, 0);
+
+        let socket = SockRef::from(&accepted);
+        socket.attach_filter(&[NOTHING]).unwrap();
+        client.read_exact(&mut vec![0; room]).unwrap();
+        socket.detach_filter().unwrap();
+        assert_eq!(connection.stream.send_progress().unwrap().room, 0, "it was not lost");
+
+        assert!(connection.wait_for_room().await.is_ok_and(|room| room > Some(0)));
+        assert!(!connection.stream.keepalive().unwrap(), "it is asked no longer");
+    }
+}
