@@ -4,10 +4,10 @@ use std::iter::once;
 use http::{HeaderValue, Method, StatusCode, header};
 
 use super::route::{Route, allow, is_common};
-use super::{Router, escaped};
+use super::{Router, UNROUTED, escaped};
 use crate::around::pass;
 use crate::h1::{Refusal, same};
-use crate::handler::PendingCall;
+use crate::handler::{AnyHandler, PendingCall};
 use crate::request::Request;
 use crate::response::{IntoResponse, Response};
 
@@ -22,25 +22,50 @@ pub(crate) struct Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Miss {
     pub(super) status: StatusCode,
-    place: Place,
-}
-
-/// Whose answer it is in place of a handler's: what stands after that sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// The index of a route.
-    Route(u32),
-    /// An index in [`Router::unrouted`].
-    Unrouted(u32),
-    /// The server's, which has asked no router.
-    Server,
+    /// The index of the route whose answer it is in place of a handler's: what stands after that sees it. `None`: the server's, which
+    /// has asked no router.
+    route: Option<u32>,
 }
 
 impl Miss {
     /// RFC 9110 section 7.4: a request for an `https` URI has to come over a secured connection, or from a trusted gateway.
     #[cold]
     pub(crate) fn misdirected() -> Miss {
-        Miss { status: StatusCode::MISDIRECTED_REQUEST, place: Place::Server }
+        Miss { status: StatusCode::MISDIRECTED_REQUEST, route: None }
+    }
+}
+
+/// What the router answers in a handler's place.
+pub(super) const OWN: [StatusCode; 5] = [
+    StatusCode::NO_CONTENT,
+    StatusCode::BAD_REQUEST,
+    StatusCode::NOT_FOUND,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::NOT_IMPLEMENTED,
+];
+
+/// One of these as a handler, behind what is before it. It waits for nothing and holds nothing of a call.
+pub(super) struct OwnAnswer {
+    status: StatusCode,
+    allow: Option<HeaderValue>,
+}
+
+impl AnyHandler for OwnAnswer {
+    fn start(
+        &self,
+        _: Request,
+        _: &mut std::task::Context<'_>,
+        answer: &mut Option<Response>,
+    ) -> Option<PendingCall> {
+        *answer = Some(self.answer());
+        None
+    }
+}
+
+impl OwnAnswer {
+    fn answer(&self) -> Response {
+        let answer = self.status.into_response();
+        self.allow.iter().fold(answer, |answer, allow| answer.with_header(header::ALLOW, allow.clone()))
     }
 }
 
@@ -99,27 +124,26 @@ impl Router {
             return self.find_fallback(path, request.method());
         };
         let target = self.find_handler(index, is_get, request.method())?;
-        self.fill_params(index, once(text_of(value)), request)?;
-        Ok(target)
+        self.fill_params(target, once(text_of(value)), request)
     }
 
     #[inline]
     fn fill_params<'p>(
         &self,
-        index: u32,
+        target: Target,
         values: impl Iterator<Item = &'p str>,
         request: &mut Request,
-    ) -> Result<(), Miss> {
-        let names = &self.routes[index as usize].param_names;
+    ) -> Result<Target, Miss> {
+        let names = &self.routes[target.route as usize].param_names;
         if !names.is_empty() {
             for value in values {
-                request
-                    .push_param(value)
-                    .map_err(|why| Miss { status: why.status(), place: Place::Route(index) })?;
+                if let Err(why) = request.push_param(value) {
+                    return self.miss(target.route, why.status());
+                }
             }
             request.set_param_names(names);
         }
-        Ok(())
+        Ok(target)
     }
 
     fn find_in_tree(&self, path: &[u8], is_get: bool, request: &mut Request) -> Result<Target, Miss> {
@@ -127,8 +151,7 @@ impl Router {
             return self.find_fallback(path, request.method());
         };
         let target = self.find_handler(*found.value, is_get, request.method())?;
-        self.fill_params(*found.value, found.params.iter().map(|(_, value)| value), request)?;
-        Ok(target)
+        self.fill_params(target, found.params.iter().map(|(_, value)| value), request)
     }
 
     #[inline(always)]
@@ -137,7 +160,7 @@ impl Router {
         let found = if is_get { route.get } else { route.find(method).map(|at| at as u32) };
         match found {
             Some(handler) => Ok(Target { route: index, handler }),
-            None => Err(self.miss_unhandled(index, method)),
+            None => self.miss_unhandled(index, method),
         }
     }
 
@@ -162,23 +185,25 @@ impl Router {
     /// The answer in place of a handler's.
     #[cold]
     pub(crate) fn answer(&self, miss: Miss) -> Response {
-        let answer = miss.status.into_response();
-        let names_methods = matches!(miss.status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NO_CONTENT);
-        match miss.place {
-            Place::Route(at) => {
-                let route = &self.routes[at as usize];
-                let after = route.around.as_ref().map_or(&[][..], |around| &around.after);
-                let allow = names_methods.then(|| route.allow.clone());
-                pass(allow.into_iter().fold(answer, with_allow), after)
+        let Some(at) = miss.route else { return miss.status.into_response() };
+        let around = self.routes[at as usize].around.as_ref();
+        pass(self.own_answer(miss.status, at).answer(), around.map_or(&[], |around| &around.after))
+    }
+
+    /// What is answered in place of a handler of this route.
+    pub(super) fn own_answer(&self, status: StatusCode, route: u32) -> OwnAnswer {
+        let allow = match status {
+            // `OPTIONS *`. What a handler of any method takes, nobody knows here.
+            StatusCode::NO_CONTENT if route == UNROUTED => {
+                let is_known = self.routes.iter().all(|route| route.any.is_none());
+                is_known.then(|| allow(self.routes.iter().flat_map(Route::methods)))
             }
-            Place::Unrouted(at) => {
-                // `OPTIONS *`. What a handler of any method takes, nobody knows here.
-                let is_known = names_methods && self.routes.iter().all(|route| route.any.is_none());
-                let allow = is_known.then(|| allow(self.routes.iter().flat_map(Route::methods)));
-                pass(allow.into_iter().fold(answer, with_allow), &self.unrouted[at as usize].1)
+            StatusCode::NO_CONTENT | StatusCode::METHOD_NOT_ALLOWED => {
+                Some(self.routes[route as usize].allow.clone())
             }
-            Place::Server => answer,
-        }
+            _ => None,
+        };
+        OwnAnswer { status, allow }
     }
 
     #[cold]
@@ -187,33 +212,43 @@ impl Router {
         let nearest = below.max_by_key(|(prefix, _)| prefix.len()).map(|(_, route)| *route);
         match nearest.or(self.fallback) {
             Some(route) if path != b"*" => self.find_handler(route, *method == Method::GET, method),
-            _ => Err(self.miss_unrouted(path, method)),
+            _ => self.miss_unrouted(path, method),
         }
     }
 
     #[cold]
-    fn miss_unrouted(&self, path: &[u8], method: &Method) -> Miss {
+    fn miss_unrouted(&self, path: &[u8], method: &Method) -> Result<Target, Miss> {
         let status = match (self.knows(method), path) {
             (false, _) => Refusal::MethodUnknown.status(),
             // RFC 9110 section 9.3.7: the server as a whole is asked.
             (true, b"*") => StatusCode::NO_CONTENT,
             (true, _) => StatusCode::NOT_FOUND,
         };
-        let below = self.unrouted.iter().enumerate().filter(|(_, (prefix, _))| is_below(path, prefix));
         // `*` is below nothing.
-        let nearest = below.max_by_key(|(_, (prefix, _))| prefix.len()).map_or(0, |(at, _)| at);
-        Miss { status, place: Place::Unrouted(nearest as u32) }
+        let below = self.unrouted_below.iter().filter(|(prefix, _)| is_below(path, prefix));
+        let nearest = below.max_by_key(|(prefix, _)| prefix.len()).map_or(UNROUTED, |(_, route)| *route);
+        self.miss(nearest, status)
     }
 
     #[cold]
-    fn miss_unhandled(&self, route: u32, method: &Method) -> Miss {
+    fn miss_unhandled(&self, route: u32, method: &Method) -> Result<Target, Miss> {
         let status = match *method {
             Method::OPTIONS => StatusCode::NO_CONTENT,
             _ if self.knows(method) => StatusCode::METHOD_NOT_ALLOWED,
             // RFC 9110 section 15.6.2.
             _ => Refusal::MethodUnknown.status(),
         };
-        Miss { status, place: Place::Route(route) }
+        self.miss(route, status)
+    }
+
+    /// There is no handler; but if something is before it, that is asked first.
+    #[cold]
+    fn miss(&self, route: u32, status: StatusCode) -> Result<Target, Miss> {
+        let own = self.routes[route as usize].own.iter().find(|(of, _)| *of == status);
+        match own {
+            Some(&(_, handler)) => Ok(Target { route, handler }),
+            None => Err(Miss { status, route: Some(route) }),
+        }
     }
 
     fn knows(&self, method: &Method) -> bool {
@@ -223,10 +258,6 @@ impl Router {
 
 fn is_below(path: &[u8], prefix: &str) -> bool {
     path.strip_prefix(prefix.as_bytes()).is_some_and(|rest| rest.first().is_none_or(|b| *b == b'/'))
-}
-
-fn with_allow(answer: Response, methods: HeaderValue) -> Response {
-    answer.with_header(header::ALLOW, methods)
 }
 
 /// The parser lets only ASCII into a path.

@@ -18,12 +18,17 @@ use crate::handler::Handler;
 use crate::request::Request;
 use crate::response::Response;
 
+use find::OWN;
 pub(crate) use find::{Miss, Target};
 use route::Route;
 pub(crate) use route::{FOR_ANY, is_common};
 
 /// Comparing this many paths costs no more than the walk through the tree: most differ in length.
 const LANE_PATHS_MAX: usize = 8;
+/// The index in `routes` of what stands around the answers for paths that no route and no fallback has. It has no path, and no handlers
+/// but those of `seal`.
+const UNROUTED: u32 = 0;
+
 /// The routes of one core.
 ///
 /// `{name}` in a path stands for one segment, `{*name}` for the rest. HEAD is answered by the handler of GET, OPTIONS by the
@@ -57,9 +62,9 @@ pub struct Router {
     fallback: Option<u32>,
     /// The same for what is below a path, from nested routers.
     fallbacks_below: Vec<(Box<str>, u32)>,
-    /// What sees the answers for paths that no route and no fallback has, below a path: first the router's own, below all, then those
-    /// of nested routers.
-    unrouted: Vec<(Box<str>, Vec<After>)>,
+    /// What stands around the answers for paths that no route and no fallback has, as a route: below a path, from nested routers. That
+    /// below all is [`UNROUTED`].
+    unrouted_below: Vec<(Box<str>, u32)>,
 }
 
 impl Router {
@@ -71,11 +76,11 @@ impl Router {
             literal: Vec::new(),
             prefixed: Vec::new(),
             is_simple: true,
-            routes: Vec::new(),
+            routes: vec![Route::new("")],
             extension_methods: Vec::new(),
             fallback: None,
             fallbacks_below: Vec::new(),
-            unrouted: vec![("".into(), Vec::new())],
+            unrouted_below: Vec::new(),
         }
     }
 
@@ -198,12 +203,13 @@ impl Router {
         self
     }
 
-    /// Calls `before` ahead of the handlers of all routes so far, and of the fallback if it is set. If it comes to an answer, the handler
-    /// is not called. What was added last comes first. What the router answers itself, 404 or 405 for example, it does not see:
-    /// [`after`](Router::after) does. It cannot wait: [`before_async`](Router::before_async) can.
+    /// Calls `before` ahead of the handlers of all routes so far, of the fallback if it is set, and of what the router answers in their
+    /// place: 405, 204 to OPTIONS, 400 for a parameter that is no UTF-8 (which is not there then), 501 for a method that it does not know,
+    /// 404 for paths that no route has. Those are the answers that [`after`](Router::after) passes, in nested routers too. If it comes to
+    /// an answer, nothing else is called. What was added last comes first. It cannot wait: [`before_async`](Router::before_async) can.
     ///
-    /// It guards these routes, not what else is below their paths: that is for a fallback to answer, maybe one that nobody guards. To
-    /// guard all of a folder, [`nest`](Router::nest) a router whose fallback serves it:
+    /// A fallback that is set later answers unguarded for paths that no route has, below those of nested routers too. To guard all of a
+    /// folder, [`nest`](Router::nest) a router whose own fallback serves it:
     ///
     /// ```
     /// use annulet_http::{IntoResponse, Router, ServeDir, StatusCode};
@@ -227,6 +233,40 @@ impl Router {
     ///         _ => Some(StatusCode::UNAUTHORIZED.into_response()),
     ///     })
     ///     .get("/open", async |_: Request| "hello");
+    /// ```
+    ///
+    /// A page of another origin asks first what it may do (CORS), and reads only what allows it to:
+    ///
+    /// ```
+    /// use annulet_http::offline::Offline;
+    /// use annulet_http::{HeaderValue, IntoResponse, Limits, Method, Request, Response, Router, StatusCode, header};
+    ///
+    /// const ORIGIN: HeaderValue = HeaderValue::from_static("https://app.example");
+    /// const METHODS: HeaderValue = HeaderValue::from_static("GET, PUT");
+    ///
+    /// fn preflight(request: &mut Request) -> Option<Response> {
+    ///     request.header("access-control-request-method").filter(|_| request.method() == Method::OPTIONS)?;
+    ///     let answer = StatusCode::NO_CONTENT.into_response();
+    ///     Some(answer.with_header(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS))
+    /// }
+    ///
+    /// let router = Router::new()
+    ///     .put("/note", async |_: Request| "kept")
+    ///     .before(preflight)
+    ///     .after(|answer| answer.with_header(header::ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN));
+    ///
+    /// let server = Offline::new(router, Limits::default());
+    /// let answer = |head: &str| {
+    ///     let mut answers = Vec::new();
+    ///     let head = format!("{head}\r\nHost: a\r\nAccess-Control-Request-Method: PUT\r\n\r\n");
+    ///     server.answer(head.as_bytes(), std::time::Instant::now(), &mut answers);
+    ///     String::from_utf8(answers).unwrap()
+    /// };
+    /// let asked = answer("OPTIONS /note HTTP/1.1");
+    /// assert!(asked.contains("access-control-allow-methods: GET, PUT\r\n"));
+    /// assert!(asked.contains("access-control-allow-origin: https://app.example\r\n"));
+    /// let missed = answer("GET /nowhere HTTP/1.1");
+    /// assert!(missed.starts_with("HTTP/1.1 404 ") && missed.contains("access-control-allow-origin: "));
     /// ```
     #[must_use]
     pub fn before(self, before: impl Fn(&mut Request) -> Option<Response> + 'static) -> Router {
@@ -275,7 +315,8 @@ impl Router {
     /// These are those of handlers and of what is `before` them, the 500 for one that panics, the 503 for one that takes too long, and
     /// what the router answers in their place: 405, 204 to OPTIONS, 400 for a parameter that is no UTF-8, 501 for a method that it does not
     /// know. The 404 for paths that no route has is passed as well, unless a [`fallback`](Router::fallback) answers for them; below the
-    /// path of a [nested](Router::nest) router with an `after`, if that path has no parameters, it is the nested one's.
+    /// path of a [nested](Router::nest) router with an `after` or a [`before`](Router::before), if that path has no parameters, it is the
+    /// nested one's.
     ///
     /// Not passed: what the server answers before it asks for a route, to requests that are malformed, too large (by what they announce)
     /// or misdirected.
@@ -290,14 +331,13 @@ impl Router {
     ///     .after(|answer| answer.with_header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache")));
     /// ```
     #[must_use]
-    pub fn after(mut self, after: impl Fn(Response) -> Response + 'static) -> Router {
+    pub fn after(self, after: impl Fn(Response) -> Response + 'static) -> Router {
         let after: After = Rc::new(after);
-        self.unrouted.iter_mut().for_each(|(_, seen)| seen.push(after.clone()));
         self.surround(|around| around.after.push(after.clone()))
     }
 
-    /// Gives all routes so far a value that [`State`](crate::State) and [`Request::state`] find by its type. It stays on its core, so
-    /// it need not be `Send`. A route that has a value of this type keeps it.
+    /// Gives all routes so far, and what is [`before`](Router::before) the router's own answers, a value that [`State`](crate::State) and
+    /// [`Request::state`] find by its type. It stays on its core, so it need not be `Send`. A route that has a value of this type keeps it.
     #[must_use]
     pub fn with_state<T: 'static>(self, state: T) -> Router {
         let state: Rc<dyn Any> = Rc::new(state);
@@ -361,9 +401,21 @@ impl Router {
         let first = self.routes.len() as u32;
         let mut below = inner.fallbacks_below;
         below.extend(inner.fallback.map(|at| (Box::from(""), at)));
+        let mut unrouted_below = inner.unrouted_below;
+        unrouted_below.push((Box::from(""), UNROUTED));
         let mut places = Vec::new();
-        for (at, route) in inner.routes.into_iter().enumerate() {
-            if below.iter().any(|(_, fallback)| *fallback == at as u32) {
+        for (at, route) in (0..).zip(inner.routes) {
+            if let Some((inside, _)) = unrouted_below.iter().find(|(_, of)| *of == at) {
+                places.push(self.routes.len() as u32);
+                // What is below a path with parameters is not looked for, and below all the outer router answers.
+                let below = format!("{path}{inside}");
+                if !below.is_empty() && !path.contains('{') && route.has_hooks() {
+                    self.unrouted_below.push((below.into(), self.routes.len() as u32));
+                    self.routes.push(route);
+                }
+                continue;
+            }
+            if below.iter().any(|(_, fallback)| *fallback == at) {
                 places.push(self.routes.len() as u32);
                 self.routes.push(route);
                 continue;
@@ -382,12 +434,6 @@ impl Router {
             assert!(!path.contains('{'), "a fallback below a path with parameters is not served: {path}");
             self.fallbacks_below.push((format!("{path}{inside}").into(), places[at as usize]));
         }
-        // What is below a path with parameters is not looked for, and below all the outer router answers.
-        let unrouted = inner.unrouted.into_iter().map(|(inside, after)| (format!("{path}{inside}"), after));
-        let is_own = |(below, after): &(String, Vec<After>)| {
-            !below.is_empty() && !after.is_empty() && !path.contains('{')
-        };
-        self.unrouted.extend(unrouted.filter(is_own).map(|(below, after)| (below.into(), after)));
         for method in inner.extension_methods {
             if !self.extension_methods.contains(&method) {
                 self.extension_methods.push(method);
@@ -410,10 +456,17 @@ impl Router {
 
     /// Puts everything around its handlers, once all routes are there: a route that has nothing around it pays nothing.
     pub(crate) fn seal(mut self) -> Router {
-        for route in &mut self.routes {
+        for at in 0..self.routes.len() {
             // It stays there for what is answered in a handler's place.
-            let Some(around) = &route.around else { continue };
-            let surround = |(method, handler)| (method, Around::surround(around, handler));
+            let Some(around) = self.routes[at].around.clone() else { continue };
+            if !around.before.is_empty() {
+                for status in OWN {
+                    let handler = Box::new(self.own_answer(status, at as u32));
+                    self.routes[at].push_own(status, handler);
+                }
+            }
+            let route = &mut self.routes[at];
+            let surround = |(method, handler)| (method, Around::surround(&around, handler));
             route.handlers = std::mem::take(&mut route.handlers).into_iter().map(surround).collect();
         }
         self
@@ -486,7 +539,8 @@ impl Default for Router {
 
 impl std::fmt::Debug for Router {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.routes.iter().map(|route| (&route.path, &route.allow))).finish()
+        let routes = self.routes.iter().filter(|route| !route.path.is_empty());
+        f.debug_list().entries(routes.map(|route| (&route.path, &route.allow))).finish()
     }
 }
 

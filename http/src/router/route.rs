@@ -1,7 +1,7 @@
 //! One path of a router: its handlers by method, and the names of its parameters.
 use std::rc::Rc;
 
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 
 use crate::around::Around;
 use crate::handler::{AnyHandler, Handler, erase};
@@ -11,7 +11,8 @@ pub(super) struct Route {
     pub(super) path: Box<str>,
     /// The names of its parameters, in order.
     pub(super) param_names: Rc<[Box<str>]>,
-    pub(super) handlers: Vec<(Method, Box<dyn AnyHandler>)>,
+    /// With the method that each is for by name.
+    pub(super) handlers: Vec<(Option<Method>, Box<dyn AnyHandler>)>,
     /// What stands around the handlers, where `seal` puts it.
     pub(super) around: Option<Rc<Around>>,
     /// What the content of a request may have, in bytes, if not what the server says.
@@ -22,6 +23,8 @@ pub(super) struct Route {
     pub(super) any: Option<u32>,
     /// What that one serves, as far as it says so.
     pub(super) any_methods: &'static [Method],
+    /// The indices of handlers that give what the router answers in a handler's place, where something is before that.
+    pub(super) own: Vec<(StatusCode, u32)>,
     /// The value of the Allow field.
     pub(super) allow: HeaderValue,
 }
@@ -37,6 +40,7 @@ impl Route {
             get: None,
             any: None,
             any_methods: &[],
+            own: Vec::new(),
             allow: HeaderValue::from_static(""),
         }
     }
@@ -48,8 +52,7 @@ impl Route {
         self.any = Some(index);
         self.any_methods = handler.methods();
         self.get = self.get.or(self.any);
-        // Never compared with a request's: `find` leaves it out.
-        self.handlers.push((Method::default(), erase(handler)));
+        self.handlers.push((None, erase(handler)));
         self.note_allowed();
     }
 
@@ -59,8 +62,18 @@ impl Route {
         if method == Method::GET {
             self.get = Some(self.handlers.len() as u32);
         }
-        self.handlers.push((method, erase(handler)));
+        self.handlers.push((Some(method), erase(handler)));
         self.note_allowed();
+    }
+
+    pub(super) fn push_own(&mut self, status: StatusCode, handler: Box<dyn AnyHandler>) {
+        self.own.push((status, self.handlers.len() as u32));
+        self.handlers.push((None, handler));
+    }
+
+    /// Whether something is called before or after its handlers.
+    pub(super) fn has_hooks(&self) -> bool {
+        self.around.as_ref().is_some_and(|around| !around.before.is_empty() || !around.after.is_empty())
     }
 
     fn note_allowed(&mut self) {
@@ -74,21 +87,15 @@ impl Route {
 
     /// The methods that have a handler of their own.
     pub(super) fn methods(&self) -> impl Iterator<Item = &Method> {
-        let any = self.any.map(|at| at as usize);
-        self.handlers
-            .iter()
-            .enumerate()
-            .filter(move |(at, _)| Some(*at) != any)
-            .map(|(_, (method, _))| method)
+        self.handlers.iter().filter_map(|(method, _)| method.as_ref())
     }
 
     /// The index of the handler for a method. HEAD falls back to GET (RFC 9110 section 9.3.2), others but TRACE to that for any.
     #[inline]
     pub(super) fn find(&self, method: &Method) -> Option<usize> {
         let any = self.any.map(|at| at as usize);
-        let position = |wanted: &Method| {
-            self.handlers.iter().enumerate().position(|(at, (method, _))| method == wanted && Some(at) != any)
-        };
+        let position =
+            |wanted: &Method| self.handlers.iter().position(|(method, _)| method.as_ref() == Some(wanted));
         position(method)
             .or_else(|| if *method == Method::HEAD { position(&Method::GET) } else { None })
             .or(any.filter(|_| is_for_any(method)))

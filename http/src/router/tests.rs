@@ -153,8 +153,8 @@ fn around_handlers() {
         .before(|_| Some("added first".into_response()))
         .before(|_| Some("added last".into_response()));
     check_router(order, "GET /order", "200 [added last]");
-    // What is before handlers is not asked where there is none.
-    check_router(router(), "POST /a?x", "405 [Method Not Allowed12]");
+    check_router(router(), "POST /a?x", "200 [stopped by x12]");
+    check_router(router(), "POST /a?z", "405 [Method Not Allowed12]");
 }
 
 fn mark(name: &'static str) -> impl Fn(Response) -> Response {
@@ -234,6 +234,137 @@ fn what_stands_after_sees_all_answers_of_its_router() {
         Router::new().after(|answer| if answer.status().is_success() { answer } else { panic!("on purpose") })
     };
     check_router(panics(), "GET /", "500 [Internal Server Error]");
+}
+
+/// Answers where it is asked to, with what it saw: its name, the method, the parameter.
+fn ask(name: &'static str) -> impl Fn(&mut Request) -> Option<Response> + Clone {
+    move |request| {
+        assert_ne!(request.query(), Some("panic"), "on purpose");
+        let seen = format!("{name} {} {:?}", request.method(), request.param("b"));
+        (request.query() == Some(name)).then(|| seen.into_response())
+    }
+}
+
+#[test]
+fn what_stands_before_is_asked_ahead_of_all_answers_of_its_router() {
+    let inner = || {
+        Router::new()
+            .get("/a/{b}", async |_: Request| "a")
+            .get("/x/{b}/y/{c}", async |_: Request| "x")
+            .before(ask("inner"))
+    };
+    let router = || {
+        Router::new()
+            .get("/", async |_: Request| "index")
+            .get("/one/{b}", async |_: Request| "b")
+            .nest("/in", inner())
+            .nest("/in/deeper", Router::new().nest("/in", inner()).before(ask("middle")))
+            .nest("/of/{who}", inner())
+            .nest("/bare", Router::new().get("/a", async |_: Request| "bare"))
+            .nest("/stateful", Router::new().get("/a", async |_: Request| "bare").with_state(7_u8))
+            .before(ask("outer"))
+            .after(mark("after"))
+            .get("/added/later", async |_: Request| "late")
+    };
+    // The answer without a question, and that of the one who is asked.
+    let check = |line: &str, without: &str, who: &str| {
+        check_router(router(), line, without);
+        let (method, path) = line.split_once(' ').unwrap();
+        let param = ["me", "b"].into_iter().find(|value| path.ends_with(&format!("/{value}")));
+        let expected = format!("200 after: 1 [{who} {method} {param:?}]");
+        check_router(router(), &format!("{method} {path}?{who}"), &expected);
+    };
+    let allowed = "allow: GET, HEAD, OPTIONS";
+    let everywhere = [
+        ("GET /", "200 after: 1 [index]".to_owned()),
+        ("HEAD /", "200 after: 1 [index]".to_owned()),
+        ("POST /", format!("405 {allowed} after: 1 [Method Not Allowed]")),
+        ("POST /one/me", format!("405 {allowed} after: 1 [Method Not Allowed]")),
+        ("OPTIONS /one/me", format!("204 {allowed} after: 1 []")),
+        ("BREW /one/me", "501 after: 1 [Not Implemented]".to_owned()),
+        ("GET /one/%ff", "400 after: 1 [Bad Request]".to_owned()),
+        ("GET /none/such", "404 after: 1 [Not Found]".to_owned()),
+        ("HEAD /none/such", "404 after: 1 [Not Found]".to_owned()),
+        ("BREW /none/such", "501 after: 1 [Not Implemented]".to_owned()),
+        ("GET /bare/none", "404 after: 1 [Not Found]".to_owned()),
+        ("GET /stateful/none", "404 after: 1 [Not Found]".to_owned()),
+        ("GET /of/me/none", "404 after: 1 [Not Found]".to_owned()),
+    ];
+    for (line, without) in &everywhere {
+        check(line, without, "outer");
+    }
+    let inside = [
+        ("PUT /in/a/b", format!("405 {allowed} after: 1 [Method Not Allowed]")),
+        ("OPTIONS /in/a/b", format!("204 {allowed} after: 1 []")),
+        ("PUT /of/me/a/b", format!("405 {allowed} after: 1 [Method Not Allowed]")),
+        ("GET /in/x/%ff/y/z", "400 after: 1 [Bad Request]".to_owned()),
+        ("GET /in", "404 after: 1 [Not Found]".to_owned()),
+        ("GET /in/none", "404 after: 1 [Not Found]".to_owned()),
+        ("HEAD /in/%6eone", "404 after: 1 [Not Found]".to_owned()),
+        ("BREW /in/none", "501 after: 1 [Not Implemented]".to_owned()),
+        ("GET /in/deeper/in/none", "404 after: 1 [Not Found]".to_owned()),
+    ];
+    for (line, without) in &inside {
+        check(line, without, "inner");
+        check(line, without, "outer");
+    }
+    check("GET /in/deeper/none", "404 after: 1 [Not Found]", "middle");
+    check("GET /in/deeper/in/none", "404 after: 1 [Not Found]", "middle");
+    check_router(router(), "GET /in/deeper/none?inner", "404 after: 1 [Not Found]");
+    check_router(router(), "GET /inn?inner", "404 after: 1 [Not Found]");
+    check_router(router(), "GET /none/such?panic", "500 after: 1 [Internal Server Error]");
+    check_router(router(), "GET /added/later?outer", "200 [late]");
+    check_router(router(), "POST /added/later?outer", &format!("405 {allowed} [Method Not Allowed]"));
+    // The server as a whole is asked; a target of that form has no query.
+    let options = || Router::new().put("/a", async |_: Request| "");
+    let star = |who: &'static str| {
+        move |request: &mut Request| (request.path() == "*").then(|| format!("star {who}").into_response())
+    };
+    check_router(options().before(ask("x")), "OPTIONS *", "204 allow: PUT, OPTIONS []");
+    check_router(options().before(star("x")), "OPTIONS *", "200 [star x]");
+    let nested = Router::new().nest("/in", options().before(star("inner")));
+    check_router(nested, "OPTIONS *", "204 allow: PUT, OPTIONS []");
+    // Below all it is the outer router that answers, and a fallback that is not so far answers by itself.
+    let at_root = || Router::new().before(ask("outer")).nest("/", inner().nest("/deep", inner()));
+    check_router(at_root(), "GET /none?outer", "200 [outer GET None]");
+    check_router(at_root(), "GET /none?inner", "404 [Not Found]");
+    check_router(at_root(), "GET /deep/none?inner", "200 [inner GET None]");
+    // Who has nothing before and after leaves what is below to the outer one.
+    let stateful = Router::new().get("/a", async |_: Request| "").with_state(7_u8);
+    let hooked_before = Router::new().before(ask("outer")).nest("/in", stateful);
+    check_router(hooked_before, "GET /in/none?outer", "200 [outer GET None]");
+    let with_fallback = || router().fallback(async |_: Request| "fallback");
+    check_router(with_fallback(), "GET /none/such?outer", "200 [fallback]");
+    check_router(with_fallback(), "GET /in/none?inner", "200 [fallback]");
+    let guarded = || with_fallback().before(ask("last"));
+    check_router(guarded(), "GET /in/none?last", "200 [last GET None]");
+    check_router(guarded(), "TRACE /in/none?last", "200 [last TRACE None]");
+    // The server has not asked the router.
+    assert!(router().seal().answer(Miss::misdirected()).headers().is_empty());
+}
+
+/// As ahead of handlers: they wait, and have state.
+#[test]
+fn what_waits_before_answers_of_the_router() {
+    let router = || {
+        Router::new()
+            .get("/{b}", async |_: Request| "b")
+            .before_async(async |request: &mut Request| {
+                wait_once().await;
+                assert_eq!(request.state(), Some(&7_u32));
+                ask("later")(request)
+            })
+            .with_state(7_u32)
+    };
+    let with_after = || router().after(|answer| answer);
+    for router in [&router as &dyn Fn() -> Router, &with_after] {
+        check_polls(router(), 1, "PUT /me?later", "200 [later PUT Some(\"me\")]");
+        check_polls(router(), 1, "PUT /me", "405 allow: GET, HEAD, OPTIONS [Method Not Allowed]");
+        check_polls(router(), 1, "GET /none/such?later", "200 [later GET None]");
+        check_polls(router(), 1, "GET /none/such", "404 [Not Found]");
+        check_polls(router(), 1, "OPTIONS *", "204 allow: GET, HEAD, OPTIONS []");
+        check_polls(router(), 1, "GET /none/such?panic", "500 [Internal Server Error]");
+    }
 }
 
 #[test]

@@ -314,12 +314,13 @@ fn the_time_of_a_handler() {
             + &get("/now", "")
             + &get("/later", "")
             + &get("/asked", "")
+            + &get("/nowhere", "")
             + &get("/never", "Connection: close\r\n");
         let answers = read_all(&send(address, &all).await).await;
-        assert_eq!(answers.matches("etag: \"a\"").count(), 5, "{answers}");
+        assert_eq!(answers.matches("etag: \"a\"").count(), 6, "{answers}");
         assert_eq!(
             summary(&answers, false),
-            "503 [Service Unavailable] 200 [now] 200 [later] 503 [Service Unavailable] 503 close [Service Unavailable]"
+            "503 [Service Unavailable] 200 [now] 200 [later] 503 [Service Unavailable] 503 [Service Unavailable] 503 close [Service Unavailable]"
         );
         assert_eq!(dropped.get(), 2, "the handlers are gone");
         // Waiting for the body is the handler's time too; the rest of it is not waited for.
