@@ -135,7 +135,7 @@ takes!(A B C D E G);
 
 /// The parameters of the path, by serde: a struct or a map takes them by their names, a tuple or a list in their order, and anything else
 /// is the value of the only one. A value is a number, a `bool`, a `char`, text, the name of an enum's variant, or a type of yours that
-/// serde makes of one of them.
+/// serde makes of one of them. An `Option` is `None` where the route has no parameters.
 ///
 /// What does not fit is answered 404 with the parameter's name: there is no such thing. 500 and a line on stderr where the route has not the
 /// parameters that are asked for, those of a nest among them: a mistake of the program.

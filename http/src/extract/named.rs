@@ -202,12 +202,17 @@ impl<'de, 'v, I: Iterator<Item = (&'v str, &'v str)>> Deserializer<'de> for Para
 
     new_types_are_what_they_hold!();
 
+    /// For a handler of several routes.
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        if self.count == 0 { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
         self.check(0)?;
         visitor.visit_unit()
     }
 
-    forward_to_deserialize_any! { option unit_struct map struct ignored_any }
+    forward_to_deserialize_any! { unit_struct map struct ignored_any }
 }
 
 /// The values in their order.

@@ -76,6 +76,11 @@ fn router() -> Router {
         .get("/even/{number}", extract(async |Path(Even(number)): Path<Even>| number.to_string()))
         .get("/short/{a}", extract(async |Path(Short): Path<Short>| "short"))
         .get("/shorts/{a}/{b}", extract(async |Path((Short, Short)): Path<(Short, Short)>| "short"))
+        .get("/maybe", extract(async |Path(id): Path<Option<u8>>| format!("{id:?}")))
+        .get("/maybe/{id}", extract(async |Path(id): Path<Option<u8>>| format!("{id:?}")))
+        .get("/maybe/{a}/{b}", extract(async |Path(pair): Path<Option<(u8, u8)>>| format!("{pair:?}")))
+        .get("/maybe-one/{a}/{b}", extract(async |Path(id): Path<Option<u8>>| format!("{id:?}")))
+        .get("/maybe-named/{y}/{x}", extract(async |Path(at): Path<Option<Point>>| at.unwrap().x.to_string()))
         .get("/list/{a}/{b}", extract(async |Path(list): Path<Vec<u8>>| format!("{list:?}")))
         .get("/many/{a}/{b}", extract(async |Path((a, b)): Path<(Even, u128)>| format!("{} {b}", a.0)))
         .post("/form", extract(async |Form(point): Form<Point>| format!("{} {}", point.x, point.y)))
@@ -146,6 +151,13 @@ fn arguments() {
     check("GET /color/pink", "", "", &format!("404 [<the path does not fit: {why}>]"));
     check("GET /even/4", "", "", "200 [<4>]");
     check("GET /even/3", "", "", "404 [<the path does not fit: number: an odd number: \"3\">]");
+    check("GET /maybe/7", "", "", "200 [<Some(7)>]");
+    check("GET /maybe", "", "", "200 [<None>]");
+    check("GET /maybe/7/8", "", "", "200 [<Some((7, 8))>]");
+    check("GET /maybe-named/7/8", "", "", "200 [<8>]");
+    let why = "id: invalid digit found in string: \"x\"";
+    check("GET /maybe/x", "", "", &format!("404 [<the path does not fit: {why}>]"));
+    check("GET /maybe-one/7/8", "", "", "500 [<Internal Server Error>]");
     check("GET /list/3/4", "", "", "200 [<[3, 4]>]");
     check("GET /many/2/4", "", "", "200 [<2 4>]");
     check("GET /many/3/4", "", "", "404 [<the path does not fit: a: an odd number: \"3\">]");
