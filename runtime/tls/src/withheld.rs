@@ -1,10 +1,17 @@
 //! How many received bytes a session keeps of which nothing has come yet: the beginning of a record, and whole records that are a part
-//! of a handshake message. rustls does not tell, so the lengths of the records are followed.
+//! of a handshake message. rustls does not tell, so the lengths of the records are followed, and the buffer into which it receives:
+//! that grows with what is kept, and stays as it is until nothing is.
 
 use std::cell::Cell;
 
 /// What stands before a record: its kind, a version, its length in two bytes (RFC 8446 section 5.1).
 const HEADER_BYTES: usize = 5;
+
+/// rustls makes room for so much more than it keeps, and every connection has so much: not counted.
+const READ_BYTES: usize = 4096;
+
+/// rustls makes its buffer no larger for a record.
+const RECORD_BYTES_MAX: usize = HEADER_BYTES + (1 << 14) + 2048;
 
 /// rustls keeps no more of a handshake message.
 const MESSAGE_BYTES_MAX: usize = 0xffff;
@@ -14,7 +21,8 @@ thread_local! {
 }
 
 /// The bytes that all [`TlsStream`](crate::TlsStream)s and handshakes of this thread have received and could not decrypt yet, as
-/// the records are not whole, or the handshake messages in them. They lie in memory.
+/// the records are not whole, or the handshake messages in them. They lie in memory; see
+/// [`TlsStream::undecrypted`](crate::TlsStream::undecrypted).
 pub fn undecrypted_bytes() -> usize {
     TOTAL.get()
 }
@@ -26,6 +34,8 @@ pub(crate) struct Withheld {
     whole: usize,
     /// The record that has begun.
     begun: usize,
+    /// How long rustls's buffer was when it received last. It may have taken up to twice as much.
+    buffer: usize,
     /// What its header has told of its length so far.
     len: u16,
     counted: usize,
@@ -39,6 +49,9 @@ impl Withheld {
 
     /// rustls was given these; `has_come` says whether something has come of the whole records.
     pub(crate) fn follow(&mut self, mut bytes: &[u8], has_come: bool) {
+        if !bytes.is_empty() {
+            self.grow();
+        }
         while let [first, rest @ ..] = bytes {
             if self.begun < HEADER_BYTES {
                 // Only the last two stay.
@@ -58,7 +71,18 @@ impl Withheld {
             self.whole = 0;
         }
         self.whole = self.whole.min(MESSAGE_BYTES_MAX);
-        self.count(self.whole + self.begun);
+        let kept = self.whole + self.begun;
+        self.count(if kept == 0 { 0 } else { kept.max(self.buffer - READ_BYTES) });
+    }
+
+    /// What rustls does before it receives (its `prepare_read`).
+    fn grow(&mut self) {
+        let kept = self.whole + self.begun;
+        let most = if self.whole > 0 { MESSAGE_BYTES_MAX } else { RECORD_BYTES_MAX };
+        let wanted = (kept + READ_BYTES).min(most);
+        if wanted > self.buffer || kept == 0 || self.buffer > most {
+            self.buffer = wanted;
+        }
     }
 
     /// Nothing is kept any more.
@@ -100,7 +124,10 @@ mod tests {
                     "{piece}"
                 );
                 withheld.follow(&[], true);
-                assert_eq!((withheld.bytes(), undecrypted_bytes()), (begun, begun), "{piece}");
+                // In small pieces the buffer has grown with what was whole, and stays until nothing is kept.
+                let most = if begun == 0 { 0 } else { whole + begun };
+                assert!((begun..=most).contains(&withheld.bytes()), "{piece}: {}", withheld.bytes());
+                assert_eq!(undecrypted_bytes(), withheld.bytes());
                 drop(withheld);
                 assert_eq!(undecrypted_bytes(), 0);
             }
@@ -109,8 +136,25 @@ mod tests {
         check(&record(0), 5, 0);
         check(&[record(300), record(0), record(1)].concat(), 316, 0);
         check(&[record(300), record(259)[..258].to_vec()].concat(), 305, 258);
+        check(&[record(3000), record(9)[..1].to_vec()].concat(), 3005, 1);
         check(&record(300)[..4], 0, 4);
         check(&record(300)[..5], 0, 5);
         check(&[record(16384), record(16384), record(16384), record(16384)].concat(), 0xffff, 0);
+    }
+
+    /// The buffer of the record stays, for a byte.
+    #[test]
+    fn a_large_record_is_counted_until_nothing_is_kept() {
+        let mut withheld = Withheld::default();
+        let record = [&[23, 3, 3, 0x40, 0][..], &[7; 1 << 14], &[23]].concat();
+        for bytes in record.chunks(4000) {
+            withheld.follow(bytes, false);
+        }
+        withheld.follow(&[], true);
+        assert_eq!(withheld.bytes(), RECORD_BYTES_MAX - READ_BYTES);
+        withheld.follow(&[3, 3, 0, 1, 7], true);
+        assert_eq!(withheld.bytes(), 0);
+        withheld.follow(&[23], false);
+        assert_eq!(withheld.bytes(), 1);
     }
 }

@@ -120,3 +120,41 @@ async fn a_handshake_gives_back_what_a_large_certificate_took() {
     let of_each = (HELD.get() - held) / CONNECTIONS as isize;
     assert!(of_each.abs() < DIFFERENCE_MAX, "{of_each} bytes more once a server has received");
 }
+
+/// So many bytes as whole records, and so many of the next one. rustls keeps its buffer for a single byte of it.
+#[annulet::test]
+async fn what_is_not_decrypted_is_counted_within_a_factor_of_two() {
+    for (whole, begun) in
+        [(0, 1), (0, 3000), (0, 12_000), (100, 1), (6000, 1), (16 * 1024, 1), (16 * 1024, 9000), (50_000, 5)]
+    {
+        let pairs = connections(0).await;
+        for (client, server) in &pairs {
+            // What the thread keeps for all has grown with the first.
+            pass(server, client, 1).await;
+            pass(client, server, 100_000).await;
+        }
+        let held = HELD.get();
+        for (client, server) in &pairs {
+            let record = [&[23, 3, 3, 0x40, 0x11][..], &[0; 16 * 1024]].concat();
+            client.write_all(&vec![7; whole]).await.unwrap();
+            client.get_ref().write_all(&record[..begun]).await.unwrap();
+            let mut left = whole;
+            while left > 0 {
+                left -= server.recv().await.unwrap().expect("nobody has closed").len();
+            }
+            let mut next = pin!(server.recv());
+            poll_fn(|cx| {
+                assert!(next.as_mut().poll(cx).is_pending());
+                if server.undecrypted() < begun { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await;
+        }
+        // Send buffers go back with the next turn.
+        annulet::time::sleep(std::time::Duration::from_millis(1)).await;
+        let taken = (HELD.get() - held) / CONNECTIONS as isize;
+        let counted = (annulet_tls::undecrypted_bytes() / CONNECTIONS) as isize;
+        // Not counted are the 4 KiB that every connection has. rustls's buffer grows by doubling.
+        let range = counted - 4096 - DIFFERENCE_MAX..=2 * counted + 4096 + DIFFERENCE_MAX;
+        assert!(range.contains(&taken), "{whole} and {begun}: {taken} taken, {counted} counted");
+    }
+}
