@@ -64,8 +64,8 @@ pub struct Limits {
     /// closed at once. `u32::MAX`: no such limit, and addresses are not asked for. At least 1.
     pub connections_per_address: u32,
     /// What all connections of a core may hold in memory together, in bytes: unfinished heads, bytes received ahead, collected
-    /// bodies, answers that wait for slow clients (and with them whatever else waits in send buffers of this core). Beyond: 503 to
-    /// whoever needs more. Each connection has a little in any case: 4 KiB that were received, and one answer of up to 4 KiB; so what
+    /// bodies, answers that wait for slow clients (and with them whatever else waits in send buffers of this core), records of TLS that
+    /// are not whole. Beyond: 503 to whoever needs more. Each connection has a little in any case: 4 KiB that were received, and one answer of up to 4 KiB; so what
     /// there can be in all is this and some 8 KiB for each of `connections`. Files pass by, except over TLS.
     pub memory_bytes: usize,
 }

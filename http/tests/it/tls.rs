@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use annulet::net::{TcpListener, TcpStream};
@@ -287,6 +288,36 @@ fn records_that_do_not_come_whole_are_held() {
         stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
         assert_eq!(summary(&read_all(&stream).await, false), "200 close [<h1>Index</h1>]");
         drop(small);
+    });
+}
+
+/// A program's own clients are on the same thread. What their servers send is none of its clients' doing.
+#[test]
+fn records_of_other_servers_are_not_held_against_clients() {
+    let limits = Limits { memory_bytes: 8 * 1024, ..unhurried() };
+    with_tls(router(), limits, async |secure| {
+        let identity = secure.authority.sign(&["localhost"]);
+        let acceptor = TlsAcceptor::builder().certificate(identity.chain.as_bytes(), identity.key.as_bytes());
+        let (acceptor, listener) = (acceptor.build().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let connector = TlsConnector::builder().root_pem(secure.authority.root.as_bytes()).build().unwrap();
+        let accepted = listener.accept().await.unwrap();
+        let (client, other) =
+            annulet::join(connector.connect("localhost", stream), acceptor.accept(accepted)).await;
+        let (client, other) = (client.unwrap(), other.unwrap());
+        other.get_ref().write_all(&[&b"\x17\x03\x03\x40\x00"[..], &[0; 12_000]].concat()).await.unwrap();
+        other.flush().await.unwrap();
+        let mut received = std::pin::pin!(client.recv());
+        poll_fn(|cx| {
+            assert!(received.as_mut().poll(cx).is_pending());
+            if client.undecrypted() < 12_000 { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+        let stream = secure.connect().await;
+        let body = "x".repeat(6000);
+        let head = "POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 6000\r\n\r\n";
+        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        assert_eq!(summary(&read_all(&stream).await, false), "200 close [6000 bytes]");
     });
 }
 

@@ -52,10 +52,11 @@ impl Session {
     pub(crate) fn new(mut connection: Connection) -> Session {
         // One record is made, copied into the send buffer and freed, then the next.
         connection.set_buffer_limit(Some(RECORD_MAX));
+        let withheld = Withheld::new(matches!(connection, Connection::Server(_)));
         Session {
             connection,
             pending: None,
-            withheld: Withheld::default(),
+            withheld,
             has_grown: false,
             has_sent: false,
             is_plain: false,

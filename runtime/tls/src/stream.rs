@@ -225,7 +225,8 @@ impl<S: Transport> TlsStream<S> {
     /// Received bytes that could not be decrypted yet, most often the beginning of a record, or the memory that is kept for them where
     /// that is more: it has grown with the records before, and is given back when no record has begun. At most 18 KiB, or 64 KiB of a
     /// handshake message; of the allocator, and with the 4 KiB that every stream has, twice that.
-    /// [`undecrypted_bytes`](crate::undecrypted_bytes) are those of all streams of a thread.
+    /// [`undecrypted_bytes`](crate::undecrypted_bytes) are those of all accepted streams of a
+    /// thread.
     pub fn undecrypted(&self) -> usize {
         self.session.borrow().undecrypted()
     }

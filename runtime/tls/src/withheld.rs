@@ -20,16 +20,20 @@ thread_local! {
     static TOTAL: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The bytes that all [`TlsStream`](crate::TlsStream)s and handshakes of this thread have received and could not decrypt yet, as
+/// The bytes that all [accepted](crate::TlsAcceptor) streams and handshakes of this thread have received and could not decrypt yet, as
 /// the records are not whole, or the handshake messages in them. They lie in memory; see
 /// [`TlsStream::undecrypted`](crate::TlsStream::undecrypted).
+///
+/// Connected ones are not among them: what another server sends is to take nothing from the clients of this one. There are as many as the
+/// program makes.
 pub fn undecrypted_bytes() -> usize {
     TOTAL.get()
 }
 
-/// See the module. Counted in the thread's total until it is dropped.
-#[derive(Default)]
+/// See the module.
 pub(crate) struct Withheld {
+    /// Whether it is counted in the thread's total, until it is dropped.
+    is_accepted: bool,
     /// Whole records of which nothing has come.
     whole: usize,
     /// The record that has begun.
@@ -42,6 +46,10 @@ pub(crate) struct Withheld {
 }
 
 impl Withheld {
+    pub(crate) fn new(is_accepted: bool) -> Withheld {
+        Withheld { is_accepted, whole: 0, begun: 0, buffer: 0, len: 0, counted: 0 }
+    }
+
     /// In bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.counted
@@ -93,7 +101,9 @@ impl Withheld {
 
     fn count(&mut self, bytes: usize) {
         if bytes != self.counted {
-            TOTAL.set((TOTAL.get() + bytes).saturating_sub(self.counted));
+            if self.is_accepted {
+                TOTAL.set((TOTAL.get() + bytes).saturating_sub(self.counted));
+            }
             self.counted = bytes;
         }
     }
@@ -114,7 +124,7 @@ mod tests {
         let record = |len: u16| [&[23, 3, 3][..], &len.to_be_bytes(), &vec![7; usize::from(len)]].concat();
         let check = |bytes: &[u8], whole: usize, begun: usize| {
             for piece in [1, 2, 4, 7, bytes.len()] {
-                let mut withheld = Withheld::default();
+                let mut withheld = Withheld::new(true);
                 for bytes in bytes.chunks(piece) {
                     withheld.follow(bytes, false);
                 }
@@ -145,7 +155,7 @@ mod tests {
     /// The buffer of the record stays, for a byte.
     #[test]
     fn a_large_record_is_counted_until_nothing_is_kept() {
-        let mut withheld = Withheld::default();
+        let mut withheld = Withheld::new(true);
         let record = [&[23, 3, 3, 0x40, 0][..], &[7; 1 << 14], &[23]].concat();
         for bytes in record.chunks(4000) {
             withheld.follow(bytes, false);
