@@ -37,9 +37,9 @@ impl<S: Transport> Connection<S> {
         if !self.wait_written(S::poll_flush).await {
             return Err(Unsent::Gone);
         }
-        if self.is_window_tiny() {
+        if let Some(few) = self.few_small_segments() {
             // Boxed: few connections want the room for it.
-            Box::pin(self.send_first_window(file, range, outgoing)).await?;
+            Box::pin(self.send_first_window(few, file, range, outgoing)).await?;
         }
         while !range.is_empty() {
             self.send_some(file, range, u64::MAX, outgoing).await?;

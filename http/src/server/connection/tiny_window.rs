@@ -31,36 +31,35 @@ const ASKED_AFTER: Duration = Duration::from_secs(1);
 const ASKED_TIMES: u32 = 3;
 
 impl<S: Transport> Connection<S> {
-    /// Whether the client has only ever announced tiny windows: the kernel sends segments of half the largest.
-    pub(super) fn is_window_tiny(&self) -> bool {
-        self.stream.max_segment().is_ok_and(|segment| segment < SEGMENT_BYTES_MIN)
+    /// What a few segments carry, in bytes, to a client whose window may be tiny: the kernel sends segments of half the largest that was
+    /// announced.
+    pub(super) fn few_small_segments(&self) -> Option<u32> {
+        let segment = self.stream.max_segment().ok()?;
+        (segment < SEGMENT_BYTES_MIN).then_some(SMALL_SEGMENTS_MAX * segment)
     }
 
-    /// Sends as much of a file as a client has room for, and waits until it has room for more. Behind it little is to wait in the kernel.
+    /// Sends as much of a file as a client has room for, and waits until it has room for more, if there is never room for more than a
+    /// `few` segments. No more than these are to wait in the kernel then.
     pub(super) async fn send_first_window(
         &self,
+        few: u32,
         file: &File,
         range: &mut Range<u64>,
         outgoing: &mut Outgoing,
     ) -> Result<(), Unsent> {
-        self.bound_unsent();
-        if let Some(room) = self.wait_for_room().await? {
-            self.send_some(file, range, room.into(), outgoing).await?;
-            if !range.is_empty() {
-                self.wait_for_room().await?;
-            }
+        let room = self.wait_for_room().await?;
+        // Short segments may also be the path's, and the window as anybody's.
+        let Some(room) = room.filter(|room| *room < few) else { return Ok(()) };
+        let bytes = self.shared.limits.unsent_bytes;
+        if bytes > 0 {
+            // For want of it more memory is used, and nothing else.
+            let _ = self.stream.set_notsent_lowat(bytes.min(few));
+        }
+        self.send_some(file, range, room.into(), outgoing).await?;
+        if !range.is_empty() {
+            self.wait_for_room().await?;
         }
         Ok(())
-    }
-
-    /// For want of it more memory is used, and nothing else.
-    fn bound_unsent(&self) {
-        let bytes = self.shared.limits.unsent_bytes;
-        if bytes > 0
-            && let Ok(segment) = self.stream.max_segment()
-        {
-            let _ = self.stream.set_notsent_lowat(bytes.min(SMALL_SEGMENTS_MAX * segment));
-        }
     }
 
     /// Waits until the client has room for more than is under way to it, in bytes. `None` where the kernel does not tell.
@@ -139,7 +138,7 @@ mod tests {
         let seat = Seat::new(Server::new(Router::new()).with_limits(limits).shared, None);
         let accepted = listener.accept().unwrap().0;
         let connection = Connection::new(TcpStream::from_std(accepted.try_clone().unwrap()).unwrap(), seat);
-        assert!(connection.is_window_tiny());
+        assert!(connection.few_small_segments().is_some());
 
         let room = connection.wait_for_room().await.ok().flatten().expect("it has room at first") as usize;
         connection.stream.write_all(&vec![b'x'; room]).await.unwrap();
