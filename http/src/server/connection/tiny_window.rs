@@ -95,7 +95,8 @@ impl<S: Transport> Connection<S> {
     }
 
     /// Has the kernel ask the client now and then, as it asks who is silent, because it answers with the room it has. Where nothing waits
-    /// to be sent nobody else would ask (RFC 9293 section 3.8.6.1), and the word of new room may have been lost. `false` if it does so anyway.
+    /// to be sent nobody else would ask (RFC 9293 section 3.8.6.1), and the word of new room may have been lost. `false` if it does so
+    /// anyway.
     fn ask_for_room(&self) -> bool {
         if self.stream.keepalive().unwrap_or(true) {
             return false;
@@ -110,12 +111,14 @@ impl<S: Transport> Connection<S> {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::net::{SocketAddr, TcpListener};
+    use std::net::TcpListener;
+    use std::rc::Rc;
 
     use annulet::net::TcpStream;
     use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 
     use super::*;
+    use crate::h1::encode::Length;
     use crate::router::Router;
     use crate::server::admission::Seat;
     use crate::server::{Limits, Server};
@@ -123,21 +126,36 @@ mod tests {
     /// Of what comes nothing is kept: BPF_RET with BPF_K of linux/bpf_common.h.
     const NOTHING: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 
-    fn connect(address: SocketAddr) -> Socket {
+    /// A client with these options, what serves it, and the same socket as the kernel has it.
+    fn connect(options: impl FnOnce(&Socket)) -> (Socket, Rc<Connection<TcpStream>>, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        client.set_recv_buffer_size(1).unwrap();
-        client.connect(&address.into()).unwrap();
-        client
+        options(&client);
+        client.connect(&listener.local_addr().unwrap().into()).unwrap();
+        let limits = Limits { write_timeout: Duration::from_secs(3), ..Limits::default() };
+        let seat = Seat::new(Server::new(Router::new()).with_limits(limits).shared, None);
+        let accepted = listener.accept().unwrap().0;
+        let stream = TcpStream::from_std(accepted.try_clone().unwrap()).unwrap();
+        (client, Connection::new(stream, seat), accepted)
+    }
+
+    #[annulet::test]
+    async fn a_path_of_short_segments_is_no_tiny_window() {
+        let (_client, connection, _) = connect(|client| client.set_tcp_mss(536).unwrap());
+        let few = connection.few_small_segments().expect("the segments are short");
+        let file = File::from_std(tempfile::tempfile().unwrap());
+        file.set_len(1000).await.unwrap();
+        let mut range = 0..1000;
+        let mut outgoing = Outgoing::new(Length::Known(1000));
+        let sent = connection.send_first_window(few, &file, &mut range, &mut outgoing).await;
+        assert!(sent.is_ok());
+        assert_eq!(range, 0..1000);
+        assert!(connection.stream.notsent_lowat().unwrap() != few);
     }
 
     #[annulet::test]
     async fn who_has_room_again_is_found_though_its_word_of_it_was_lost() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut client = connect(listener.local_addr().unwrap());
-        let limits = Limits { write_timeout: Duration::from_secs(3), ..Limits::default() };
-        let seat = Seat::new(Server::new(Router::new()).with_limits(limits).shared, None);
-        let accepted = listener.accept().unwrap().0;
-        let connection = Connection::new(TcpStream::from_std(accepted.try_clone().unwrap()).unwrap(), seat);
+        let (mut client, connection, accepted) = connect(|client| client.set_recv_buffer_size(1).unwrap());
         assert!(connection.few_small_segments().is_some());
 
         let room = connection.wait_for_room().await.ok().flatten().expect("it has room at first") as usize;
