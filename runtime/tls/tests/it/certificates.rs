@@ -1,6 +1,12 @@
 //! Which certificate and which protocol one gets, and what a reload changes.
 
+use std::io::ErrorKind;
+use std::process::Command;
+use std::sync::Arc;
+
 use annulet_tls::{TlsAcceptor, TlsConnector, TlsStream};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::support::{Authority, Identity, shake};
 
@@ -95,6 +101,64 @@ async fn a_reload_reads_the_files_again_for_new_handshakes() {
     assert_eq!(&all, b"still here");
 }
 
+/// Made by rustls, with whatever it can.
+#[annulet::test]
+async fn a_configuration_from_outside_is_replaced_by_another() {
+    let authority = Authority::new();
+    let (old, new) = (authority.sign(&["localhost"]), authority.sign(&["localhost"]));
+    let config = |identity: &Identity| {
+        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        Arc::new(builder.with_single_cert(vec![identity.der.clone().into()], key).unwrap())
+    };
+    let acceptor = TlsAcceptor::from_rustls_config(config(&old));
+    let shown = async || {
+        let connector = authority.connector().build().unwrap();
+        shake(&connector, "localhost", &acceptor).await.0.unwrap().peer_certificates().swap_remove(0)
+    };
+    assert_eq!(shown().await, old.der);
+    // There is nothing to read again.
+    let error = acceptor.reload().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("`replace`"), "{error}");
+    assert_eq!(shown().await, old.der);
+    acceptor.replace(config(&new));
+    assert_eq!(shown().await, new.der);
+}
+
+/// In a process of its own, for which the environment names others than the machine's.
+#[test]
+fn the_systems_authorities_are_those_that_the_environment_names() {
+    const NAME: &str = "certificates::the_systems_authorities_are_those_that_the_environment_names";
+    let Some(roots) =
+        std::env::var_os("SSL_CERT_FILE").filter(|_| std::env::var_os("ANNULET_INNER").is_some())
+    else {
+        let directory = tempfile::tempdir().unwrap();
+        let inner = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME])
+            .env("SSL_CERT_FILE", directory.path().join("roots.pem"))
+            .env("ANNULET_INNER", "1")
+            .env_remove("SSL_CERT_DIR")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&inner.stdout);
+        assert!(inner.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    };
+    let (authority, other) = (Authority::new(), Authority::new());
+    std::fs::write(roots, &authority.root).unwrap();
+    let connector = TlsConnector::builder().native_roots().build().unwrap();
+    annulet::run(async {
+        for (signs, is_believed) in [(&authority, true), (&other, false)] {
+            let acceptor = signs.sign(&["localhost"]).acceptor().build().unwrap();
+            let (client, _server) = shake(&connector, "localhost", &acceptor).await;
+            assert_eq!(client.is_ok(), is_believed);
+        }
+    });
+}
+
 #[test]
 fn wrong_certificates_and_keys_are_told_apart() {
     let authority = Authority::new();
@@ -111,7 +175,7 @@ fn wrong_certificates_and_keys_are_told_apart() {
     let error = TlsAcceptor::builder().build().unwrap_err().to_string();
     assert!(error.contains("needs a certificate"), "{error}");
     let error = TlsAcceptor::builder().certificate_files("/nowhere.pem", "/nowhere.key").build().unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().contains("/nowhere.pem"), "{error}");
     let error = TlsConnector::builder().build().unwrap_err().to_string();
     assert!(error.contains("trust nobody"), "{error}");

@@ -1,6 +1,6 @@
 //! Second connections without certificates.
 
-use annulet_tls::{HandshakeKind, TlsAcceptor, TlsConnector};
+use annulet_tls::{ClientAuth, HandshakeKind, TlsAcceptor, TlsConnector};
 
 use crate::support::{Authority, shake};
 
@@ -45,4 +45,31 @@ async fn after_a_reload_nobody_comes_in_on_an_old_ticket() {
     assert_eq!(once(&connector, &acceptor).await, HandshakeKind::Resumed);
     acceptor.reload().unwrap();
     assert_eq!(once(&connector, &acceptor).await, HandshakeKind::Full);
+}
+
+/// Neither with its certificate nor with the ticket that it was given for it.
+#[annulet::test]
+async fn after_a_reload_a_client_whose_root_is_gone_comes_in_no_more() {
+    let (authority, old, new) = (Authority::new(), Authority::new(), Authority::new());
+    let directory = tempfile::tempdir().unwrap();
+    let roots = directory.path().join("roots.pem");
+    std::fs::write(&roots, &old.root).unwrap();
+    let acceptor = authority.sign(&["localhost"]).acceptor();
+    let acceptor = acceptor.client_roots_file(&roots, ClientAuth::Required).build().unwrap();
+    let of = |authority_of_client: &Authority| {
+        let person = authority_of_client.sign(&["somebody"]);
+        authority.connector().certificate(person.chain.as_bytes(), person.key.as_bytes()).build().unwrap()
+    };
+    let (known, stranger) = (of(&old), of(&new));
+    assert_eq!(once(&known, &acceptor).await, HandshakeKind::Full);
+    assert_eq!(once(&known, &acceptor).await, HandshakeKind::Resumed);
+    let refused = async |connector| shake(connector, "localhost", &acceptor).await.1.unwrap_err().to_string();
+    let error = refused(&stranger).await;
+    assert!(error.contains("signed by no known authority"), "{error}");
+
+    std::fs::write(&roots, &new.root).unwrap();
+    acceptor.reload().unwrap();
+    let error = refused(&known).await;
+    assert!(error.contains("signed by no known authority"), "{error}");
+    assert_eq!(once(&stranger, &acceptor).await, HandshakeKind::Full);
 }
