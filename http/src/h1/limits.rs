@@ -33,8 +33,9 @@ pub struct Limits {
     pub drain_bytes: u64,
     /// From the first byte of a head to its last. Beyond: 408.
     pub head_timeout: Duration,
-    /// Between two arrivals of body bytes. Beyond: 408. Of a body that its handler did not want, for the rest as a whole. Beyond:
-    /// the connection is closed.
+    /// Between two arrivals of body bytes. Beyond: 408. A handler that gives a wait up (`select` with another future) and asks again begins
+    /// it anew; `body_rate_min` and `body_total_timeout` count all of them. Of a body that its handler did not want, for the rest as a
+    /// whole. Beyond: the connection is closed.
     pub body_timeout: Duration,
     /// All waits for the bytes of one body together; the time that the handler takes does not count. Beyond: 408.
     pub body_total_timeout: Duration,
