@@ -80,7 +80,7 @@ impl Supervised {
                 }
             }
         }
-        let address = greeting.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+        let address = greeting.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
         Supervised { child, address: address.parse().unwrap(), greeting, said, successors: Vec::new() }
     }
 

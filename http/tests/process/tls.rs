@@ -1,5 +1,6 @@
 //! annulet-serve with certificates.
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,8 @@ use annulet_http::tls::TlsConnector;
 
 use crate::authority::Authority;
 use crate::ends::refused;
-use crate::served::Served;
+use crate::served::{Served, first_core};
+use crate::supervised::Supervised;
 
 /// Bounds whatever waits for the other process.
 const TIME_MAX: Duration = Duration::from_secs(30);
@@ -49,13 +51,13 @@ fn start(arguments: &[String]) -> Served {
 }
 
 /// The page `/`, from a server that has to be believed because of `authority`.
-fn get(served: &Served, name: &str, authority: &Authority) -> Result<String, Error> {
+fn get(served: SocketAddr, name: &str, authority: &Authority) -> Result<String, Error> {
     let client = Client::builder().add_root_pem(authority.root.as_bytes()).build();
     fetch(served, name, client)
 }
 
-fn fetch(served: &Served, name: &str, client: Client) -> Result<String, Error> {
-    let url = format!("https://{name}:{}/", served.address.port());
+fn fetch(served: SocketAddr, name: &str, client: Client) -> Result<String, Error> {
+    let url = format!("https://{name}:{}/", served.port());
     annulet::run(async move {
         let got = async { client.get(url).send().await?.text().await };
         annulet::time::timeout(TIME_MAX, got).await.expect("an answer in time")
@@ -77,21 +79,50 @@ fn certificates_by_name_and_again_on_hangup() {
     folder.write("b", &old, &["127.0.0.1"]);
     let mut served = start(&folder.arguments(&["a", "b"]));
     assert!(served.greeting.contains("listening on https://127.0.0.1:"), "{}", served.greeting);
-    assert_eq!(get(&served, "localhost", &old).unwrap(), "<h1>Index</h1>");
-    assert!(get(&served, "localhost", &new).unwrap_err().is_tls());
+    assert_eq!(get(served.address, "localhost", &old).unwrap(), "<h1>Index</h1>");
+    assert!(get(served.address, "localhost", &new).unwrap_err().is_tls());
 
     folder.write("a", &new, &["localhost"]);
     served.signal("HUP");
-    wait_until("the new certificate is served", || get(&served, "localhost", &new).is_ok());
-    assert!(get(&served, "localhost", &old).unwrap_err().is_tls());
+    wait_until("the new certificate is served", || get(served.address, "localhost", &new).is_ok());
+    assert!(get(served.address, "localhost", &old).unwrap_err().is_tls());
 
     // Half of a pair: all stays as it is. The line on stderr says when that is known.
     fs::write(folder.path("a.key"), "nothing").unwrap();
     served.signal("HUP");
     served.wait_for_line("the old certificates stay");
-    assert_eq!(get(&served, "localhost", &new).unwrap(), "<h1>Index</h1>");
+    assert_eq!(get(served.address, "localhost", &new).unwrap(), "<h1>Index</h1>");
     served.signal("TERM");
     assert!(served.wait(TIME_MAX).success());
+}
+
+/// A worker that takes the place of another reads them; if it cannot, what was there stays.
+#[test]
+fn workers_that_are_replaced_read_the_certificates_again() {
+    for (mode, otherwise) in
+        [("threads", "the old certificates stay"), ("processes", "a new worker has failed to start")]
+    {
+        let (folder, old, new) = (Folder::new(), Authority::new("old"), Authority::new("new"));
+        folder.write("a", &old, &["localhost"]);
+        let (core, tls) = (first_core(), folder.arguments(&["a"]));
+        let mut arguments = vec!["--workers", mode, "--cores", &core];
+        arguments.extend(tls.iter().map(String::as_str));
+        let mut served = Supervised::start(&arguments);
+        assert_eq!(get(served.address, "localhost", &old).unwrap(), "<h1>Index</h1>");
+
+        folder.write("a", &new, &["localhost"]);
+        served.signal("HUP");
+        served.hear("every worker was replaced", 1);
+        assert_eq!(get(served.address, "localhost", &new).unwrap(), "<h1>Index</h1>");
+        assert!(get(served.address, "localhost", &old).unwrap_err().is_tls(), "{mode}");
+
+        fs::write(folder.path("a.key"), "nothing").unwrap();
+        served.signal("HUP");
+        served.hear(otherwise, 1);
+        assert_eq!(get(served.address, "localhost", &new).unwrap(), "<h1>Index</h1>");
+        served.signal("TERM");
+        assert!(served.wait().success(), "{mode}");
+    }
 }
 
 #[test]
@@ -102,7 +133,7 @@ fn clients_need_a_certificate_where_they_are_asked_for_one() {
     let mut arguments = folder.arguments(&["a"]);
     arguments.extend(["--tls-client-ca".to_owned(), folder.path("ca.pem").to_str().unwrap().to_owned()]);
     let served = start(&arguments);
-    assert!(get(&served, "localhost", &authority).is_err());
+    assert!(get(served.address, "localhost", &authority).is_err());
     let identity = authority.sign(&["a client"]);
     let connector = TlsConnector::builder()
         .root_pem(authority.root.as_bytes())
@@ -110,7 +141,7 @@ fn clients_need_a_certificate_where_they_are_asked_for_one() {
         .build()
         .unwrap();
     let client = Client::builder().tls(connector);
-    assert_eq!(fetch(&served, "localhost", client.build()).unwrap(), "<h1>Index</h1>");
+    assert_eq!(fetch(served.address, "localhost", client.build()).unwrap(), "<h1>Index</h1>");
 }
 
 #[test]
