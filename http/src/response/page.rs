@@ -68,7 +68,8 @@ pub(super) fn formatted(text: fmt::Arguments<'_>) -> Buffer {
     buffer
 }
 
-/// Shows text with `& < > " '` as character references, for use in HTML text and quoted attributes.
+/// Shows text with `& < > " '` as character references, for use in HTML text and quoted attributes, and U+FFFD for NUL, which HTML does
+/// not allow.
 ///
 /// # Examples
 ///
@@ -98,11 +99,15 @@ impl fmt::Display for Escape<'_> {
     }
 }
 
-/// The first character that HTML would take for markup, and what stands for it.
+/// The first character that HTML would take for markup, or not at all, and what stands for it.
 #[inline]
 fn next_special(text: &str) -> Option<(usize, &'static str)> {
     text.bytes().enumerate().find_map(|(at, b)| {
         let reference = match b {
+            // Most are, and the other questions need not be asked of them.
+            b'?'.. => return None,
+            // HTML has no way to say it; its parsers put this in its place, or nothing.
+            0 => "\u{fffd}",
             b'&' => "&amp;",
             b'<' => "&lt;",
             b'>' => "&gt;",
@@ -130,6 +135,7 @@ mod tests {
         check("bob", "bob");
         check("<script>", "&lt;script&gt;");
         check("a&b", "a&amp;b");
+        check("a\0b\0", "a\u{fffd}b\u{fffd}");
         check("\"'\u{e9}", "&quot;&#39;\u{e9}");
     }
 }

@@ -22,6 +22,7 @@ fn the_two_pages_are_served() {
         ("/", "HTTP/1.1 200 OK", "<h1>Index</h1>"),
         ("/hello/you", "HTTP/1.1 200 OK", "<h1>hello, you!</h1>"),
         ("/hello/%3Cb%3E%20%26", "HTTP/1.1 200 OK", "<h1>hello, &lt;b&gt; &amp;!</h1>"),
+        ("/hello/%00", "HTTP/1.1 200 OK", "<h1>hello, \u{fffd}!</h1>"),
     ] {
         ask(&mut stream, path);
         assert_eq!(answer(&mut stream), (status.to_owned(), body.to_owned()), "{path}");
