@@ -21,7 +21,8 @@ use crate::response::{IntoResponse, Response};
 /// What can be taken out of a request.
 ///
 /// It may wait: what a handler needs and what has to be asked for elsewhere, such as a session in a database, belongs here. What only
-/// lets a request pass or not is for [`Router::before_async`](crate::Router::before_async), too.
+/// lets a request pass or not is for [`Router::before_async`](crate::Router::before_async), too, which can leave what it has found out
+/// for an [`Extension`].
 ///
 /// # Examples
 ///
@@ -45,7 +46,7 @@ use crate::response::{IntoResponse, Response};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be taken out of a request",
-    note = "what can: `Path`, `Query`, `Json`, `Form` and `State` of a type, `String`, `Bytes`, `HeaderMap`, and your own types by `FromRequest`"
+    note = "what can: `Path`, `Query`, `Json`, `Form`, `State` and `Extension` of a type, `String`, `Bytes`, `HeaderMap`, and your own types by `FromRequest`"
 )]
 pub trait FromRequest: Sized {
     /// The answer when it cannot.
@@ -81,7 +82,7 @@ pub fn extract<Arguments, F: Takes<Arguments>>(function: F) -> impl Handler {
 #[diagnostic::on_unimplemented(
     message = "`extract` cannot make a handler of `{Self}`",
     label = "one of its arguments cannot be taken out of a request, or what it returns is no answer",
-    note = "it takes an async function of up to six arguments, each of a type that is `FromRequest`: `Path`, `Query`, `Json`, `Form`, `State`, `String`, `Bytes`, `HeaderMap` or your own",
+    note = "it takes an async function of up to six arguments, each of a type that is `FromRequest`: `Path`, `Query`, `Json`, `Form`, `State`, `Extension`, `String`, `Bytes`, `HeaderMap` or your own",
     note = "what is inside `Path`, `Query`, `Json` and `Form` is `serde::Deserialize`",
     note = "what the function returns is `IntoResponse`, and what is inside a returned `Json` is `serde::Serialize`",
     note = "a function of the whole `Request` needs no `extract`"
@@ -199,6 +200,34 @@ impl<T: 'static> FromRequest for State<T> {
             let of = std::any::type_name::<T>();
             eprintln!(
                 "annulet-http: {} has no state of type {of}: call Router::with_state after its route",
+                request.path()
+            );
+            StatusCode::INTERNAL_SERVER_ERROR
+        })
+    }
+}
+
+/// The value of that type which was left with the request ([`Request::set_extension`]). 500 if there is none, and a line on stderr: a
+/// mistake of the program.
+#[derive(Debug)]
+pub struct Extension<T>(pub Rc<T>);
+
+impl<T> Deref for Extension<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: 'static> FromRequest for Extension<T> {
+    type Rejection = StatusCode;
+
+    async fn from_request(request: &mut Request) -> Result<Extension<T>, StatusCode> {
+        request.extension_rc().map(Extension).ok_or_else(|| {
+            let of = std::any::type_name::<T>();
+            eprintln!(
+                "annulet-http: {} has no extension of type {of}: call Request::set_extension before its handler",
                 request.path()
             );
             StatusCode::INTERNAL_SERVER_ERROR

@@ -78,7 +78,7 @@ pub use cookie::Cookie;
 pub use date::DateCache;
 pub use error::Error;
 pub use events::Event;
-pub use extract::{Form, FromRequest, Json, Path, Query, Rejection, State, Takes, extract};
+pub use extract::{Extension, Form, FromRequest, Json, Path, Query, Rejection, State, Takes, extract};
 pub use files::ServeDir;
 pub use h1::outgoing::Trailers;
 pub use h1::{Limits, Refusal};

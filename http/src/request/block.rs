@@ -1,4 +1,5 @@
 //! What a request owns, and the free list of it.
+use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -33,7 +34,7 @@ pub(super) struct Block {
     pub(super) scratch: Vec<u8>,
     /// For the form in which an escaped path is matched.
     pub(super) matched: Vec<u8>,
-    /// Whether one of the next three is there: one look instead of three for most.
+    /// Whether one of the next four is there: one look instead of four for most.
     pub(super) has_rare: bool,
     /// See [`is_first`](super::Request::is_first).
     pub(super) is_first: bool,
@@ -42,6 +43,8 @@ pub(super) struct Block {
     pub(super) body: Option<Body>,
     /// Where shared values are found, if the route has any.
     pub(super) around: Option<Rc<Around>>,
+    /// What was left with it, one value of a type.
+    pub(super) extensions: Vec<(TypeId, Rc<dyn Any>)>,
 }
 
 impl Block {
@@ -50,6 +53,16 @@ impl Block {
     pub(super) fn take() -> Box<Block> {
         let block = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
         block.unwrap_or_default()
+    }
+
+    /// Not inlined: what most do not have takes no register of theirs.
+    #[inline(never)]
+    fn forget_rare(&mut self) {
+        self.has_rare = false;
+        self.body = None;
+        self.around = None;
+        self.peer = None;
+        self.extensions.clear();
     }
 
     /// Forgets what it holds, and goes back to the free list.
@@ -62,10 +75,7 @@ impl Block {
         self.values.clear();
         self.is_first = false;
         if self.has_rare {
-            self.has_rare = false;
-            self.body = None;
-            self.around = None;
-            self.peer = None;
+            self.forget_rare();
         }
         if self.bytes.capacity() > HEAD_BYTES_KEPT_MAX {
             self.bytes = Vec::new();

@@ -8,8 +8,10 @@ mod block;
 mod chunks;
 mod fill;
 
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{Method, Version};
@@ -197,6 +199,59 @@ impl Request {
 
     pub(crate) fn around(&self) -> Option<&Around> {
         self.block().around.as_deref()
+    }
+
+    /// Leaves a value with the request for whoever has it next: for the handler, what was found out [before](crate::Router::before_async)
+    /// it. It takes the place of one of the same type, costs an allocation, and goes with the request.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use annulet_http::offline::Offline;
+    /// use annulet_http::{Extension, IntoResponse, Limits, Request, Response, Router, StatusCode, extract};
+    ///
+    /// struct User(String);
+    ///
+    /// async fn log_in(request: &mut Request) -> Option<Response> {
+    ///     // A store somewhere else is asked here.
+    ///     let user = match request.cookie("session") {
+    ///         Some("abc") => User("Ann".to_owned()),
+    ///         _ => return Some(StatusCode::UNAUTHORIZED.into_response()),
+    ///     };
+    ///     request.set_extension(user);
+    ///     None
+    /// }
+    ///
+    /// let router = Router::new()
+    ///     .get("/me", extract(async |user: Extension<User>| user.0.0.clone()))
+    ///     .get("/here", async |request: Request| request.extension::<User>().map(|user| format!("{} is here", user.0)))
+    ///     .before_async(log_in);
+    ///
+    /// let server = Offline::new(router, Limits::default());
+    /// let mut answers = Vec::new();
+    /// server.answer(b"GET /me HTTP/1.0\r\nCookie: session=abc\r\n\r\n", std::time::Instant::now(), &mut answers);
+    /// assert!(answers.ends_with(b"Ann"));
+    /// ```
+    pub fn set_extension<T: 'static>(&mut self, value: T) {
+        let block = self.block_mut();
+        block.has_rare = true;
+        block.extensions.retain(|(of, _)| *of != TypeId::of::<T>());
+        block.extensions.push((TypeId::of::<T>(), Rc::new(value)));
+    }
+
+    /// The value of that type which was [left with the request](Request::set_extension).
+    #[must_use]
+    pub fn extension<T: 'static>(&self) -> Option<&T> {
+        self.any_extension(TypeId::of::<T>())?.downcast_ref()
+    }
+
+    /// As [`extension`](Request::extension), shared.
+    pub(crate) fn extension_rc<T: 'static>(&self) -> Option<Rc<T>> {
+        self.any_extension(TypeId::of::<T>())?.clone().downcast().ok()
+    }
+
+    fn any_extension(&self, wanted: TypeId) -> Option<&Rc<dyn Any>> {
+        self.block().extensions.iter().find(|(of, _)| *of == wanted).map(|(_, value)| value)
     }
 
     /// The value of the first cookie with this name, as in [`cookies`](Request::cookies).

@@ -41,10 +41,15 @@ fn a_recycled_block_keeps_nothing() {
     first.push_param("%41").unwrap();
     first.set_param_names(&Rc::from([Box::from("name")]));
     assert_eq!(first.param("name"), Some("A"));
+    first.set_extension(7_u8);
+    first.set_extension(8_u8);
+    first.set_extension("seven");
+    assert_eq!((first.extension(), first.extension()), (Some(&8_u8), Some(&"seven")));
     drop(first);
     let second = request("GET / HTTP/1.0\r\n\r\n");
     assert_eq!((second.query(), second.host(), second.param("name")), (None, "", None));
     assert_eq!(second.headers().count(), 0);
+    assert_eq!(second.extension::<u8>(), None);
 }
 
 #[test]

@@ -277,7 +277,7 @@ impl Router {
     /// goes meanwhile it is dropped, and its time counts as the handler's ([`with_time_limit`](Router::with_time_limit)). Content that it
     /// reads is not there for the handler.
     ///
-    /// What the handler needs of what was found is better taken out of the request by an extractor
+    /// What the handler needs of what was found is left with the request ([`Request::set_extension`]), or taken out of it by an extractor
     /// ([`FromRequest`](crate::FromRequest)), which can wait as well.
     ///
     /// # Examples

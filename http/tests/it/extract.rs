@@ -3,7 +3,9 @@ use std::cell::Cell;
 use std::net::Shutdown;
 
 use annulet::net::TcpStream;
-use annulet_http::{Form, HeaderMap, Json, Path, Query, Request, Response, Router, State, extract};
+use annulet_http::{
+    Extension, Form, HeaderMap, Json, Path, Query, Request, Response, Router, State, extract,
+};
 
 use crate::client::{read_all, summary, with_router};
 
@@ -44,6 +46,9 @@ impl<'de> serde::Deserialize<'de> for Short {
         Ok(Short)
     }
 }
+
+/// Who asks.
+struct User(u32);
 
 /// Counts calls; not `Send`.
 struct Calls(Cell<u32>);
@@ -97,6 +102,20 @@ fn router() -> Router {
         .get("/later", async |_: Request| {
             annulet::yield_now().await;
             "later"
+        })
+        .get(
+            "/user",
+            extract(async |one: Extension<User>, same: Extension<User>| (one.0.0 + same.0.0).to_string()),
+        )
+        .get("/user/later", async |request: Request| {
+            annulet::yield_now().await;
+            request.extension::<User>().map(|User(id)| id.to_string())
+        })
+        .before_async(async |request: &mut Request| {
+            annulet::yield_now().await;
+            let id = request.header("user").map(|id| str::from_utf8(id).unwrap().parse().unwrap())?;
+            request.set_extension(User(id));
+            None
         })
         .after(|answer| {
             Response::text(format!("<{}>", String::from_utf8_lossy(answer.body())))
@@ -175,6 +194,10 @@ fn arguments() {
     check("GET /none", "", "", "200 [<none>]");
     check("PATCH /none", "", "", "200 [<patched>]");
     check("GET /later", "", "", "200 [<later>]");
+    check("GET /user", "User: 7\r\n", "", "200 [<14>]");
+    check("GET /user/later", "User: 7\r\n", "", "200 [<7>]");
+    check("GET /user/later", "", "", "404 [<Not Found>]");
+    check("GET /user", "", "", "500 [<Internal Server Error>]");
     check("GET /stateless?x=1&y=2", "", "", "500 [<Internal Server Error>]");
 }
 
