@@ -74,15 +74,17 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", default_value = "0us", value_parser = parse_duration)]
     pub(crate) spin: Duration,
 
-    /// When asked to stop, tell a load balancer at once but go on accepting for so long, e.g. 5s.
+    /// With --workers: when asked to stop, tell a load balancer at once but go on accepting for so long, e.g. 5s.
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = parse_duration, requires = "workers")]
     pub(crate) drain_delay: Duration,
 
-    /// Then let idle connections send one more request for so long; its answer closes them. 0s: close them at once.
+    /// With --workers: then let idle connections send one more request for so long; its answer closes them. 0s: close them at once, as
+    /// without --workers.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration, requires = "workers")]
     pub(crate) drain_idle: Duration,
 
-    /// And give requests in flight so long in all, e.g. 5s. Connections still open then are cut. 0s: all of them, at once.
+    /// When asked to stop, give requests in flight so long in all, e.g. 5s. Connections still open then are cut. 0s: all of them, at
+    /// once.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) drain: Duration,
 
@@ -266,6 +268,15 @@ fn parse_log_format(text: &str) -> Result<LogFormat, String> {
 pub(crate) fn parse_time(text: &str, why: &str, instead: &str) -> Result<Duration, String> {
     let time = parse_duration(text)?;
     if time.is_zero() { Err(format!("{why}; {instead}")) } else { Ok(time) }
+}
+
+/// A time that the kernel takes.
+pub(crate) fn parse_at_most(text: &str, max: Duration) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
+    if time > max {
+        return Err(format!("the kernel takes no longer time; give at most {}s", max.as_secs()));
+    }
+    Ok(time)
 }
 
 /// A number and its unit: `us`, `ms`, `s`, `m`.

@@ -10,10 +10,16 @@ use annulet_http::{ForwardingField, Network, Server};
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::cli::{parse_address, parse_duration};
+use crate::cli::{parse_address, parse_at_most, parse_duration};
 
 /// Probes without an answer after which --tcp-keepalive gives a client up.
 const PROBES: u32 = 3;
+
+/// MAX_TCP_KEEPIDLE of Linux's tcp.h; what is longer is EINVAL.
+const KEEPALIVE_IDLE_MAX: Duration = Duration::from_secs(32_767);
+
+/// TCP_USER_TIMEOUT is a C int of milliseconds. Whole seconds of it read better.
+const USER_TIMEOUT_MAX: Duration = Duration::from_secs(i32::MAX as u64 / 1000);
 
 /// How the server is run.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -50,11 +56,13 @@ pub(crate) struct OperationOptions {
     no_tcp_nodelay: bool,
 
     /// Probe clients that were silent for so long, three times at a third of it, e.g. 60s. 0s: never.
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "0s",
+          value_parser = |text: &str| parse_at_most(text, KEEPALIVE_IDLE_MAX))]
     tcp_keepalive: Duration,
 
     /// Give a connection up when what was sent is not acknowledged for so long, e.g. 20s. 0s: the kernel decides.
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "0s",
+          value_parser = |text: &str| parse_at_most(text, USER_TIMEOUT_MAX))]
     tcp_user_timeout: Duration,
 
     /// Serve IPv4 too on IPv6 addresses such as `[::]:80`.
@@ -203,5 +211,21 @@ mod tests {
         check("--tcp-keepalive 60s", ListenOptions { keepalive, ..default() });
         let user_timeout = Some(Duration::from_millis(1500));
         check("--tcp-user-timeout 1500ms", ListenOptions { user_timeout, ..default() });
+    }
+
+    #[test]
+    fn times_that_the_kernel_takes_and_no_longer_ones() {
+        for (flag, most) in [("--tcp-keepalive", 32_767), ("--tcp-user-timeout", 2_147_483)] {
+            let parse = |seconds: u32| {
+                let words = ["annulet-serve", flag, &format!("{seconds}s")].map(str::to_owned);
+                Options::try_parse_from(words)
+            };
+            let listen = parse(most).unwrap().operations.listen_options();
+            listen.bind_group(([127, 0, 0, 1], 0).into(), 1).unwrap();
+            for seconds in [most + 1, 99_999_999] {
+                let said = parse(seconds).unwrap_err().to_string();
+                assert!(said.contains(flag) && said.contains(&format!("at most {most}s")), "{said}");
+            }
+        }
     }
 }
