@@ -168,8 +168,9 @@ impl<T: serde::de::DeserializeOwned> FromRequest for Path<T> {
             if let Misfit::Count(why) = misfit {
                 let (path, count, of) =
                     (request.path(), request.params().count(), std::any::type_name::<T>());
+                let s = if count == 1 { "" } else { "s" };
                 eprintln!(
-                    "annulet-http: the route of {path} has {count} parameters, not those of Path<{of}>: {why}"
+                    "annulet-http: the route of {path} has {count} parameter{s}, not those of Path<{of}>: {why}"
                 );
                 let status = StatusCode::INTERNAL_SERVER_ERROR;
                 return Rejection { status, why: "Internal Server Error".to_owned() };

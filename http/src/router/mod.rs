@@ -520,7 +520,7 @@ impl Router {
 fn refuse_old_patterns(path: &str) {
     for segment in path.split('/') {
         let pattern = match segment.as_bytes() {
-            [b':', ..] => format!("{{{}}}", &segment[1..]),
+            [b':', ..] => format!("{{{}}}", if segment.len() > 1 { &segment[1..] } else { "name" }),
             [b'*', ..] => format!("{{*{}}}", if segment.len() > 1 { &segment[1..] } else { "rest" }),
             _ => continue,
         };

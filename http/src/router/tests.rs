@@ -632,6 +632,7 @@ fn old_patterns() {
     };
     check("/:id", "{id}");
     check("/users/:id/posts", "{id}");
+    check("/a/:", "{name}");
     check("/files/*rest", "{*rest}");
     check("/*", "{*rest}");
     let literal = || {
