@@ -88,6 +88,7 @@ fn router() -> Router {
         .get("/maybe-named/{y}/{x}", extract(async |Path(at): Path<Option<Point>>| at.unwrap().x.to_string()))
         .get("/list/{a}/{b}", extract(async |Path(list): Path<Vec<u8>>| format!("{list:?}")))
         .get("/many/{a}/{b}", extract(async |Path((a, b)): Path<(Even, u128)>| format!("{} {b}", a.0)))
+        .post("/color", extract(async |Json(color): Json<Color>| format!("{color:?}")))
         .post("/form", extract(async |Form(point): Form<Point>| format!("{} {}", point.x, point.y)))
         .post("/text", extract(async |text: String| text))
         .with_body_limit(20)
@@ -209,6 +210,8 @@ fn content() {
     check("POST /mirror/3", "Content-Type: a/b+json\r\n", r#"{"x":1,"y":2}"#, r#"200 [<{"x":6,"y":3}>]"#);
     check("POST /mirror/3", "", r#"{"x":1,"y":2}"#, "415 [<the content must be application/json>]");
     check("POST /mirror/3", json, "x", "400 [<the JSON does not fit: expected value at line 1 column 1>]");
+    let why = "unknown variant `\\u{1b}[31m`, expected `red` at line 1 column 12";
+    check("POST /color", json, r#""\u001b[31m""#, &format!("400 [<the JSON does not fit: {why}>]"));
     check("POST /form", form, "x=1&y=2", "200 [<1 2>]");
     check("POST /form", json, "x=1&y=2", "415 [<the content must be application/x-www-form-urlencoded>]");
     // The suffix is JSON's alone.

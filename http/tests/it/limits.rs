@@ -334,6 +334,24 @@ fn the_time_of_a_handler() {
     });
 }
 
+/// As above, with nothing after the handler.
+#[test]
+fn the_time_of_a_handler_alone() {
+    let router = Router::new()
+        .get("/asked", async |_: Request| "it came to an answer")
+        .before_async(async |_: &mut Request| std::future::pending().await)
+        .get("/never", async |_: Request| std::future::pending::<&str>().await)
+        .with_time_limit(Duration::from_millis(5));
+    with_router(router, async |_, address| {
+        let all =
+            ["/asked", "/nowhere", "/never"].map(|path| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let stream = send(address, &all.concat()).await;
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let answers = summary(&read_all(&stream).await, false);
+        assert_eq!(answers, ["503 [Service Unavailable]"; 3].join(" "));
+    });
+}
+
 /// Counts drops.
 struct OnDrop(Rc<Cell<u32>>);
 
