@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use annulet::Lease;
 use annulet::net::{TcpSocket, TcpStream, UnixStream};
-use annulet_tls::{HandshakeKind, Plaintext, TlsStream, Transport};
+use annulet_tls::{HandshakeKind, Plaintext, TlsError, TlsStream, Transport};
 
 use super::config::{Config, Target, Tls};
 
@@ -118,5 +118,10 @@ async fn connect_tcp(config: &Config, address: SocketAddr, number: usize) -> io:
 
 async fn encrypt<S: Transport>(tls: &Tls, stream: S) -> io::Result<TlsStream<S>> {
     let connected = tls.connector.connect(&tls.name, stream).await;
-    connected.map_err(|error| io::Error::new(error.kind(), format!("TLS: {error}")))
+    connected.map_err(|error| {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
+        let is_certificate = inner.is_some_and(TlsError::is_certificate);
+        let cure = if is_certificate { "; --tls-insecure believes it all the same" } else { "" };
+        io::Error::new(error.kind(), format!("TLS: {error}{cure}"))
+    })
 }

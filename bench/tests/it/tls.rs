@@ -101,7 +101,8 @@ fn certificates_are_checked() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     // It listens on all addresses, and its certificate is for one of them.
     let ran = run(&format!("load -c1 -t1 -n10 {root} https://127.0.0.2:{port}/"));
-    let words = "TLS: the peer's certificate is not for 127.0.0.2, but for 127.0.0.1";
+    let words =
+        "TLS: the peer's certificate is not for 127.0.0.2, but for 127.0.0.1; --tls-insecure believes it";
     assert!(ran.err.contains(words), "{}", ran.err);
     assert!(!ran.err.contains("is the server running"), "{}", ran.err);
     assert_eq!(ran.code, 3, "{}", ran.err);

@@ -67,6 +67,11 @@ impl TlsError {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                 f.write_str("the peer's certificate is not valid yet (or this machine's clock is wrong)")
             }
+            // What rustls has no name for is webpki's own error, which it shows by its name.
+            CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => f.write_str(
+                "the peer's certificate is that of an authority, which is none of a server or client; a self-signed one \
+                 is made with `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`",
+            ),
             other => write!(f, "the peer's certificate was refused: {other}"),
         }
     }

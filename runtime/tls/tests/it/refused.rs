@@ -41,6 +41,11 @@ async fn clients_refuse_what_they_cannot_trust() {
         params.not_after = rcgen::date_time_ymd(4001, 1, 1);
     });
     check(connector(), unborn.acceptor(), "not valid yet", "CertificateExpired").await;
+    // As `openssl req -x509` makes them.
+    let itself = authority.sign_with(&["localhost"], |params| {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    });
+    check(connector(), itself.acceptor(), "is that of an authority", "CertificateUnknown").await;
 }
 
 #[annulet::test]
