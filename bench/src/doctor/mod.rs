@@ -112,7 +112,11 @@ mod tests {
     use super::*;
 
     fn made() -> ring::Attempt {
-        ring::Attempt::Made { features_missing: vec![], opcodes_missing: vec![] }
+        ring::Attempt::Made {
+            features_missing: vec![],
+            opcodes_missing: vec![],
+            environment: ring::Environment::default(),
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use annulet::Feature;
+use annulet::{DriverKind, Feature};
 use io_uring::{IoUring, Probe, opcode};
 
 use super::finding::{Finding, Level};
@@ -17,9 +17,38 @@ const ENOSYS: i32 = 38;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
     /// Features and opcodes that are missing, by name.
-    Made { features_missing: Vec<&'static str>, opcodes_missing: Vec<&'static str> },
+    Made { features_missing: Vec<&'static str>, opcodes_missing: Vec<&'static str>, environment: Environment },
+    /// There is a ring, and loops cannot be started all the same: what they say.
+    Unstarted(String),
     /// The error number of io_uring_setup(2).
     Refused(i32),
+}
+
+/// What the environment has loops do without, whatever the kernel has. Empty where it says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Environment {
+    /// `ANNULET_DRIVER`.
+    driver: String,
+    /// `ANNULET_RING_MASK`.
+    mask: String,
+}
+
+impl Environment {
+    fn new() -> Environment {
+        let value = |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        Environment {
+            driver: value("ANNULET_DRIVER").unwrap_or_default(),
+            mask: value("ANNULET_RING_MASK").unwrap_or_default(),
+        }
+    }
+
+    fn has_ring(&self) -> bool {
+        self.driver.is_empty() || self.driver == DriverKind::IoUring.name()
+    }
+
+    fn masks(&self, feature: &str) -> bool {
+        self.mask.split(',').any(|name| name.trim() == feature)
+    }
 }
 
 /// Asks the kernel.
@@ -33,8 +62,11 @@ pub(crate) fn attempt() -> Attempt {
     let _ = ring.submitter().register_probe(&mut probe);
     let opcodes_missing =
         OPCODES.iter().filter(|(_, code)| !probe.is_supported(*code)).map(|(name, _)| *name).collect();
-    let features_missing = missing(&those_in_use().unwrap_or_default());
-    Attempt::Made { features_missing, opcodes_missing }
+    let features_missing = match those_in_use() {
+        Ok(features) => missing(&features),
+        Err(error) => return Attempt::Unstarted(error.to_string()),
+    };
+    Attempt::Made { features_missing, opcodes_missing, environment: Environment::new() }
 }
 
 /// What a server's loops make use of.
@@ -85,10 +117,25 @@ const COSTLY: &[&str] = &["defer_taskrun", "receive_multishot", "buffer_ring", "
 pub(crate) fn findings(machine: &Machine, attempt: &Attempt) -> Vec<Finding> {
     match attempt {
         Attempt::Refused(errno) => vec![refused(machine, *errno)],
-        Attempt::Made { features_missing, opcodes_missing } => {
+        Attempt::Unstarted(why) => vec![Finding::new(
+            Level::Broken,
+            "io_uring",
+            format!("a ring can be had, but loops do not start: {why}"),
+            "nothing that stands on annulet runs",
+            "unset ANNULET_DRIVER and ANNULET_RING_MASK if they are set; else as the message says",
+        )],
+        Attempt::Made { opcodes_missing, environment, .. } if !environment.has_ring() => {
+            let found = format!("a ring can be had, but ANNULET_DRIVER is {}", environment.driver);
+            let costs = "no loop stands on it: epoll takes more CPU per request";
+            vec![
+                Finding::new(Level::Costs, "io_uring", found, costs, "unset ANNULET_DRIVER"),
+                opcodes(opcodes_missing),
+            ]
+        }
+        Attempt::Made { features_missing, opcodes_missing, environment } => {
             vec![
                 Finding::good("io_uring", "a ring can be had"),
-                features(features_missing),
+                features(features_missing, environment),
                 opcodes(opcodes_missing),
             ]
         }
@@ -138,11 +185,20 @@ fn refused(machine: &Machine, errno: i32) -> Finding {
     }
 }
 
-fn features(missing: &[&str]) -> Finding {
+fn features(missing: &[&str], environment: &Environment) -> Finding {
     if missing.is_empty() {
         return Finding::good("ring features", "all that annulet uses");
     }
     let list = missing.join(" ");
+    let (masked, others): (Vec<&str>, Vec<&str>) = missing.iter().partition(|name| environment.masks(name));
+    let cure = |newer: &str| match (masked.is_empty(), others.is_empty()) {
+        (true, _) => newer.to_owned(),
+        (false, true) => format!("take {} out of ANNULET_RING_MASK", masked.join(" and ")),
+        // A feature that stands on a masked one is missing with it.
+        (false, false) => {
+            format!("take {} out of ANNULET_RING_MASK; if that is not all, {newer}", masked.join(" and "))
+        }
+    };
     let costly: Vec<&str> = missing.iter().copied().filter(|name| COSTLY.contains(name)).collect();
     if costly.is_empty() {
         return Finding::new(
@@ -150,7 +206,7 @@ fn features(missing: &[&str]) -> Finding {
             "ring features",
             format!("without {list}"),
             "a little CPU per request",
-            "use a newer kernel (6.15 has all)",
+            cure("use a newer kernel (6.15 has all)"),
         );
     }
     Finding::new(
@@ -158,7 +214,7 @@ fn features(missing: &[&str]) -> Finding {
         "ring features",
         format!("without {list}"),
         format!("fallbacks are used; {} cost most: up to twice the CPU per request", costly.join(" and ")),
-        "use Linux 6.1 or newer (6.15 has all), and no ANNULET_RING_MASK",
+        cure("use Linux 6.1 or newer (6.15 has all)"),
     )
 }
 
@@ -208,6 +264,15 @@ mod tests {
     }
 
     #[test]
+    fn loops_that_do_not_start() {
+        let attempt = Attempt::Unstarted("no such feature".to_owned());
+        let findings = findings(&Fake::new(&[]).machine(), &attempt);
+        let [finding] = &findings[..] else { panic!("{findings:?}") };
+        assert_eq!(finding.level, Level::Broken);
+        assert!(finding.found.ends_with("no such feature"), "{finding:?}");
+    }
+
+    #[test]
     fn what_is_missing() {
         let check = |features_missing: &[&'static str],
                      opcodes_missing: &[&'static str],
@@ -215,6 +280,7 @@ mod tests {
             let attempt = Attempt::Made {
                 features_missing: features_missing.to_vec(),
                 opcodes_missing: opcodes_missing.to_vec(),
+                environment: Environment::default(),
             };
             let found: Vec<Level> =
                 findings(&Fake::new(&[]).machine(), &attempt).iter().map(|finding| finding.level).collect();
@@ -223,6 +289,40 @@ mod tests {
         check(&[], &[], [Level::Good, Level::Good]);
         check(&["no_iowait"], &[], [Level::Note, Level::Good]);
         check(&["defer_taskrun", "no_iowait"], &["send_zc (6.0)"], [Level::Costs, Level::Costs]);
+    }
+
+    #[test]
+    fn the_environment_is_named_where_it_is_the_cause() {
+        let check = |driver: &str, mask: &str, features_missing: &[&'static str], name: &str, cure: &str| {
+            let attempt = Attempt::Made {
+                features_missing: features_missing.to_vec(),
+                opcodes_missing: vec![],
+                environment: Environment { driver: driver.to_owned(), mask: mask.to_owned() },
+            };
+            let findings = findings(&Fake::new(&[]).machine(), &attempt);
+            let worse: Vec<&Finding> = findings.iter().filter(|finding| finding.cure.is_some()).collect();
+            let [finding] = worse[..] else { panic!("{findings:?}") };
+            assert_eq!((finding.name, finding.cure.as_deref()), (name, Some(cure)), "{driver} {mask}");
+        };
+        // What loops on epoll do without is no fault of the kernel's.
+        check("epoll", "", &["msg_ring", "defer_taskrun"], "io_uring", "unset ANNULET_DRIVER");
+        let features = "ring features";
+        check("io_uring", "msg_ring", &["msg_ring"], features, "take msg_ring out of ANNULET_RING_MASK");
+        check(
+            "",
+            "ring_fd, defer_taskrun",
+            &["defer_taskrun", "ring_fd"],
+            features,
+            "take defer_taskrun and ring_fd out of ANNULET_RING_MASK",
+        );
+        check(
+            "",
+            "msg_ring",
+            &["no_iowait", "msg_ring"],
+            features,
+            "take msg_ring out of ANNULET_RING_MASK; if that is not all, use a newer kernel (6.15 has all)",
+        );
+        check("", "ring_fd", &["no_iowait"], features, "use a newer kernel (6.15 has all)");
     }
 
     #[test]
