@@ -103,7 +103,8 @@ pub(crate) struct LimitOptions {
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     requests_per_connection: u32,
 
-    /// Connections of each core. Beyond: 503.
+    /// Connections of each core. Beyond: 503, for which a descriptor is held too. Where clients hold all that there are (`ulimit -n`),
+    /// nobody else is accepted, and the files of --dir are answered with 503: a lower --connections-max keeps some for these.
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections,
           value_parser = |text: &str| parse_count(text, 1, usize::MAX))]
     connections: usize,
