@@ -694,53 +694,102 @@ fn nothing_waits_in_the_kernel_for_a_client_without_room() {
     });
 }
 
+/// All that a client is sent, read as it comes; `look` is called behind each piece.
+async fn read_as_it_comes(mut client: std::net::TcpStream, mut look: impl FnMut()) -> Vec<u8> {
+    client.set_nonblocking(true).unwrap();
+    let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        match client.read(&mut piece) {
+            Ok(0) => return answer,
+            Ok(count) => {
+                answer.extend_from_slice(&piece[..count]);
+                look();
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                annulet::time::sleep(Duration::from_millis(1)).await;
+            }
+            Err(error) => panic!("{error} behind {} bytes", answer.len()),
+        }
+    }
+}
+
+/// Longer than what is read before it is sent.
+fn numbers(site: &Site) -> Vec<u8> {
+    let content: Vec<u8> = (0..20_000_u32).flat_map(|number| number.to_be_bytes()).collect();
+    fs::write(site.0.join("site/numbers"), &content).unwrap();
+    content
+}
+
 #[test]
 fn a_client_with_a_tiny_window_gets_its_file_as_it_is_and_little_waits_for_it_meanwhile() {
     let site = Site::new("tiny-window-read");
-    let content: Vec<u8> = (0..20_000_u32).flat_map(|number| number.to_be_bytes()).collect();
+    let content = numbers(&site);
     with_router(site.router(), async |_, address| {
-        fs::write(site.0.join("site/numbers"), &content).unwrap();
-        let mut client = ask_with_a_tiny_window(address, "/numbers");
-        client.set_nonblocking(true).unwrap();
+        let client = ask_with_a_tiny_window(address, "/numbers");
         let port = client.local_addr().unwrap().port();
-        let (mut answer, mut looks, mut most) = (Vec::new(), 0, 0);
-        let mut piece = [0; 4096];
-        loop {
+        let (mut looks, mut most) = (0, 0);
+        let answer = read_as_it_comes(client, || {
             looks += 1;
             if looks % 8 == 0 {
                 most = most.max(bytes_queued(address.port(), port).unwrap_or(0));
             }
-            match client.read(&mut piece) {
-                Ok(0) => break,
-                Ok(count) => answer.extend_from_slice(&piece[..count]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    annulet::yield_now().await;
-                }
-                Err(error) => panic!("{error} behind {} bytes", answer.len()),
-            }
-        }
+        });
+        let answer = answer.await;
         assert!(answer.ends_with(&content), "{} bytes", answer.len());
         assert!((1..=8 * 1024).contains(&most), "{most} bytes");
     });
 }
 
 #[test]
+fn draining_gives_a_client_without_room_time_to_read() {
+    let site = Site::new("tiny-window-drain");
+    let content = numbers(&site);
+    let limits =
+        Limits { write_timeout: Duration::from_secs(600), linger: Duration::from_secs(1), ..unhurried() };
+    run_beside(site.router(), limits, async |server, address| {
+        let client = ask_with_a_tiny_window(address, "/numbers");
+        // Longer than it has when the server drains. By now it is looked for once in more than a second.
+        annulet::time::sleep(Duration::from_millis(1200)).await;
+        server.drain_handle().start();
+        annulet::time::sleep(Duration::from_millis(300)).await;
+        let answer = read_as_it_comes(client, || {}).await;
+        assert!(answer.ends_with(&content), "{} bytes", answer.len());
+    });
+}
+
+#[test]
+fn draining_does_not_wait_for_a_client_without_room() {
+    let site = Site::new("tiny-window-drained");
+    let limits =
+        Limits { write_timeout: Duration::from_secs(600), linger: Duration::from_millis(100), ..unhurried() };
+    run_beside(site.router(), limits, async |server, address| {
+        numbers(&site);
+        let _client = ask_with_a_tiny_window(address, "/numbers");
+        annulet::time::sleep(Duration::from_millis(1200)).await;
+        let (drain, begun) = (server.drain_handle(), Instant::now());
+        drain.start();
+        drain.finished().await;
+        assert!(begun.elapsed() < Duration::from_millis(600), "{:?}", begun.elapsed());
+    });
+}
+
+#[test]
 fn a_client_without_room_has_as_long_as_any_other() {
     let site = Site::new("tiny-window-time");
-    let limits = Limits { write_timeout: Duration::from_secs(1), ..unhurried() };
+    let limits = Limits { write_timeout: Duration::from_secs(4), ..unhurried() };
     run_beside(site.router(), limits, async |server, address| {
         fs::File::create(site.0.join("site/huge")).unwrap().set_len(HUGE_BYTES as u64).unwrap();
         let begun = Instant::now();
         let mut client = ask_with_a_tiny_window(address, "/huge");
         let drain = server.drain_handle();
-        while begun.elapsed() < Duration::from_millis(900) {
+        while begun.elapsed() < Duration::from_millis(3900) {
             annulet::time::sleep(Duration::from_millis(10)).await;
             assert_eq!(drain.connections(), 1);
         }
         while drain.connections() > 0 {
             annulet::time::sleep(Duration::from_millis(10)).await;
         }
-        assert!(begun.elapsed() < Duration::from_millis(2000), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_millis(5000), "{:?}", begun.elapsed());
         let mut answer = Vec::new();
         assert_eq!(client.read_to_end(&mut answer).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     });

@@ -17,19 +17,20 @@ pub struct SendProgress {
     /// How long nothing has been taken by the peer, if something waits: the time since it had room for more, or since it was
     /// heard of at all, whichever is longer. By the machine's clock, in steps of some milliseconds.
     pub idle: Duration,
-    /// Bytes that the peer has announced room for (SND.WND of RFC 9293, `tcpi_snd_wnd`) beyond what is under way, or a little less: each
-    /// segment counts as a full one. 0 while something waits here that has not been sent.
+    /// Bytes that the peer has announced room for (SND.WND of RFC 9293, `tcpi_snd_wnd`) beyond what is under way. 0 while something waits
+    /// here that has not been sent.
     pub room: u32,
 }
 
 /// Where they stand in `struct tcp_info` of linux/tcp.h, in words of 32 bits.
 mod place {
-    pub(super) const SND_MSS: usize = 16 / 4;
     pub(super) const UNACKED: usize = 24 / 4;
     pub(super) const LAST_DATA_SENT: usize = 44 / 4;
     pub(super) const LAST_ACK_RECV: usize = 56 / 4;
     pub(super) const BYTES_ACKED: usize = 120 / 4;
     pub(super) const NOTSENT_BYTES: usize = 144 / 4;
+    pub(super) const BYTES_SENT: usize = 200 / 4;
+    pub(super) const BYTES_RETRANS: usize = 208 / 4;
     /// Since Linux 5.4.
     pub(super) const SND_WND: usize = 228 / 4;
     pub(super) const END: usize = SND_WND + 1;
@@ -49,19 +50,26 @@ impl SendProgress {
             // sent the same again and again, but is not heard of any more.
             _ => heard_ms.max(info[place::LAST_DATA_SENT]),
         };
-        let under_way = info[place::UNACKED].saturating_mul(info[place::SND_MSS]);
-        let [low, high] = [info[place::BYTES_ACKED], info[place::BYTES_ACKED + 1]];
-        let words = if cfg!(target_endian = "little") { [low, high] } else { [high, low] };
+        let [sent, sent_again, acknowledged] =
+            [place::BYTES_SENT, place::BYTES_RETRANS, place::BYTES_ACKED].map(|place| long(info, place));
+        // A SYN is acknowledged that was not counted as sent.
+        let under_way = sent.saturating_sub(sent_again.saturating_add(acknowledged));
         SendProgress {
             waits: info[place::UNACKED] > 0 || info[place::NOTSENT_BYTES] > 0,
-            acknowledged: u64::from(words[0]) | u64::from(words[1]) << 32,
+            acknowledged,
             idle: Duration::from_millis(idle_ms.into()),
             room: match info[place::NOTSENT_BYTES] {
-                0 => info[place::SND_WND].saturating_sub(under_way),
+                0 => info[place::SND_WND].saturating_sub(under_way.try_into().unwrap_or(u32::MAX)),
                 _ => 0,
             },
         }
     }
+}
+
+/// A field of two words.
+fn long(info: &[u32; place::END], at: usize) -> u64 {
+    let [first, second] = [info[at], info[at + 1]].map(u64::from);
+    if cfg!(target_endian = "little") { first | second << 32 } else { second | first << 32 }
 }
 
 #[cfg(test)]
@@ -101,18 +109,32 @@ mod tests {
 
     #[test]
     fn room_is_what_nothing_is_under_way_to() {
-        let check = |window, unacked, unsent, room| {
+        let check = |window, sent: u64, sent_again: u64, acknowledged: u64, unsent, room| {
             let mut info = [0; place::END];
-            (info[place::SND_WND], info[place::SND_MSS]) = (window, 500);
-            (info[place::UNACKED], info[place::NOTSENT_BYTES]) = (unacked, unsent);
-            assert_eq!(SendProgress::parse(&info).room, room, "{window} {unacked} {unsent}");
+            let mut put = |place: usize, value: u64| {
+                for (word, bytes) in info[place..].iter_mut().zip(value.to_ne_bytes().chunks(4)) {
+                    *word = u32::from_ne_bytes(bytes.try_into().unwrap());
+                }
+            };
+            put(place::BYTES_SENT, sent);
+            put(place::BYTES_RETRANS, sent_again);
+            put(place::BYTES_ACKED, acknowledged);
+            (info[place::SND_WND], info[place::NOTSENT_BYTES]) = (window, unsent);
+            assert_eq!(SendProgress::parse(&info).room, room, "{window} {sent} {acknowledged} {unsent}");
         };
-        check(1200, 0, 0, 1200);
-        check(1200, 2, 0, 200);
-        check(1200, 3, 0, 0);
-        check(0, 0, 0, 0);
-        check(1200, 0, 1, 0);
-        check(u32::MAX, u32::MAX, 0, 0);
+        check(1200, 0, 0, 0, 0, 1200);
+        check(1200, 251, 0, 0, 0, 949);
+        check(1200, 251 + 300, 300, 0, 0, 949);
+        check(1200, 251, 0, 251, 0, 1200);
+        check(1200, 1200, 0, 0, 0, 0);
+        // Its window has become smaller.
+        check(100, 1200, 0, 0, 0, 0);
+        check(0, 0, 0, 0, 0, 0);
+        check(1200, 0, 0, 0, 1, 0);
+        // The SYN of a client.
+        check(1200, 0, 0, 1, 0, 1200);
+        check(1200, u64::MAX, 0, u64::MAX - 200, 0, 1000);
+        check(u32::MAX, u64::MAX, 0, 0, 0, 0);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! has taken that. Until then nothing waits in the kernel, and so nothing tells that there is room again: it is looked for.
 use std::ops::Range;
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use annulet::fs::File;
@@ -27,8 +28,10 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Who has had no room for so long is asked whether its word of it was lost.
 const ASKED_AFTER: Duration = Duration::from_secs(1);
-/// So often a client without room is asked within its time.
-const ASKED_TIMES: u32 = 3;
+/// So often it is asked, in seconds. Less often than the kernel would ask at first.
+const ASKED_EVERY: u64 = 10;
+/// Who has not even so much time could not be asked in it and answer: the kernel counts in seconds.
+const PATIENCE_MIN: Duration = Duration::from_secs(4);
 
 impl<S: Transport> Connection<S> {
     /// What a few segments carry, in bytes, to a client whose window may be tiny: the kernel sends segments of half the largest that was
@@ -38,8 +41,8 @@ impl<S: Transport> Connection<S> {
         (segment < SEGMENT_BYTES_MIN).then_some(SMALL_SEGMENTS_MAX * segment)
     }
 
-    /// Sends as much of a file as a client has room for, and waits until it has room for more, if there is never room for more than a
-    /// `few` segments. No more than these are to wait in the kernel then.
+    /// Sends as much of a file as a client has room for, and waits until it has room for more, if its window is tiny. No more than a `few`
+    /// segments are to wait in the kernel then.
     pub(super) async fn send_first_window(
         &self,
         few: u32,
@@ -49,7 +52,7 @@ impl<S: Transport> Connection<S> {
     ) -> Result<(), Unsent> {
         let room = self.wait_for_room().await?;
         // Short segments may also be the path's, and the window as anybody's.
-        let Some(room) = room.filter(|room| *room < few) else { return Ok(()) };
+        let Some(room) = room.filter(|room| *room < 2 * SEGMENT_BYTES_MIN) else { return Ok(()) };
         let bytes = self.shared.limits.unsent_bytes;
         if bytes > 0 {
             // For want of it more memory is used, and nothing else.
@@ -62,49 +65,60 @@ impl<S: Transport> Connection<S> {
         Ok(())
     }
 
-    /// Waits until the client has room for more than is under way to it, in bytes. `None` where the kernel does not tell.
+    /// Waits until the client has room for more than is under way to it, in bytes. `None` if the kernel should wait for it: where it does
+    /// not tell, where the client could not be asked, and once the server drains.
     async fn wait_for_room(&self) -> Result<Option<u32>, Unsent> {
+        let service = &self.shared.service;
         let (mut watch, mut patience, mut pause) = (None, Patience::new(), PAUSE_MIN);
-        let mut asks = None;
-        loop {
-            let Ok(progress) = self.stream.send_progress() else { return Ok(None) };
+        let mut is_asked = false;
+        let room = loop {
+            let Ok(progress) = self.stream.send_progress() else { break None };
             if progress.room > 0 {
-                if asks == Some(true) {
-                    // A probe too many does no harm.
-                    let _ = self.stream.set_keepalive(None);
-                }
-                return Ok(Some(progress.room));
+                break Some(progress.room);
+            }
+            if service.drains() || self.write_patience() < PATIENCE_MIN {
+                break None;
             }
             let taken = Taken { bytes: progress.acknowledged as u32, idle: progress.idle };
             let silence = patience.look(annulet::time::now(), taken);
-            let left = self.write_patience().saturating_sub(silence);
-            if left.is_zero() {
+            if silence >= self.write_patience() {
                 self.give_up();
                 return Err(Unsent::Gone);
             }
-            if silence >= ASKED_AFTER && asks.is_none() {
-                asks = Some(self.ask_for_room());
+            if silence >= ASKED_AFTER && !is_asked {
+                is_asked = self.ask_for_room();
+                if !is_asked {
+                    break None;
+                }
             }
+            let left = self.write_patience() - silence;
             let mut pausing = pin!(annulet::time::sleep(pause.min(left)));
-            // What is ours to send has been flushed: it is the pause alone that ends this, or the client's reset.
-            let paused =
-                self.unless_gone(&mut watch, &mut Patience::new(), |cx| pausing.as_mut().poll(cx)).await;
-            paused.ok_or(Unsent::Gone)?;
+            // What is ours to send has been flushed: it is the pause alone that ends this, a drain, or the client's reset.
+            let mut none = Patience::new();
+            let paused = self.unless_gone(&mut watch, &mut none, |cx| match service.drains() {
+                true => Poll::Ready(()),
+                false => pausing.as_mut().poll(cx),
+            });
+            paused.await.ok_or(Unsent::Gone)?;
             pause = (pause * 2).min(PAUSE_MAX);
+        };
+        if is_asked {
+            // A probe too many does no harm.
+            let _ = self.stream.set_keepalive(None);
         }
+        Ok(room)
     }
 
     /// Has the kernel ask the client now and then, as it asks who is silent, because it answers with the room it has. Where nothing waits
-    /// to be sent nobody else would ask (RFC 9293 section 3.8.6.1), and the word of new room may have been lost. `false` if it does so
-    /// anyway.
+    /// to be sent nobody else would ask (RFC 9293 section 3.8.6.1), and the word of new room may have been lost. `false` if that cannot be,
+    /// or belongs to somebody else who may ask too seldom.
     fn ask_for_room(&self) -> bool {
-        if self.stream.keepalive().unwrap_or(true) {
-            return false;
-        }
-        let every = (self.shared.limits.write_timeout / ASKED_TIMES).max(Duration::from_secs(1));
-        // More than it can miss before its time is up.
-        let probes = ASKED_TIMES + 1;
-        self.stream.set_keepalive(Some(Keepalive { idle: every, interval: every, probes })).is_ok()
+        let seconds = (self.shared.limits.write_timeout.as_secs() / 3).clamp(1, ASKED_EVERY);
+        let every = Duration::from_secs(seconds);
+        // It is the write timeout that gives the client up: these are the most that the kernel counts to.
+        let probes = 127;
+        self.stream.keepalive().is_ok_and(|is_on| !is_on)
+            && self.stream.set_keepalive(Some(Keepalive { idle: every, interval: every, probes })).is_ok()
     }
 }
 
@@ -132,7 +146,7 @@ mod tests {
         let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         options(&client);
         client.connect(&listener.local_addr().unwrap().into()).unwrap();
-        let limits = Limits { write_timeout: Duration::from_secs(3), ..Limits::default() };
+        let limits = Limits { write_timeout: Duration::from_secs(5), ..Limits::default() };
         let seat = Seat::new(Server::new(Router::new()).with_limits(limits).shared, None);
         let accepted = listener.accept().unwrap().0;
         let stream = TcpStream::from_std(accepted.try_clone().unwrap()).unwrap();
@@ -153,11 +167,8 @@ mod tests {
         assert!(connection.stream.notsent_lowat().unwrap() != few);
     }
 
-    #[annulet::test]
-    async fn who_has_room_again_is_found_though_its_word_of_it_was_lost() {
-        let (mut client, connection, accepted) = connect(|client| client.set_recv_buffer_size(1).unwrap());
-        assert!(connection.few_small_segments().is_some());
-
+    /// Sends what the client has room for, and waits until it has come. How much that is.
+    async fn fill(connection: &Connection<TcpStream>) -> usize {
         let room = connection.wait_for_room().await.ok().flatten().expect("it has room at first") as usize;
         connection.stream.write_all(&vec![b'x'; room]).await.unwrap();
         connection.stream.flush().await.unwrap();
@@ -165,7 +176,39 @@ mod tests {
             annulet::time::sleep(Duration::from_millis(1)).await;
         }
         assert_eq!(connection.stream.send_progress().unwrap().room, 0);
+        room
+    }
 
+    #[annulet::test]
+    async fn what_is_under_way_has_its_room() {
+        let (_client, connection, accepted) = connect(|client| client.set_recv_buffer_size(1).unwrap());
+        let before = connection.stream.send_progress().unwrap().room;
+        // As over a long way: the client has it, and its word of that has not come.
+        SockRef::from(&accepted).attach_filter(&[NOTHING]).unwrap();
+        connection.stream.write_all(&[b'x'; 251]).await.unwrap();
+        connection.stream.flush().await.unwrap();
+        let progress = connection.stream.send_progress().unwrap();
+        assert!(progress.waits);
+        assert_eq!(progress.room, before - 251);
+    }
+
+    #[annulet::test]
+    async fn who_is_asked_by_others_is_left_to_the_kernel() {
+        let (_client, connection, _) = connect(|client| client.set_recv_buffer_size(1).unwrap());
+        let seldom = Duration::from_secs(1000);
+        let probes = Keepalive { idle: seldom, interval: seldom, probes: 3 };
+        connection.stream.set_keepalive(Some(probes)).unwrap();
+        fill(&connection).await;
+        assert!(matches!(connection.wait_for_room().await, Ok(None)));
+        assert!(connection.stream.keepalive().unwrap());
+    }
+
+    #[annulet::test]
+    async fn who_has_room_again_is_found_though_its_word_of_it_was_lost() {
+        let (mut client, connection, accepted) = connect(|client| client.set_recv_buffer_size(1).unwrap());
+        assert!(connection.few_small_segments().is_some());
+
+        let room = fill(&connection).await;
         let socket = SockRef::from(&accepted);
         socket.attach_filter(&[NOTHING]).unwrap();
         client.read_exact(&mut vec![0; room]).unwrap();
