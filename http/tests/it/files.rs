@@ -765,11 +765,12 @@ fn draining_does_not_wait_for_a_client_without_room() {
     run_beside(site.router(), limits, async |server, address| {
         numbers(&site);
         let _client = ask_with_a_tiny_window(address, "/numbers");
-        annulet::time::sleep(Duration::from_millis(1200)).await;
+        // By now it is looked for room again in nearly two seconds.
+        annulet::time::sleep(Duration::from_millis(2200)).await;
         let (drain, begun) = (server.drain_handle(), Instant::now());
         drain.start();
         drain.finished().await;
-        assert!(begun.elapsed() < Duration::from_millis(600), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_millis(1200), "{:?}", begun.elapsed());
     });
 }
 
@@ -789,7 +790,7 @@ fn a_client_without_room_has_as_long_as_any_other() {
         while drain.connections() > 0 {
             annulet::time::sleep(Duration::from_millis(10)).await;
         }
-        assert!(begun.elapsed() < Duration::from_millis(5000), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
         let mut answer = Vec::new();
         assert_eq!(client.read_to_end(&mut answer).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     });
@@ -802,8 +803,8 @@ fn a_client_without_room_that_resets_is_let_go() {
     run_beside(site.router(), limits, async |server, address| {
         fs::File::create(site.0.join("site/huge")).unwrap().set_len(HUGE_BYTES as u64).unwrap();
         let client = ask_with_a_tiny_window(address, "/huge");
-        // By now the looks are more than half a second apart.
-        annulet::time::sleep(Duration::from_millis(1100)).await;
+        // By now it is looked for room again in nearly two seconds.
+        annulet::time::sleep(Duration::from_millis(2200)).await;
         let drain = server.drain_handle();
         assert_eq!(drain.connections(), 1);
         // It has not read what it got: a reset (RFC 2525 section 2.17).
@@ -812,7 +813,7 @@ fn a_client_without_room_that_resets_is_let_go() {
         while drain.connections() > 0 {
             annulet::time::sleep(Duration::from_millis(1)).await;
         }
-        assert!(begun.elapsed() < Duration::from_millis(300), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_millis(1200), "{:?}", begun.elapsed());
     });
 }
 
